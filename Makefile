@@ -1,0 +1,36 @@
+# `make` lists the targets. The first one that needs it builds the virtual environment.
+PYTHON ?= python3.11
+NAME ?=
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help sweep report ui test check clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.venv/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+sweep: .venv/.ready ## run the demo study on the embedded digits, then its report
+	$(BIN)/python -m sweeper -m experiment=demo
+	$(BIN)/python -m sweeper.report study.name=demo
+
+report: .venv/.ready ## write runs/<study>/report.md (NAME=study, default the latest)
+	$(BIN)/python -m sweeper.report $(if $(NAME),study.name=$(NAME))
+
+ui: .venv/.ready ## open the MLflow UI on http://127.0.0.1:5000
+	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///runs/mlflow.db
+
+test: .venv/.ready check ## run the checks and the tests
+	$(BIN)/python -m pytest
+
+check: .venv/.ready ## ruff and mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean: ## remove caches and the virtual environment, never runs/
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

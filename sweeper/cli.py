@@ -1,0 +1,72 @@
+"""The command line: ``python -m sweeper`` runs one trial, with ``-m`` a study."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+import hydra
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig
+
+from sweeper.errors import SweeperError
+from sweeper.settings import CONF_DIR, load_settings, register_schema
+
+EXIT_INTERRUPTED = 130
+
+register_schema()
+
+
+def main() -> None:
+    """Entry of ``python -m sweeper``."""
+    for name in ("SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), _interrupt)
+    _hydra_main()
+
+
+@hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
+def _hydra_main(config: DictConfig) -> None:
+    with readable_errors():
+        from sweeper.search.launch import run_single
+
+        ok = run_single(load_settings(config))
+    sys.exit(0 if ok else 1)
+
+
+def study_main(
+    loader: ConfigLoader, config: DictConfig, arguments: list[str], defaults: dict[str, str]
+) -> None:
+    """Run a study; called by the Sweeper plugin.
+
+    Args:
+        loader: Hydra's, to compose each cell.
+        config: The master configuration.
+        arguments: Task overrides as typed.
+        defaults: The default space.
+    """
+    with readable_errors():
+        from sweeper.search.launch import run_study
+        from sweeper.search.space import resolve_space
+
+        ok = run_study(resolve_space(loader, config, arguments, defaults))
+    sys.exit(0 if ok else 1)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Print a SweeperError as its message and exit with 1; Ctrl-C exits with 130."""
+    try:
+        yield
+    except SweeperError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,25 @@
+"""The errors a person can act on.
+
+* SweeperError
+  + SettingsError — a key of the configuration has a value that cannot work
+  + DataError — the dataset on disk is not what its YAML says
+  + StudyError — the stored study and the command do not fit together
+"""
+
+from __future__ import annotations
+
+
+class SweeperError(Exception):
+    """Printed as its message, without a traceback; the exit code is 1."""
+
+
+class SettingsError(SweeperError):
+    """A configuration value cannot work; the message names the key as typed."""
+
+
+class DataError(SweeperError):
+    """The dataset on disk is not what its YAML says; the message lists each fault."""
+
+
+class StudyError(SweeperError):
+    """The stored study and the command do not fit together."""

@@ -1,0 +1,39 @@
+"""Where trials run: an executor takes a spec and a folder and gives a future of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Protocol
+
+from sweeper.trial import EpochReport, TrialResult, TrialSpec
+
+Progress = Callable[[int, int], None]
+
+
+class Watcher(Protocol):
+    """What the submitter wants to hear while a trial runs; called from the executor's thread."""
+
+    def on_progress(self, done: int, total: int) -> None:
+        """Micro-batches done and in all."""
+
+    def on_epoch(self, report: EpochReport) -> bool:
+        """Take a finished epoch; return True to stop the trial as pruned."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs trials, ``slots`` of them at a time."""
+
+    @property
+    def slots(self) -> int:
+        """How many trials run at once."""
+        ...
+
+    def submit(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> Future[TrialResult]:
+        """Start ``spec`` in ``folder``; the future never raises for what the trial does."""
+        ...
+
+    def close(self) -> None:
+        """End what still runs, as interrupted, and wait until no process is left."""

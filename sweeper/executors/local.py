@@ -1,0 +1,153 @@
+"""Trials as child processes of this machine, forked from a server that has torch imported."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from sweeper.executors import Watcher
+from sweeper.trial import (
+    EpochReport,
+    Outcome,
+    TrialResult,
+    TrialSpec,
+    from_json,
+    summarise_epochs,
+    write_record,
+)
+
+POLL_S = 0.2
+EXIT_GRACE_S = 30
+
+
+class LocalExecutor:
+    """One child process per trial, ``slots`` at a time."""
+
+    def __init__(self, slots: int = 1) -> None:
+        """Start the fork server, which imports torch while the caller goes on."""
+        self.slots = slots
+        # torch then counts GPUs through NVML, and the fork server stays free of CUDA state.
+        os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+        os.environ.setdefault("MPLBACKEND", "Agg")
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["sweeper.executors.preload"])
+        forkserver.ensure_running()
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="trial")
+        self._closing = threading.Event()
+
+    def submit(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> Future[TrialResult]:
+        """Run ``spec`` in a child as soon as a slot is free."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "result.json").unlink(missing_ok=True)
+        write_record(folder / "spec.json", spec)
+        return self._pool.submit(self._run, spec, folder, watcher)
+
+    def close(self) -> None:
+        """Kill running children, whose futures then give ``interrupted``, and wait for them."""
+        self._closing.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> TrialResult:
+        started = time.monotonic()
+        ours, theirs = self._context.Pipe()
+        child = self._context.Process(target=_child, args=(str(folder), theirs))
+        child.start()
+        theirs.close()
+        reports: list[EpochReport] = []
+        with ours:
+            fault = self._follow(child, ours, spec, reports, watcher)
+        child.join(EXIT_GRACE_S)
+        if child.exitcode is None:
+            _kill_group(child)
+            child.join()
+        result = fault or _read_result(folder) or _died(child.exitcode)
+        if not result.epochs:
+            result = replace(result, **summarise_epochs(tuple(reports)))
+        result = replace(result, wall_time_s=time.monotonic() - started)
+        write_record(folder / "result.json", result)
+        return result
+
+    def _follow(
+        self,
+        child: ForkServerProcess,
+        ours: Connection,
+        spec: TrialSpec,
+        reports: list[EpochReport],
+        watcher: Watcher,
+    ) -> TrialResult | None:
+        """Listen until the child hangs up; the fault if it had to be killed."""
+        deadline = time.monotonic() + spec.timeout_s if spec.timeout_s > 0 else float("inf")
+        while True:
+            if self._closing.is_set():
+                _kill_group(child)
+                return TrialResult(Outcome.INTERRUPTED, "the study was stopped")
+            if time.monotonic() > deadline:
+                _kill_group(child)
+                reason = f"still training after study.trial_timeout_s={spec.timeout_s:g}."
+                return TrialResult(Outcome.TIMEOUT, f"{reason} Raise it or lower train.epochs.")
+            try:
+                if wait([ours, child.sentinel], timeout=POLL_S) == [child.sentinel]:
+                    return None
+                if ours.poll():
+                    _dispatch(ours, reports, watcher)
+            except (EOFError, ConnectionError):
+                return None
+
+
+def _dispatch(ours: Connection, reports: list[EpochReport], watcher: Watcher) -> None:
+    """Hand one message of the child to the watcher, and its wish to stop back."""
+    message = json.loads(ours.recv_bytes())
+    if "epoch" in message:
+        reports.append(EpochReport(**message["epoch"]))
+        if watcher.on_epoch(reports[-1]):
+            ours.send_bytes(b"stop")
+    else:
+        watcher.on_progress(message["done"], message["total"])
+
+
+def _child(folder: str, connection: Connection) -> None:
+    from sweeper.training.run import child_main
+
+    child_main(folder, connection)
+
+
+def _read_result(folder: Path) -> TrialResult | None:
+    try:
+        return from_json(TrialResult, (folder / "result.json").read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _died(exitcode: int | None) -> TrialResult:
+    """The result of a child that ended without writing one."""
+    if exitcode == -signal.SIGKILL:
+        reason = (
+            "the process was killed by SIGKILL, as the kernel's out-of-memory killer does "
+            "(see dmesg). Lower batch or executor.slots if host memory is short."
+        )
+    elif exitcode is not None and exitcode < 0:
+        reason = f"the process was killed by {signal.Signals(-exitcode).name}. See log.txt."
+    else:
+        reason = f"the process ended with exit code {exitcode} and no result. See log.txt."
+    return TrialResult(Outcome.CRASHED, reason)
+
+
+def _kill_group(child: ForkServerProcess) -> None:
+    """SIGKILL the child and its data-loader workers."""
+    assert child.pid is not None
+    for kill in (os.killpg, os.kill):  # no group yet if the child has not reached setsid()
+        try:
+            kill(child.pid, signal.SIGKILL)
+            return
+        except ProcessLookupError:
+            continue

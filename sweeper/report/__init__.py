@@ -1,0 +1,1 @@
+"""From MLflow's records to a document that people read."""

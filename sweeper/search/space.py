@@ -1,0 +1,137 @@
+"""The search space: sweep overrides resolved into cells, each with its own settings."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+from sweeper.errors import SettingsError
+from sweeper.settings import Settings, load_settings
+from sweeper.trial import cell_label
+
+MEMORY_KEYS = ("batch", "accumulate", "amp")
+
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One point of the space.
+
+    Attributes:
+        params: The swept keys and this cell's values, in the order of the command line.
+        settings: The configuration composed for it.
+        strategy: The memory strategy's name if ``memory`` was chosen, else the cell's label.
+    """
+
+    params: tuple[tuple[str, Value], ...]
+    settings: Settings
+    strategy: str
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The cell as Hydra overrides."""
+        return tuple(f"{k}={_as_text(v)}" for k, v in self.params)
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The resolved space.
+
+    Attributes:
+        dimensions: Swept keys and their values.
+        fixed: Overrides that hold for every cell.
+        cells: Every cell that is kept.
+    """
+
+    dimensions: dict[str, tuple[Value, ...]]
+    fixed: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+    def describe(self) -> str:
+        """One line for people: ``batch=2,4,8 accumulate=1,4 (6 cells)``."""
+        swept = " ".join(
+            f"{k}={','.join(_as_text(v) for v in values)}" for k, values in self.dimensions.items()
+        )
+        count = len(self.cells)
+        return f"{swept} ({count} cell{'s' if count != 1 else ''})"
+
+    def digest(self) -> str:
+        """Six hex digits that differ where the space or a fixed override differs."""
+        payload = json.dumps([self.dimensions, sorted(self.fixed)])
+        return hashlib.sha256(payload.encode()).hexdigest()[:6]
+
+
+def resolve_space(
+    loader: ConfigLoader, config: DictConfig, arguments: list[str], defaults: dict[str, str]
+) -> Space:
+    """Parse the command line over the default space and compose every cell.
+
+    Args:
+        loader: Hydra's, of this run.
+        config: The master configuration.
+        arguments: Task overrides as typed.
+        defaults: ``hydra.sweeper.params``.
+
+    Raises:
+        SettingsError: A sweep of a kind that has no cells, or none is left.
+    """
+    parser = OverridesParser.create(config_loader=loader)
+    typed = {o.get_key_element(): o for o in parser.parse_overrides(arguments)}
+    base = [f"{k}={v}" for k, v in defaults.items() if _is_open(k, typed)]
+    overrides = {o.get_key_element(): o for o in parser.parse_overrides(base)} | typed
+    dimensions = {k: _values(o) for k, o in overrides.items() if o.is_sweep_override()}
+    fixed = tuple(str(o.input_line) for o in overrides.values() if not o.is_sweep_override())
+
+    def compose(params: tuple[tuple[str, Value], ...]) -> Cell:
+        texts = [*fixed, *(f"{k}={_as_text(v)}" for k, v in params)]
+        composed = loader.load_sweep_config(config, texts)
+        strategy = composed.hydra.runtime.choices.get("memory") if "memory" in overrides else None
+        settings = load_settings(composed)
+        label = cell_label(settings.batch, settings.accumulate, settings.amp)
+        return Cell(params, settings, strategy or label)
+
+    product = itertools.product(*([(k, v) for v in vs] for k, vs in dimensions.items()))
+    cells = tuple(c for c in map(compose, product) if _wanted(c.settings))
+    if not cells:
+        wanted = load_settings(config).study.effective_batch
+        raise SettingsError(
+            f"study.effective_batch={wanted} leaves no cell: no batch * accumulate of the space "
+            "gives it."
+        )
+    return Space(dimensions, fixed, cells)
+
+
+def _is_open(key: str, typed: dict[str, Override]) -> bool:
+    """Whether a key of the default space stays in it."""
+    return key not in typed and not ("memory" in typed and key in MEMORY_KEYS)
+
+
+def _values(override: Override) -> tuple[Value, ...]:
+    if not override.is_discrete_sweep():
+        raise SettingsError(
+            f"{override.input_line} has no cells to enumerate. "
+            f"Use {override.get_key_element()}=choice(...) or range(...)."
+        )
+    values = tuple(_typed(v) for v in override.sweep_iterator())
+    return tuple(dict.fromkeys(values))
+
+
+def _typed(value: object) -> Value:
+    return value if isinstance(value, bool | int | float) else str(value)
+
+
+def _as_text(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _wanted(settings: Settings) -> bool:
+    wanted = settings.study.effective_batch
+    return wanted is None or settings.effective_batch == wanted

@@ -1,0 +1,1 @@
+"""What a trial is made of: data, trainer and the run in the child process."""

@@ -1,0 +1,232 @@
+"""The dataset of a study: found, read and checked before the first trial, without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweeper.errors import DataError
+from sweeper.settings import DataSettings
+from sweeper.training.digits import DigitScenes, write_digits
+
+IMAGE_SUFFIXES = frozenset(
+    (".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg", ".jpeg2000")
+    + (".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp")
+)
+FAULTS_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A checked detection dataset.
+
+    Attributes:
+        yaml: Absolute path of its YAML.
+        names: Class names in class order.
+        train_images: Images of the training split.
+        val_images: Images of the validation split.
+        boxes: Boxes of the training split.
+        max_boxes: Most boxes in one training image.
+    """
+
+    yaml: Path
+    names: tuple[str, ...]
+    train_images: int
+    val_images: int
+    boxes: int
+    max_boxes: int
+
+
+def prepare_dataset(data: DataSettings, runs_dir: Path) -> Dataset:
+    """Compose, fetch or locate the dataset, then check it.
+
+    Raises:
+        DataError: Listing each fault of the YAML, the folders and the labels.
+    """
+    if data.digits is not None:
+        size = data.digits
+        scenes = DigitScenes(data.imgsz, size.train, size.val, seed=size.seed)
+        return check_dataset(write_digits(runs_dir / "data", scenes))
+    if data.yaml is None:
+        raise DataError("data.yaml is not set. Give your data.yaml: data=custom data.yaml=PATH.")
+    path = Path(data.yaml).expanduser()
+    if not path.is_file():
+        if not is_known_to_ultralytics(data.yaml):
+            raise DataError(
+                f"data.yaml={data.yaml} is neither a file nor a dataset that Ultralytics knows. "
+                "Give the path of your data.yaml, e.g. data=custom data.yaml=path/to/data.yaml."
+            )
+        path = fetch(data.yaml)
+    return check_dataset(path.resolve(), data.nc)
+
+
+def is_known_to_ultralytics(name: str) -> bool:
+    """Whether Ultralytics ships a dataset YAML of this name."""
+    package = find_spec("ultralytics")
+    assert package is not None and package.origin is not None
+    return (Path(package.origin).parent / "cfg" / "datasets" / name).is_file()
+
+
+def fetch(name: str) -> Path:
+    """Let Ultralytics download a dataset of its own, in a process of its own.
+
+    Returns:
+        A YAML with absolute paths beside the downloaded data.
+
+    Raises:
+        DataError: It could not be found or downloaded.
+    """
+    script = (
+        "import json, sys\n"
+        "from ultralytics.data.utils import check_det_dataset\n"
+        "d = check_det_dataset(sys.argv[1])\n"
+        "keys = ('path', 'train', 'val', 'names')\n"
+        "print('\\n' + json.dumps({k: d[k] for k in keys}, default=str))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script, name], capture_output=True, text=True)
+    if run.returncode:
+        cause = (run.stderr.strip() or run.stdout.strip()).splitlines()[-1:]
+        raise DataError(f"{name} could not be found or downloaded: {' '.join(cause)}")
+    content = json.loads(run.stdout.strip().splitlines()[-1])
+    path = Path(content["path"]) / f"sweeper-{name}"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def check_dataset(path: Path, nc: int | None = None) -> Dataset:
+    """Read a YOLO-format ``data.yaml`` and everything it points to.
+
+    Args:
+        path: The YAML file.
+        nc: Number of classes the configuration promises, if it does.
+
+    Raises:
+        DataError: Listing each fault found.
+    """
+    content = _read_yaml(path)
+    names = _class_names(content, path)
+    if nc is not None and nc != len(names):
+        raise DataError(f"data.nc={nc} but {path} names {len(names)} classes.")
+    counts: dict[str, int] = {}
+    faults: list[str] = []
+    boxes: list[int] = [0]
+    for split in ("train", "val"):
+        images = list(_images(content, split, path))
+        counts[split] = len(images)
+        if not images:
+            raise DataError(f"{path}: the {split} split has no images ({content[split]}).")
+        per_image = [_check_labels(label_path(i), len(names), faults) for i in images]
+        if not faults and all(n is None for n in per_image):
+            raise DataError(
+                f"{path}: no image of the {split} split has a label file, "
+                f"e.g. {label_path(images[0])} is missing."
+            )
+        if split == "train":
+            boxes = [n or 0 for n in per_image]
+    if faults:
+        shown = "\n  ".join(faults[:FAULTS_SHOWN])
+        more = len(faults) - FAULTS_SHOWN
+        rest = f"\n  and {more} more" if more > 0 else ""
+        raise DataError(f"{path}: {len(faults)} faults in its labels:\n  {shown}{rest}")
+    return Dataset(path, names, counts["train"], counts["val"], sum(boxes), max(boxes))
+
+
+def label_path(image: Path) -> Path:
+    """Where Ultralytics looks for an image's labels (its ``img2label_paths``)."""
+    head, found, tail = str(image).rpartition("/images/")
+    return Path(f"{head}/labels/{tail}" if found else tail).with_suffix(".txt")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"data.yaml={path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"data.yaml={path} is no YAML mapping with train, val and names.")
+    for key in ("train", "val"):
+        if not content.get(key):
+            raise DataError(f"{path} has no '{key}' key. It names the folder of the images.")
+    return content
+
+
+def _class_names(content: dict[str, Any], path: Path) -> tuple[str, ...]:
+    names = content.get("names")
+    if names is None and isinstance(content.get("nc"), int):
+        return tuple(f"class_{i}" for i in range(content["nc"]))
+    if isinstance(names, dict):
+        if sorted(names) != list(range(len(names))):
+            raise DataError(f"{path}: the keys of 'names' must be 0 to {len(names) - 1}.")
+        names = [names[i] for i in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{path} needs 'names', the classes in order.")
+    if "nc" in content and content["nc"] != len(names):
+        raise DataError(f"{path}: nc is {content['nc']} but 'names' has {len(names)} entries.")
+    return tuple(str(n) for n in names)
+
+
+def _images(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
+    """Image files of a split: folders (recursively) and .txt lists, as Ultralytics reads them."""
+    root = Path(content.get("path") or path.parent)
+    if not root.is_absolute():
+        root = root if root.is_dir() else path.parent / root
+    entries = content[split]
+    for entry in [entries] if isinstance(entries, str) else entries:
+        place = root / entry
+        if not place.exists() and str(entry).startswith("../"):
+            place = root / str(entry)[3:]
+        if place.is_dir():
+            yield from _sorted_images(place.rglob("*"))
+        elif place.is_file():
+            lines = place.read_text().split()
+            listed = [place.parent / s[2:] if s.startswith("./") else Path(s) for s in lines]
+            missing = [p for p in listed if not p.is_file()]
+            if missing:
+                raise DataError(f"{place} lists {len(missing)} missing images, e.g. {missing[0]}.")
+            yield from listed
+        else:
+            raise DataError(f"{path}: '{split}' points to {place}, which does not exist.")
+
+
+def _sorted_images(files: Iterable[Path]) -> list[Path]:
+    return sorted(f for f in files if f.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _check_labels(path: Path, nc: int, faults: list[str]) -> int | None:
+    """Number of boxes in a label file, None if there is no file; faults are appended."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        faults.append(f"{path} cannot be read: {error}")
+        return 0
+    rows = [(i, line.split()) for i, line in enumerate(lines, 1) if line.strip()]
+    for number, row in rows:
+        fault = _row_fault(row, nc)
+        if fault:
+            faults.append(f"{path}:{number}: {fault}")
+    return len(rows)
+
+
+def _row_fault(row: list[str], nc: int) -> str | None:
+    """What is wrong with ``class x y w h`` (or a polygon), None if nothing is."""
+    try:
+        values = [float(v) for v in row]
+    except ValueError:
+        return f"not all numbers: {' '.join(row)[:60]}"
+    if len(row) != 5 and (len(row) < 7 or len(row) % 2 == 0):
+        return f"expected 'class x y w h' but got {len(row)} columns"
+    if not (values[0].is_integer() and 0 <= values[0] < nc):
+        return f"class {row[0]} is not one of 0 to {nc - 1}"
+    if not all(0 <= v <= 1 for v in values[1:]):
+        return f"coordinates must be fractions from 0 to 1 but got {' '.join(row[1:5])}"
+    return None

@@ -1,0 +1,171 @@
+"""Ultralytics' detection trainer, held to exactly what the trial asks for."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+import ultralytics.engine.trainer as engine
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.torch_utils import autocast as ultralytics_autocast
+
+from sweeper.trial import EpochReport, TrialSpec
+
+
+class Diverged(Exception):
+    """The loss or the fitness is not finite any more."""
+
+
+class Stopped(Exception):
+    """The parent asked the trial to stop."""
+
+
+class OutOfMemory(Exception):
+    """A forward or backward pass ran out of device memory."""
+
+
+class TooShort(Exception):
+    """The run has fewer micro-batches than one optimizer step needs."""
+
+
+def autocast(enabled: bool | torch.dtype, device: str = "cuda") -> AbstractContextManager[Any]:
+    """Ultralytics' autocast, except that AMP on the CPU is real bfloat16 autocast."""
+    if device == "cpu":
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=bool(enabled))
+    context: AbstractContextManager[Any] = ultralytics_autocast(enabled, device=device)
+    return context
+
+
+class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
+    """Exact accumulation, no silent retries, no work that nobody reads.
+
+    Attributes:
+        iterations: Micro-batches trained.
+        optimizer_steps: Optimizer steps that happened.
+        train_time_s: Seconds spent in training epochs, validation excluded.
+        reports: One report per finished epoch.
+    """
+
+    def __init__(
+        self,
+        spec: TrialSpec,
+        overrides: dict[str, Any],
+        on_epoch: Callable[[EpochReport], None],
+        on_batch: Callable[[int, int], None],
+    ) -> None:
+        """Prepare the run; ``on_batch`` gets micro-batches done and in all, and may raise."""
+        self.spec = spec
+        self.iterations = self.optimizer_steps = self.pipelines = 0
+        self.train_time_s = 0.0
+        self.reports: list[EpochReport] = []
+        self._on_epoch, self._on_batch = on_epoch, on_batch
+        engine.autocast = autocast
+        super().__init__(overrides=overrides)
+        self.add_callback("on_train_epoch_start", TrialTrainer._start_epoch)
+        self.add_callback("on_train_batch_end", TrialTrainer._end_batch)
+        self.add_callback("on_train_epoch_end", TrialTrainer._end_epoch)
+        self.add_callback("on_fit_epoch_end", TrialTrainer._report_epoch)
+
+    # Ultralytics ramps `accumulate` from 1 during warm-up and caps it silently
+    # (engine/trainer.py, _do_train). The trial's value is constant; what the loop assigns is
+    # dropped, while its learning-rate warm-up goes on.
+    @property
+    def accumulate(self) -> int:
+        """Micro-batches per optimizer step."""
+        return self.spec.accumulate
+
+    @accumulate.setter
+    def accumulate(self, value: int) -> None:
+        pass
+
+    @property
+    def amp_dtype(self) -> str:
+        """Dtype that autocast uses in this run; ``float32`` when AMP is off or was dropped."""
+        if not self.amp:
+            return "float32"
+        dtype = torch.bfloat16 if self.device.type == "cpu" else torch.get_autocast_dtype("cuda")
+        return str(dtype).removeprefix("torch.")
+
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        if self.device.type == "cpu":
+            self.amp = self.spec.amp  # check_amp() refuses every CPU; see autocast() above
+
+    def _build_train_pipeline(self) -> None:
+        # Built once at the start; a second time only after an out-of-memory error, when
+        # Ultralytics halves the batch and goes on as if nothing had happened.
+        self.pipelines += 1
+        if self.pipelines > 1:
+            raise OutOfMemory(f"batch={self.spec.batch} ran out of device memory")
+        super()._build_train_pipeline()
+        total = len(self.train_loader) * self.epochs
+        if self.spec.accumulate > total:
+            raise TooShort(
+                f"accumulate must not exceed the {total} micro-batches of this run "
+                f"({len(self.train_loader)} per epoch x {self.epochs} epochs) but got "
+                f"{self.spec.accumulate}. Lower accumulate or raise train.epochs."
+            )
+
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Also keep a picture of the first batch."""
+        batch = super().preprocess_batch(batch)
+        if self.iterations == 0 and self.ema is not None:
+            self.plot_training_samples(dict(batch), 0)  # it rewrites the labels it is given
+        return batch
+
+    def optimizer_step(self) -> None:
+        """Also count."""
+        super().optimizer_step()
+        self.optimizer_steps += 1
+
+    def save_model(self) -> bool:
+        """Write checkpoints only when the trial keeps its weights or asked for a period."""
+        if not self.spec.keep_weights and self.save_period <= 0:
+            return False
+        return bool(super().save_model())
+
+    def final_eval(self) -> None:
+        """Strip the checkpoints; the last epoch was validated already."""
+        for checkpoint in (self.last, self.best):
+            if checkpoint.exists():
+                engine.strip_optimizer(checkpoint)
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        if self.fitness is not None and not math.isfinite(self.fitness):
+            raise Diverged(f"the fitness became {self.fitness} in epoch {epoch + 1}")
+        return False
+
+    def _start_epoch(self) -> None:
+        self._epoch_started = time.monotonic()
+
+    def _end_batch(self) -> None:
+        self.iterations += 1
+        if not torch.isfinite(self.loss):
+            raise Diverged(
+                f"the loss became {float(self.loss)} in epoch {self.epoch + 1}, "
+                f"micro-batch {self.iterations}"
+            )
+        self._on_batch(self.iterations, len(self.train_loader) * self.epochs)
+
+    def _end_epoch(self) -> None:
+        self._epoch_train_s = time.monotonic() - self._epoch_started
+        self.train_time_s += self._epoch_train_s
+
+    def _report_epoch(self) -> None:
+        losses = self.label_loss_items(self.tloss)
+        report = EpochReport(
+            epoch=self.epoch + 1,
+            time=time.time(),
+            map50=float(self.metrics["metrics/mAP50(B)"]),
+            map50_95=float(self.metrics["metrics/mAP50-95(B)"]),
+            train_loss=sum(losses.values()),
+            val_loss=sum(float(v) for k, v in self.metrics.items() if k.startswith("val/")),
+            train_time_s=self._epoch_train_s,
+            learning_rate=float(self.optimizer.param_groups[0]["lr"]),
+        )
+        self.reports.append(report)
+        self._on_epoch(report)

@@ -1,0 +1,250 @@
+"""What a trial is told (TrialSpec) and what came back (TrialResult): plain, JSON-able records."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+GIB = 2**30
+
+
+class Outcome(StrEnum):
+    """How a trial ended; the value is what Optuna, MLflow and the report show."""
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    OUT_OF_MEMORY = "out_of_memory"
+    OVER_BUDGET = "over_budget"
+    IMPLIED = "implied"
+    DIVERGED = "diverged"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether the outcome says that the cell does not fit the budget."""
+        return self in {Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET, Outcome.IMPLIED}
+
+
+def cell_label(batch: int, accumulate: int, amp: bool) -> str:
+    """The name of a memory strategy as people say it: ``b4×a4 amp``."""
+    return f"b{batch}×a{accumulate}" + (" amp" if amp else "")
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSpec:
+    """Everything a child process needs to train one cell.
+
+    Attributes:
+        study: Study name.
+        number: Optuna trial number within the study.
+        strategy: Name of the memory strategy, or the cell's label.
+        batch: Images per forward/backward.
+        accumulate: Micro-batches per optimizer step.
+        amp: Whether autocast is asked for.
+        model: Model name for people, e.g. ``yolo11n``.
+        model_file: What Ultralytics loads: a ``.yaml`` or ``.pt`` file or name.
+        data: Dataset name for people.
+        data_yaml: Path of the dataset's YAML.
+        imgsz: Image side, pixels.
+        epochs: Epochs to train.
+        optimizer: Pinned optimizer name.
+        seed: Seed of weights and data order.
+        device: ``cpu`` or the UUID of the one GPU the child may see.
+        threads: CPU threads of the child.
+        timeout_s: Wall-clock limit, seconds; 0 means none.
+        budget_gib: Limit on peak device memory, GiB; None means none.
+        keep_weights: Keep ``best.pt`` and ``last.pt``.
+        train_args: Further Ultralytics arguments by name.
+        overrides: The Hydra overrides that make this cell.
+    """
+
+    study: str
+    number: int
+    strategy: str
+    batch: int
+    accumulate: int
+    amp: bool
+    model: str
+    model_file: str
+    data: str
+    data_yaml: str
+    imgsz: int
+    epochs: int
+    optimizer: str
+    seed: int
+    device: str = "cpu"
+    threads: int = 1
+    timeout_s: float = 0.0
+    budget_gib: float | None = None
+    keep_weights: bool = False
+    train_args: dict[str, Any] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def effective_batch(self) -> int:
+        """Images per optimizer step."""
+        return self.batch * self.accumulate
+
+    @property
+    def label(self) -> str:
+        """The cell as people say it."""
+        return cell_label(self.batch, self.accumulate, self.amp)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """One epoch as the child reports it; ``epoch`` counts from 1, ``time`` is Unix seconds."""
+
+    epoch: int
+    time: float
+    map50: float
+    map50_95: float
+    train_loss: float
+    val_loss: float
+    train_time_s: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryReading:
+    """Peak memory of one trial, GiB, and where the number comes from.
+
+    Attributes:
+        peak_gib: What the budget is compared with.
+        source: ``measured`` (GPU), ``simulated`` (no GPU) or ``host_rss`` (the process's own RAM).
+        allocated_gib: Peak of the allocator's live blocks.
+        reserved_gib: Peak of the allocator's segments.
+        context_gib: CUDA context and library workspaces outside the allocator.
+        parts: The peak broken down, GiB by part.
+        note: Anything a reader must know to trust the number.
+    """
+
+    peak_gib: float
+    source: str
+    allocated_gib: float | None = None
+    reserved_gib: float | None = None
+    context_gib: float | None = None
+    parts: dict[str, float] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """What came back from a trial, complete or not.
+
+    ``map50`` and ``map50_95`` are those of ``best_epoch``, the epoch with the highest
+    mAP@0.5:0.95, which is also the epoch whose weights Ultralytics keeps as ``best.pt``.
+
+    Attributes:
+        outcome: How it ended.
+        reason: One sentence a person can act on; empty when complete.
+        epochs: One report per finished epoch.
+        map50: mAP at IoU 0.5, 0 to 1.
+        map50_95: mAP averaged over IoU 0.5 to 0.95, 0 to 1.
+        best_epoch: Epoch of those two, from 1.
+        wall_time_s: Whole trial, process start to end, seconds.
+        train_time_s: Training loop with its validations, seconds.
+        images_per_s: Training images per second of training, validation excluded.
+        iterations: Micro-batches trained.
+        optimizer_steps: Optimizer steps that really happened.
+        amp_dtype: Dtype that autocast really used, or ``float32``.
+        memory: Peak device memory, None before it is known.
+        peak_rss_gib: Peak resident memory of the child, GiB.
+        settings: Effective settings and versions.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    epochs: tuple[EpochReport, ...] = ()
+    map50: float | None = None
+    map50_95: float | None = None
+    best_epoch: int | None = None
+    wall_time_s: float = 0.0
+    train_time_s: float | None = None
+    images_per_s: float | None = None
+    iterations: int = 0
+    optimizer_steps: int = 0
+    amp_dtype: str | None = None
+    memory: MemoryReading | None = None
+    peak_rss_gib: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+Record = TypeVar("Record", TrialSpec, EpochReport, MemoryReading, TrialResult)
+
+_NESTED: dict[str, Any] = {"epochs": EpochReport, "memory": MemoryReading}
+
+
+def to_json(record: TrialSpec | EpochReport | MemoryReading | TrialResult) -> str:
+    """The record as one JSON document."""
+    return json.dumps(asdict(record), allow_nan=True)
+
+
+def from_json(kind: type[Record], text: str) -> Record:
+    """The record that `to_json` wrote.
+
+    Raises:
+        TypeError: The document has a field that ``kind`` has not, or lacks one.
+        ValueError: It is no JSON, or an outcome has an unknown name.
+    """
+    return kind(**{name: _revive(name, value) for name, value in json.loads(text).items()})
+
+
+def _revive(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_revive(name, item) for item in value)
+    if name in _NESTED and isinstance(value, dict):
+        return _NESTED[name](**value)
+    return Outcome(value) if name == "outcome" else value
+
+
+def write_record(path: Path, record: TrialSpec | TrialResult) -> None:
+    """Write the record so that a reader sees all of it or nothing."""
+    draft = path.with_suffix(".part")
+    draft.write_text(to_json(record))
+    os.replace(draft, path)
+
+
+def command_arguments(spec: TrialSpec) -> dict[str, Any]:
+    """The arguments of ``yolo detect train`` that make this cell.
+
+    Ultralytics has no ``accumulate``: it is ``round(nbs / batch)``, ramped during warm-up.
+    """
+    return {
+        "model": spec.model_file,
+        "data": spec.data_yaml,
+        "imgsz": spec.imgsz,
+        "epochs": spec.epochs,
+        "batch": spec.batch,
+        "nbs": spec.effective_batch,
+        "amp": spec.amp,
+        "optimizer": spec.optimizer,
+        "seed": spec.seed,
+        **spec.train_args,
+    }
+
+
+def yolo_command(spec: TrialSpec) -> str:
+    """The plain Ultralytics command that trains this cell."""
+    arguments = [shlex.quote(f"{k}={v}") for k, v in command_arguments(spec).items()]
+    return " ".join(["yolo detect train", *arguments])
+
+
+def summarise_epochs(epochs: tuple[EpochReport, ...]) -> dict[str, Any]:
+    """The result fields that follow from the epoch reports."""
+    if not epochs:
+        return {}
+    best = max(epochs, key=lambda e: e.map50_95)
+    return {
+        "epochs": epochs,
+        "map50": best.map50,
+        "map50_95": best.map50_95,
+        "best_epoch": best.epoch,
+    }

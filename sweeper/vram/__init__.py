@@ -1,0 +1,1 @@
+"""Device memory: budget, measured peaks, simulated peaks."""
