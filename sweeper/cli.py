@@ -13,8 +13,8 @@ import hydra
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
+from sweeper.compose import CONF_DIR, load_settings, register_schema
 from sweeper.errors import SweeperError
-from sweeper.settings import CONF_DIR, load_settings, register_schema
 
 EXIT_INTERRUPTED = 130
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from sweeper.cli import readable_errors
+from sweeper.compose import compose_settings
 from sweeper.report.markdown import render
-from sweeper.settings import compose_settings
 from sweeper.tracking import read_study
 
 

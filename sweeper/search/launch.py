@@ -13,7 +13,7 @@ from sweeper.display import StudyDisplay, result_line
 from sweeper.errors import SettingsError
 from sweeper.executors.local import LocalExecutor
 from sweeper.search.loop import StudyLoop
-from sweeper.search.space import Cell, Space
+from sweeper.search.space import STUDY_WIDE, Cell, Space
 from sweeper.search.study import CellStudy
 from sweeper.settings import Settings
 from sweeper.specs import SpecBuilder
@@ -21,7 +21,6 @@ from sweeper.tracking import Tracker
 from sweeper.trial import EpochReport, Outcome, TrialSpec, cell_label
 
 SINGLE = "single"
-STUDY_WIDE = ("study", "executor", "tracking", "runs_dir", "hydra")
 
 
 def run_study(space: Space) -> bool:
@@ -130,7 +129,7 @@ def _executor(settings: Settings) -> Iterator[LocalExecutor]:
 def _shared_settings(space: Space) -> Settings:
     """The settings that hold for the whole study."""
     for key in space.dimensions:
-        if key.split(".")[0].split("/")[0] in STUDY_WIDE:
+        if key.startswith(STUDY_WIDE):
             raise SettingsError(f"{key} holds for the whole study and cannot be swept.")
     return space.cells[0].settings
 

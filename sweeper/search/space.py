@@ -12,11 +12,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
+from sweeper.compose import load_settings
 from sweeper.errors import SettingsError
-from sweeper.settings import Settings, load_settings
+from sweeper.settings import Settings
 from sweeper.trial import cell_label
 
 MEMORY_KEYS = ("batch", "accumulate", "amp")
+
+STUDY_WIDE = ("study.", "executor.", "tracking.", "runs_dir", "hydra")
 
 Value = bool | int | float | str
 
@@ -63,9 +66,14 @@ class Space:
         count = len(self.cells)
         return f"{swept} ({count} cell{'s' if count != 1 else ''})"
 
+    @property
+    def defining(self) -> list[str]:
+        """The fixed overrides that change what a trial is, not how the study is run."""
+        return sorted(f for f in self.fixed if not f.split("=")[0].startswith(STUDY_WIDE))
+
     def digest(self) -> str:
         """Six hex digits that differ where the space or a fixed override differs."""
-        payload = json.dumps([self.dimensions, sorted(self.fixed)])
+        payload = json.dumps([self.dimensions, self.defining])
         return hashlib.sha256(payload.encode()).hexdigest()[:6]
 
 

@@ -106,7 +106,7 @@ class CellStudy:
     def _require_same_space(self) -> None:
         """Refuse to mix two spaces in one study; say what differs."""
         ours = {k: list(v) for k, v in self.space.dimensions.items()} | {
-            "fixed": sorted(self.space.fixed)
+            "fixed": self.space.defining
         }
         stored = self._study.user_attrs.get("space")
         if stored is None:

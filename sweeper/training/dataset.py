@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,9 +18,8 @@ from sweeper.errors import DataError
 from sweeper.settings import DataSettings
 from sweeper.training.digits import DigitScenes, write_digits
 
-IMAGE_SUFFIXES = frozenset(
-    (".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg", ".jpeg2000")
-    + (".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp")
+IMAGE_NAME = re.compile(
+    r"\.(avif|bmp|dng|heic|heif|jp2|jpe?g|jpeg2000|mpo|png|tiff?|webp)$", re.IGNORECASE
 )
 FAULTS_SHOWN = 10
 
@@ -197,7 +197,7 @@ def _images(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
 
 
 def _sorted_images(files: Iterable[Path]) -> list[Path]:
-    return sorted(f for f in files if f.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(f for f in files if IMAGE_NAME.search(f.name))
 
 
 def _check_labels(path: Path, nc: int, faults: list[str]) -> int | None:

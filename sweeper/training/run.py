@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import platform
 import resource
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 import ultralytics
-from ultralytics.utils import SETTINGS
+from ultralytics.utils import LOGGER, SETTINGS, remove_colorstr, tqdm
 
 from sweeper.training.trainer import Diverged, OutOfMemory, Stopped, TooShort, TrialTrainer
 from sweeper.trial import (
@@ -98,7 +99,8 @@ def run_trial(spec: TrialSpec, folder: Path, link: ParentLink) -> TrialResult:
     started = time.monotonic()
     outcome, reason = Outcome.COMPLETE, ""
     try:
-        SETTINGS["mlflow"] = False  # sweeper logs the trial itself, once
+        # sweeper logs the trial itself, once; set in memory only, the user's file stays as it is
+        dict.__setitem__(SETTINGS, "mlflow", False)
         torch.set_num_threads(spec.threads)
         trainer = TrialTrainer(
             spec, ultralytics_arguments(spec, folder), link.send_epoch, link.send_progress
@@ -196,10 +198,18 @@ def _host_memory() -> MemoryReading:
 
 def _redirect_output(log: Path) -> None:
     """Send the process's stdout and stderr, C libraries included, to ``log`` line by line."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    # Ultralytics redraws its bars in place; as for a CI console it then prints whole lines.
+    tqdm.is_noninteractive_console = lambda: True
+    LOGGER.addFilter(_strip_colours)
+
+
+def _strip_colours(record: logging.LogRecord) -> bool:
+    record.msg, record.args = remove_colorstr(record.getMessage()), ()
+    return True

@@ -100,6 +100,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         # Ultralytics halves the batch and goes on as if nothing had happened.
         self.pipelines += 1
         if self.pipelines > 1:
+            self.args.batch = self.batch_size = self.spec.batch
             raise OutOfMemory(f"batch={self.spec.batch} ran out of device memory")
         super()._build_train_pipeline()
         total = len(self.train_loader) * self.epochs
@@ -146,7 +147,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         self.iterations += 1
         if not torch.isfinite(self.loss):
             raise Diverged(
-                f"the loss became {float(self.loss)} in epoch {self.epoch + 1}, "
+                f"the loss became {float(self.loss.detach())} in epoch {self.epoch + 1}, "
                 f"micro-batch {self.iterations}"
             )
         self._on_batch(self.iterations, len(self.train_loader) * self.epochs)

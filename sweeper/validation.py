@@ -1,0 +1,87 @@
+"""The checks of a configuration that need no dataset."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweeper.errors import SettingsError
+from sweeper.settings import Settings
+
+OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
+SAMPLERS = ("auto", "grid", "tpe", "random")
+
+
+def validate(settings: Settings) -> None:
+    """Raise a SettingsError that names the first key whose value cannot work."""
+    for key, least in _AT_LEAST.items():
+        value = attrgetter(key)(settings)
+        if value is not None and value < least:
+            raise SettingsError(f"{key} must be at least {least} but got {value}.")
+    _one_of("train.optimizer", settings.train.optimizer, OPTIMIZERS)
+    _one_of("study.sampler", settings.study.sampler, SAMPLERS)
+    if settings.train.rect and settings.accumulate > 1:
+        raise SettingsError(
+            f"train.rect=true cannot go with accumulate={settings.accumulate}: rectangular "
+            "batches are sorted by shape, so an optimizer step would see one shape only. "
+            "Set train.rect=false or accumulate=1."
+        )
+    budget = settings.vram.budget_gib
+    if budget is not None and budget <= 0:
+        raise SettingsError(
+            f"vram.budget_gib must be positive but got {budget:g}. "
+            "Set it to your card's memory, e.g. vram=rtx3090."
+        )
+    if settings.model.name == "custom" and settings.model.file is None:
+        raise SettingsError("model.file is not set. Give it: model=custom model.file=PATH.yaml.")
+    _check_extra(settings)
+
+
+_AT_LEAST: dict[str, float] = {
+    "batch": 1,
+    "accumulate": 1,
+    "seed": 0,
+    "data.imgsz": 32,
+    "data.nc": 1,
+    "train.epochs": 1,
+    "train.imgsz": 32,
+    "train.lr0": 0,
+    "train.workers": 0,
+    "study.n_trials": 1,
+    "study.effective_batch": 1,
+    "study.trial_timeout_s": 0,
+    "executor.slots": 1,
+}
+
+
+def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise SettingsError(f"{key} must be one of {', '.join(allowed)} but got {value}.")
+
+
+def _check_extra(settings: Settings) -> None:
+    """Names under train.extra and data.augment must be Ultralytics arguments not set elsewhere."""
+    taken = {"batch", "nbs", "amp", "accumulate", "model", "data", "device", "seed", "project"}
+    taken |= {"name", "plots", "save", "resume", "time", *vars(settings.train)}
+    for group, names in (
+        ("train.extra", settings.train.extra),
+        ("data.augment", settings.data.augment),
+    ):
+        for name in names:
+            if name in taken:
+                raise SettingsError(f"{group}.{name} cannot be set here: it has a key of its own.")
+            if name not in ultralytics_defaults():
+                raise SettingsError(f"{group}.{name} is no argument of Ultralytics.")
+
+
+def ultralytics_defaults() -> dict[str, Any]:
+    """Ultralytics' training arguments and defaults, read without importing it (or torch)."""
+    package = find_spec("ultralytics")
+    assert package is not None and package.origin is not None
+    path = Path(package.origin).parent / "cfg" / "default.yaml"
+    defaults: dict[str, Any] = yaml.safe_load(path.read_text())
+    return defaults

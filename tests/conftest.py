@@ -1,0 +1,86 @@
+"""Shared fixtures: an isolated environment, a tiny real dataset and specs for it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before anything imports Ultralytics or starts a fork server: the user's settings stay as they
+# are, and nothing asks the network.
+_HOME = tempfile.TemporaryDirectory(prefix="sweeper-tests-")
+os.environ["YOLO_CONFIG_DIR"] = _HOME.name
+os.environ["YOLO_OFFLINE"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+from sweeper.executors.local import LocalExecutor  # noqa: E402
+from sweeper.training.digits import DigitScenes, write_digits  # noqa: E402
+from sweeper.trial import EpochReport, TrialSpec  # noqa: E402
+
+SpecMaker = Callable[..., TrialSpec]
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve training and four validation scenes of 64 px."""
+    scenes = DigitScenes(imgsz=64, train=12, val=4, min_digits=1, max_digits=2)
+    return write_digits(tmp_path_factory.mktemp("data"), scenes)
+
+
+@pytest.fixture
+def make_spec(tiny_data: Path) -> SpecMaker:
+    """A spec over the tiny dataset, a second or two of real training, with changes."""
+
+    def make(**changes: Any) -> TrialSpec:
+        values: dict[str, Any] = {
+            "study": "test",
+            "number": 0,
+            "strategy": "test",
+            "batch": 4,
+            "accumulate": 1,
+            "amp": False,
+            "model": "yolo11n",
+            "model_file": "yolo11n.yaml",
+            "data": "digits",
+            "data_yaml": str(tiny_data),
+            "imgsz": 64,
+            "epochs": 2,
+            "optimizer": "SGD",
+            "seed": 0,
+            "threads": 2,
+            "train_args": {"lr0": 0.01, "warmup_epochs": 1.0, "workers": 0, "mosaic": 0.0},
+        }
+        return TrialSpec(**(values | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def executor() -> Iterator[LocalExecutor]:
+    """One executor, so that torch is imported once."""
+    local = LocalExecutor(1)
+    yield local
+    local.close()
+
+
+class Listener:
+    """A watcher that remembers, and can act while the trial runs."""
+
+    def __init__(
+        self,
+        on_progress: Callable[[], None] = lambda: None,
+        on_epoch: Callable[[EpochReport], bool] = lambda report: False,
+    ) -> None:
+        self.reports: list[EpochReport] = []
+        self._on_progress, self._on_epoch = on_progress, on_epoch
+
+    def on_progress(self, done: int, total: int) -> None:
+        self._on_progress()
+
+    def on_epoch(self, report: EpochReport) -> bool:
+        self.reports.append(report)
+        return self._on_epoch(report)

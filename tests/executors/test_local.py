@@ -1,0 +1,83 @@
+"""Real child processes from the real fork server."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+
+from sweeper.executors.local import LocalExecutor
+from sweeper.trial import Outcome, TrialResult, from_json
+from tests.conftest import Listener
+
+
+def trial_process() -> psutil.Process:
+    """The one child that trains: the only grandchild that leads a session of its own."""
+    leaders = [
+        p for p in psutil.Process().children(recursive=True) if os.getsid(p.pid) == p.pid
+    ]
+    (child,) = leaders
+    return child
+
+
+def test_a_trial_leaves_its_records_in_its_folder(executor, make_spec, tmp_path: Path) -> None:
+    listener = Listener()
+    result = executor.submit(make_spec(), tmp_path, listener).result()
+    assert result.outcome is Outcome.COMPLETE, result.reason
+    assert result.epochs == tuple(listener.reports)
+    assert result.wall_time_s > result.train_time_s
+    assert from_json(TrialResult, (tmp_path / "result.json").read_text()) == result
+    log = (tmp_path / "log.txt").read_text()
+    assert "2 epochs completed" in log and "\r" not in log and "\x1b" not in log
+
+
+def test_a_started_trial_costs_little_beyond_its_training(
+    executor, make_spec, tmp_path: Path
+) -> None:
+    executor.submit(make_spec(epochs=1), tmp_path / "first", Listener()).result()
+    executor.submit(make_spec(epochs=1), tmp_path / "second", Listener()).result()
+    assert "import" not in (tmp_path / "second" / "log.txt").read_text().lower().split("epoch")[0]
+
+
+def test_kill_9_ends_that_trial_only(executor, make_spec, tmp_path: Path) -> None:
+    killer = Listener(on_progress=lambda: trial_process().send_signal(signal.SIGKILL))
+    killed = executor.submit(make_spec(epochs=50), tmp_path / "a", killer).result()
+    assert killed.outcome is Outcome.CRASHED
+    assert "SIGKILL" in killed.reason and "out-of-memory killer" in killed.reason
+    after = executor.submit(make_spec(epochs=1), tmp_path / "b", Listener()).result()
+    assert after.outcome is Outcome.COMPLETE, after.reason
+
+
+def test_a_trial_over_its_time_limit_is_ended_and_keeps_its_epochs(
+    executor, make_spec, tmp_path: Path
+) -> None:
+    result = executor.submit(make_spec(epochs=1000, timeout_s=4.0), tmp_path, Listener()).result()
+    assert result.outcome is Outcome.TIMEOUT
+    assert "study.trial_timeout_s=4" in result.reason
+    assert result.epochs and result.map50 is not None
+
+
+def test_a_trial_is_stopped_when_the_watcher_says_so(executor, make_spec, tmp_path: Path) -> None:
+    listener = Listener(on_epoch=lambda report: report.epoch == 2)
+    result = executor.submit(make_spec(epochs=1000), tmp_path, listener).result()
+    assert result.outcome is Outcome.PRUNED
+    assert 2 <= len(result.epochs) < 10
+
+
+def test_a_missing_dataset_is_a_crash_with_its_reason(executor, make_spec, tmp_path: Path) -> None:
+    spec = make_spec(data_yaml=str(tmp_path / "gone.yaml"))
+    result = executor.submit(spec, tmp_path / "t", Listener()).result()
+    assert result.outcome is Outcome.CRASHED and "gone.yaml" in result.reason
+
+
+def test_closing_ends_what_runs_and_what_waits(make_spec, tmp_path: Path) -> None:
+    local = LocalExecutor(1)
+    running = local.submit(make_spec(epochs=1000), tmp_path / "a", Listener())
+    waiting = local.submit(make_spec(), tmp_path / "b", Listener())
+    while not (tmp_path / "a" / "log.txt").exists():
+        time.sleep(0.05)
+    local.close()
+    assert running.result().outcome is Outcome.INTERRUPTED
+    assert waiting.cancelled()
+    assert not [p for p in psutil.Process().children(True) if os.getsid(p.pid) == p.pid]

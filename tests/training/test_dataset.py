@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from sweeper.errors import DataError
+from sweeper.settings import DataSettings
+from sweeper.training.dataset import check_dataset, label_path, prepare_dataset
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def write_set(root: Path, label: str = "0 0.5 0.5 0.2 0.2", **changes: object) -> Path:
+    for split in ("train", "val"):
+        (root / "images" / split).mkdir(parents=True)
+        (root / "labels" / split).mkdir(parents=True)
+        for i in range(2):
+            Image.new("RGB", (32, 32)).save(root / "images" / split / f"{i}.jpg")
+            (root / "labels" / split / f"{i}.txt").write_text(label + "\n")
+    content = {"train": "images/train", "val": "images/val", "names": ["cat", "dog"]} | changes
+    path = root / "data.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not None}))
+    return path
+
+
+def test_a_sound_set_is_described(tmp_path: Path) -> None:
+    found = check_dataset(write_set(tmp_path))
+    assert found.names == ("cat", "dog")
+    assert (found.train_images, found.val_images, found.boxes, found.max_boxes) == (2, 2, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("label", "fault"),
+    [
+        ("2 0.5 0.5 0.2 0.2", "class 2 is not one of 0 to 1"),
+        ("-1 0.5 0.5 0.2 0.2", "class -1 is not one of 0 to 1"),
+        ("0 50 50 20 20", "coordinates must be fractions from 0 to 1 but got 50 50 20 20"),
+        ("0 0.5 0.5", "expected 'class x y w h' but got 3 columns"),
+        ("cat 0.5 0.5 0.2 0.2", "not all numbers: cat 0.5"),
+    ],
+)
+def test_a_faulty_label_is_named_with_its_line(tmp_path: Path, label: str, fault: str) -> None:
+    path = write_set(tmp_path, "0 0.1 0.1 0.1 0.1\n" + label)
+    with pytest.raises(DataError) as error:
+        check_dataset(path)
+    assert f"labels/train/0.txt:2: {fault}" in str(error.value)
+    assert "4 faults" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"val": None}, "has no 'val' key"),
+        ({"train": "images/nowhere"}, "'train' points to .*nowhere, which does not exist"),
+        ({"names": None}, "needs 'names'"),
+        ({"nc": 3}, "nc is 3 but 'names' has 2 entries"),
+        ({"names": {1: "cat", 2: "dog"}}, "keys of 'names' must be 0 to 1"),
+        ({"train": "labels/train"}, "the train split has no images"),
+    ],
+)
+def test_a_faulty_yaml_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        check_dataset(write_set(tmp_path, **changes))
+
+
+def test_missing_labels_are_named_by_where_they_should_be(tmp_path: Path) -> None:
+    path = write_set(tmp_path)
+    (tmp_path / "labels").rename(tmp_path / "annotations")
+    with pytest.raises(DataError, match=r"labels/train/0\.txt is missing"):
+        check_dataset(path)
+
+
+def test_an_image_without_labels_is_background(tmp_path: Path) -> None:
+    path = write_set(tmp_path)
+    (tmp_path / "labels/train/0.txt").unlink()
+    assert check_dataset(path).boxes == 1
+
+
+def test_a_text_list_of_images_is_read(tmp_path: Path) -> None:
+    path = write_set(tmp_path, train="train.txt")
+    (tmp_path / "train.txt").write_text("./images/train/0.jpg\n")
+    assert check_dataset(path).train_images == 1
+
+
+def test_polygons_count_as_boxes(tmp_path: Path) -> None:
+    assert check_dataset(write_set(tmp_path, "0 0.1 0.1 0.2 0.1 0.2 0.2")).max_boxes == 1
+
+
+def test_another_number_of_classes_than_promised_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.nc=80 but .* names 2 classes"):
+        check_dataset(write_set(tmp_path), nc=80)
+
+
+@pytest.mark.parametrize("name", ["nothing.yaml", "images"])
+def test_a_path_that_is_no_yaml_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=r"data\.yaml=.* is neither a file nor"):
+        prepare_dataset(DataSettings("custom", str(tmp_path / name)), tmp_path)
+
+
+def test_a_set_of_ultralytics_that_cannot_be_downloaded_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"coco8\.yaml could not be found or downloaded"):
+        prepare_dataset(DataSettings("coco8", "coco8.yaml"), tmp_path)
+
+
+def test_only_the_last_images_folder_becomes_labels() -> None:
+    assert label_path(Path("/a/images/b/images/c.jpg")) == Path("/a/images/b/labels/c.txt")
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real data sets are not on this machine")
+def test_coco128_is_as_ultralytics_counts_it() -> None:
+    found = check_dataset(SHARED / "coco128" / "coco128.yaml")
+    assert (found.train_images, found.boxes, len(found.names)) == (128, 929, 80)

@@ -1,0 +1,228 @@
+"""Real training in this process; faults are raised where the library would raise them."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import SETTINGS
+
+from sweeper.training.run import run_trial
+from sweeper.training.trainer import Stopped, TrialTrainer
+from sweeper.trial import EpochReport, Outcome, TrialResult
+
+
+class Link:
+    """Stands for the pipe to the parent."""
+
+    def __init__(self) -> None:
+        self.epochs: list[EpochReport] = []
+        self.stop_after: int | None = None
+
+    def send_epoch(self, report: EpochReport) -> None:
+        self.epochs.append(report)
+
+    def send_progress(self, done: int, total: int) -> None:
+        if self.stop_after is not None and done > self.stop_after:
+            raise Stopped
+
+
+def train(spec, folder: Path, link: Link | None = None) -> TrialResult:
+    return run_trial(spec, folder, link or Link())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulate", "epochs", "iterations"),
+    [(4, 1, 2, 6), (4, 2, 2, 6), (2, 4, 2, 12), (4, 5, 2, 6), (5, 2, 3, 9)],
+)
+def test_optimizer_steps_are_iterations_over_accumulate(
+    make_spec, tmp_path: Path, batch: int, accumulate: int, epochs: int, iterations: int
+) -> None:
+    spec = make_spec(batch=batch, accumulate=accumulate, epochs=epochs)
+    result = train(spec, tmp_path)
+    assert result.outcome is Outcome.COMPLETE, result.reason
+    assert result.iterations == iterations
+    assert result.optimizer_steps == iterations // accumulate
+    assert result.settings["accumulate"] == accumulate
+    assert result.settings["nbs"] == batch * accumulate
+
+
+def test_accumulation_is_constant_while_the_learning_rate_warms_up(
+    make_spec, tmp_path: Path, monkeypatch
+) -> None:
+    seen: list[tuple[int, float]] = []
+    end_batch = TrialTrainer._end_batch
+
+    def spy(self: TrialTrainer) -> None:
+        seen.append((self.accumulate, self.optimizer.param_groups[0]["lr"]))
+        end_batch(self)
+
+    monkeypatch.setattr(TrialTrainer, "_end_batch", spy)
+    train(make_spec(batch=2, accumulate=2, epochs=3), tmp_path)
+    assert {accumulate for accumulate, _ in seen} == {2}
+    warm_up = [lr for _, lr in seen[:6]]
+    assert warm_up == sorted(warm_up) and warm_up[0] < warm_up[-1]
+
+
+def test_a_trial_reports_every_epoch_and_what_it_cost(make_spec, tmp_path: Path) -> None:
+    link = Link()
+    result = train(make_spec(), tmp_path, link)
+    assert [e.epoch for e in link.epochs] == [1, 2]
+    assert result.epochs == tuple(link.epochs)
+    assert result.map50 is not None and 0 <= result.map50 <= 1
+    assert result.train_time_s > sum(e.train_time_s for e in result.epochs) > 0
+    assert result.images_per_s > 0
+    assert result.memory.source == "host_rss" and result.memory.peak_gib > 0.1
+    with (tmp_path / "results.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 2
+    assert (tmp_path / "train_batch0.jpg").stat().st_size > 1000
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_one_does_not(
+    make_spec, tmp_path: Path
+) -> None:
+    losses = [
+        [e.train_loss for e in train(make_spec(seed=seed), tmp_path / str(i)).epochs]
+        for i, seed in enumerate((0, 0, 1))
+    ]
+    assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.parametrize(("amp", "dtype"), [(False, "float32"), (True, "bfloat16")])
+def test_amp_on_the_cpu_is_real_autocast(
+    make_spec, tmp_path: Path, monkeypatch, amp: bool, dtype: str
+) -> None:
+    seen: set[bool] = set()
+    loss = DetectionModel.loss
+
+    def spy(self, batch, preds=None):
+        if self.training:
+            seen.add(torch.is_autocast_enabled("cpu"))
+        return loss(self, batch, preds)
+
+    monkeypatch.setattr(DetectionModel, "loss", spy)
+    result = train(make_spec(amp=amp, epochs=1), tmp_path)
+    assert (result.amp_dtype, seen) == (dtype, {amp})
+
+
+def out_of_memory(*args: object, **kwargs: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+class OutOfMemoryInBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        out_of_memory()
+
+
+def fail_in(place: str, monkeypatch) -> None:
+    if place == "forward":
+        monkeypatch.setattr(DetectionModel, "loss", out_of_memory)
+    elif place == "backward":
+        loss = DetectionModel.loss
+
+        def poisoned(self, batch, preds=None):
+            total, items = loss(self, batch, preds)
+            return OutOfMemoryInBackward.apply(total), items
+
+        monkeypatch.setattr(DetectionModel, "loss", poisoned)
+    elif place == "optimizer step":
+        monkeypatch.setattr(torch.optim.SGD, "step", out_of_memory)
+    elif place == "validation":
+        monkeypatch.setattr(DetectionValidator, "postprocess", out_of_memory)
+
+
+@pytest.mark.parametrize("place", ["forward", "backward", "optimizer step", "validation"])
+def test_out_of_memory_ends_the_trial_wherever_it_happens(
+    make_spec, tmp_path: Path, monkeypatch, place: str
+) -> None:
+    fail_in(place, monkeypatch)
+    result = train(make_spec(), tmp_path)
+    assert result.outcome is Outcome.OUT_OF_MEMORY
+    assert "Tried to allocate 2.00 GiB" in result.reason
+    assert result.settings["batch"] == 4, "Ultralytics halved the batch"
+
+
+def test_out_of_memory_in_a_later_epoch_ends_the_trial_too(
+    make_spec, tmp_path: Path, monkeypatch
+) -> None:
+    link = Link()
+    loss = DetectionModel.loss
+
+    def later(self, batch, preds=None):
+        return out_of_memory() if link.epochs else loss(self, batch, preds)
+
+    monkeypatch.setattr(DetectionModel, "loss", later)
+    result = train(make_spec(), tmp_path, link)
+    assert result.outcome is Outcome.OUT_OF_MEMORY
+    assert len(result.epochs) == 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_trial_as_diverged(
+    make_spec, tmp_path: Path, monkeypatch
+) -> None:
+    loss = DetectionModel.loss
+
+    def poisoned(self, batch, preds=None):
+        total, items = loss(self, batch, preds)
+        return total * float("nan"), items
+
+    monkeypatch.setattr(DetectionModel, "loss", poisoned)
+    result = train(make_spec(), tmp_path)
+    assert result.outcome is Outcome.DIVERGED
+    assert "the loss became nan in epoch 1" in result.reason
+
+
+def test_any_other_error_is_a_crash_with_its_message(
+    make_spec, tmp_path: Path, monkeypatch
+) -> None:
+    def broken(*args, **kwargs):
+        raise KeyError("surprise")
+
+    monkeypatch.setattr(DetectionModel, "loss", broken)
+    result = train(make_spec(), tmp_path)
+    assert result.outcome is Outcome.CRASHED
+    assert result.reason == "KeyError: 'surprise' See log.txt."
+
+
+def test_an_accumulate_longer_than_the_run_is_refused(make_spec, tmp_path: Path) -> None:
+    result = train(make_spec(accumulate=7), tmp_path)
+    assert result.outcome is Outcome.CRASHED
+    assert "must not exceed the 6 micro-batches of this run" in result.reason
+
+
+def test_a_stopped_trial_keeps_what_it_measured(make_spec, tmp_path: Path) -> None:
+    link = Link()
+    link.stop_after = 4
+    result = train(make_spec(), tmp_path, link)
+    assert result.outcome is Outcome.PRUNED
+    assert len(result.epochs) == 1 and result.iterations == 5
+
+
+def test_weights_are_kept_only_when_asked(make_spec, tmp_path: Path) -> None:
+    train(make_spec(keep_weights=True), tmp_path)
+    assert {p.name for p in (tmp_path / "weights").iterdir()} == {"best.pt", "last.pt"}
+
+
+def test_save_period_is_honoured(make_spec, tmp_path: Path) -> None:
+    spec = make_spec(epochs=3)
+    spec.train_args["save_period"] = 2
+    train(spec, tmp_path)
+    saved = {p.name for p in (tmp_path / "weights").glob("epoch*.pt")}
+    assert saved == {"epoch0.pt", "epoch2.pt"}
+
+
+def test_ultralytics_does_not_log_to_mlflow_and_its_settings_file_stays(
+    make_spec, tmp_path: Path
+) -> None:
+    before = Path(SETTINGS.file).read_bytes()
+    train(make_spec(epochs=1), tmp_path)
+    assert SETTINGS["mlflow"] is False
+    assert Path(SETTINGS.file).read_bytes() == before
