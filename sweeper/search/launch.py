@@ -10,10 +10,9 @@ from pathlib import Path
 from rich.console import Console
 
 from sweeper.display import StudyDisplay, result_line
-from sweeper.errors import SettingsError
 from sweeper.executors.local import LocalExecutor
 from sweeper.search.loop import StudyLoop
-from sweeper.search.space import STUDY_WIDE, Cell, Space
+from sweeper.search.space import Cell, Space
 from sweeper.search.study import CellStudy
 from sweeper.settings import Settings
 from sweeper.specs import SpecBuilder
@@ -29,9 +28,8 @@ def run_study(space: Space) -> bool:
     Raises:
         SweeperError: Something is wrong that a person must mend first.
     """
-    settings = _shared_settings(space)
-    first = space.cells[0].settings
-    default = f"{first.model.name}-{first.data.name}-{space.digest()}"
+    settings = space.cells[0].settings
+    default = f"{settings.model.name}-{settings.data.name}-{space.digest()}"
     name = settings.study.name or default
     console = Console(highlight=False)
     console.print(f"study {name}: {space.describe()}", markup=False, soft_wrap=True)
@@ -124,14 +122,6 @@ def _executor(settings: Settings) -> Iterator[LocalExecutor]:
         yield executor
     finally:
         executor.close()
-
-
-def _shared_settings(space: Space) -> Settings:
-    """The settings that hold for the whole study."""
-    for key in space.dimensions:
-        if key.startswith(STUDY_WIDE):
-            raise SettingsError(f"{key} holds for the whole study and cannot be swept.")
-    return space.cells[0].settings
 
 
 def _sampler(settings: Settings, space: Space) -> str:

@@ -96,6 +96,9 @@ def resolve_space(
     base = [f"{k}={v}" for k, v in defaults.items() if _is_open(k, typed)]
     overrides = {o.get_key_element(): o for o in parser.parse_overrides(base)} | typed
     dimensions = {k: _values(o) for k, o in overrides.items() if o.is_sweep_override()}
+    for key in dimensions:
+        if key.startswith(STUDY_WIDE):
+            raise SettingsError(f"{key} holds for the whole study and cannot be swept.")
     fixed = tuple(str(o.input_line) for o in overrides.values() if not o.is_sweep_override())
 
     def compose(params: tuple[tuple[str, Value], ...]) -> Cell:

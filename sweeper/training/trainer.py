@@ -115,7 +115,9 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         """Also keep a picture of the first batch."""
         batch = super().preprocess_batch(batch)
         if self.iterations == 0 and self.ema is not None:
-            self.plot_training_samples(dict(batch), 0)  # it rewrites the labels it is given
+            # The plotting thread scales the image and squeezes the labels it is given in place.
+            copies = {k: v.cpu().clone() for k, v in batch.items() if torch.is_tensor(v)}
+            self.plot_training_samples({**batch, **copies}, 0)
         return batch
 
     def optimizer_step(self) -> None:

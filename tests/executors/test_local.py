@@ -14,9 +14,7 @@ from tests.conftest import Listener
 
 def trial_process() -> psutil.Process:
     """The one child that trains: the only grandchild that leads a session of its own."""
-    leaders = [
-        p for p in psutil.Process().children(recursive=True) if os.getsid(p.pid) == p.pid
-    ]
+    leaders = [p for p in psutil.Process().children(recursive=True) if os.getsid(p.pid) == p.pid]
     (child,) = leaders
     return child
 

@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from sweeper.compose import compose_settings
+from sweeper.errors import StudyError
+from sweeper.search.space import Cell, Space
+from sweeper.search.study import CellStudy
+from sweeper.trial import Outcome, TrialResult
+
+DIMENSIONS = {"batch": (2, 4, 8, 16), "accumulate": (1, 2), "amp": (False, True)}
+
+
+def make_space(dimensions=DIMENSIONS) -> Space:
+    import itertools
+
+    settings = compose_settings([])
+    names = list(dimensions)
+    cells = tuple(
+        Cell(tuple(zip(names, values, strict=True)), settings, "x")
+        for values in itertools.product(*dimensions.values())
+    )
+    return Space(dict(dimensions), (), cells)
+
+
+def open_study(folder: Path, sampler: str = "grid", space: Space | None = None) -> CellStudy:
+    url = f"sqlite:///{folder}/optuna.db"
+    return CellStudy("s", space or make_space(), url, sampler, seed=1)
+
+
+def complete(map50: float) -> TrialResult:
+    return TrialResult(Outcome.COMPLETE, map50=map50)
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
+def test_every_cell_is_asked_once(tmp_path: Path, sampler: str) -> None:
+    study = open_study(tmp_path, sampler)
+    seen = []
+    while study.open_cells:
+        trial, cell = study.ask()
+        seen.append(cell.params)
+        study.tell(trial, complete(0.1 * len(seen) % 1))
+    assert len(seen) == len(set(seen)) == 16
+
+
+def test_tpe_moves_towards_what_scores(tmp_path: Path) -> None:
+    study = open_study(tmp_path, "tpe", make_space({"batch": tuple(range(60))}))
+    asked = []
+    for _ in range(30):
+        trial, cell = study.ask()
+        value = dict(cell.params)["batch"]
+        asked.append(value)
+        study.tell(trial, complete(0.9 if value in range(0, 60, 4) else 0.1))
+    assert len(set(asked)) == 30
+
+
+def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    first = open_study(tmp_path)
+    for _ in range(3):
+        trial, _ = first.ask()
+        first.tell(trial, complete(0.5))
+    again = open_study(tmp_path)
+    assert again.finished == 3
+    assert len(again.open_cells) == 13
+
+
+def test_an_interrupted_cell_runs_again_and_a_crashed_one_does_not(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    crashed, _ = study.ask()
+    study.tell(crashed, TrialResult(Outcome.CRASHED, "boom"))
+    stopped, cell = study.ask()
+    study.tell(stopped, TrialResult(Outcome.INTERRUPTED))
+    for s in (study, open_study(tmp_path)):
+        assert s.finished == 1
+        assert cell in s.open_cells and len(s.open_cells) == 15
+
+
+def test_a_trial_that_was_left_running_is_found_and_its_cell_is_taken(tmp_path: Path) -> None:
+    open_study(tmp_path).ask()
+    again = open_study(tmp_path)
+    (stale,) = again.stale_trials()
+    again.tell(again.reopen(stale), TrialResult(Outcome.INTERRUPTED))
+    assert again.finished == 0 and len(again.open_cells) == 16
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        (Outcome.COMPLETE, TrialState.COMPLETE),
+        (Outcome.PRUNED, TrialState.PRUNED),
+        (Outcome.OUT_OF_MEMORY, TrialState.PRUNED),
+        (Outcome.OVER_BUDGET, TrialState.PRUNED),
+        (Outcome.DIVERGED, TrialState.PRUNED),
+        (Outcome.TIMEOUT, TrialState.FAIL),
+        (Outcome.CRASHED, TrialState.FAIL),
+        (Outcome.INTERRUPTED, TrialState.FAIL),
+    ],
+)
+def test_each_outcome_has_its_state(tmp_path: Path, outcome: Outcome, state: TrialState) -> None:
+    study = open_study(tmp_path)
+    trial, _ = study.ask()
+    study.tell(trial, TrialResult(outcome, "why", map50=0.5))
+    (stored,) = study._study.trials
+    assert stored.state is state
+    assert stored.user_attrs["outcome"] == outcome.value
+    assert stored.user_attrs["reason"] == "why"
+
+
+def test_the_best_is_the_best_complete_trial(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    assert study.best() is None
+    for result in (complete(0.2), complete(0.4), TrialResult(Outcome.PRUNED, map50=0.9)):
+        trial, _ = study.ask()
+        study.tell(trial, result)
+    assert study.best().value == 0.4
+
+
+def test_another_space_under_the_same_name_is_refused_with_the_difference(tmp_path: Path) -> None:
+    open_study(tmp_path)
+    other = make_space(DIMENSIONS | {"batch": (2, 4)})
+    with pytest.raises(StudyError, match=r"batch: stored \[2, 4, 8, 16\], now \[2, 4\]"):
+        open_study(tmp_path, space=other)

@@ -1,0 +1,126 @@
+"""The whole path as a user drives it, with real training."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+ROOT = Path(__file__).parent.parent
+SMALL = [
+    *("data.digits.train=16", "data.digits.val=4", "data.imgsz=64"),
+    *("train.epochs=1", "train.workers=0"),
+]
+
+
+def sweeper(folder: Path, *arguments: str, module: str = "sweeper") -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("study")
+    arguments = ["batch=2,4", "accumulate=4,2", "amp=false", "study.name=small", *SMALL]
+    done = sweeper(folder, "-m", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout
+
+
+def test_a_study_runs_every_cell_and_counts_its_optimizer_steps(study: tuple[Path, str]) -> None:
+    folder, _ = study
+    client = MlflowClient(f"sqlite:///{folder}/runs/mlflow.db")
+    (experiment,) = client.search_experiments(filter_string="name = 'sweeper'")
+    runs = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+    steps = {
+        (int(r.data.params["batch"]), int(r.data.params["accumulate"])): int(
+            r.data.metrics["optimizer_steps"]
+        )
+        for r in runs
+    }
+    assert steps == {(2, 4): 2, (2, 2): 4, (4, 4): 1, (4, 2): 2}
+    assert {r.info.status for r in runs} == {"FINISHED"}
+
+
+def test_the_terminal_says_what_runs_and_what_comes_next(study: tuple[Path, str]) -> None:
+    _, output = study
+    assert "study small: batch=2,4 accumulate=4,2 (4 cells)" in output
+    assert "4/4 b4×a2" in output
+    assert "python -m sweeper.report study.name=small" in output
+    assert "\x1b" not in output
+
+
+def test_the_report_has_a_row_for_every_run(study: tuple[Path, str]) -> None:
+    folder, _ = study
+    done = sweeper(folder, module="sweeper.report")
+    assert done.returncode == 0, done.stderr
+    text = (folder / "runs/small/report.md").read_text()
+    for label in ("b2×a4", "b2×a2", "b4×a4", "b4×a2"):
+        assert f"| {label} " in text
+    assert "yolo detect train model=yolo11n.yaml" in text
+
+
+def test_the_same_command_again_runs_nothing(study: tuple[Path, str]) -> None:
+    folder, _ = study
+    arguments = ["batch=2,4", "accumulate=4,2", "amp=false", "study.name=small", *SMALL]
+    done = sweeper(folder, "-m", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert len(list((folder / "runs/small/trials").iterdir())) == 4
+
+
+def test_everything_a_run_writes_is_under_runs(study: tuple[Path, str]) -> None:
+    folder, _ = study
+    assert [p.name for p in folder.iterdir()] == ["runs"]
+
+
+def test_one_trial_prints_its_result(tmp_path: Path) -> None:
+    done = sweeper(tmp_path, "batch=4", "accumulate=4", "amp=true", *SMALL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "b4×a4 amp  complete" in done.stdout
+    assert "1 optimizer steps from 4 micro-batches in bfloat16" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["batch=0"], "batch must be at least 1 but got 0."),
+        (["-m", "batch=4,0"], "batch must be at least 1 but got 0."),
+        (["-m", "batch=4,999", "amp=false"], "batch must not exceed the 144 training images"),
+        (["-m", "study.seed=1,2"], "study.seed holds for the whole study and cannot be swept."),
+        (["accumulate=999"], "accumulate=999 with batch=4 needs that many micro-batches"),
+        (["data=custom"], "data.yaml is not set."),
+        (["bach=4"], "Could not override 'bach'"),
+    ],
+)
+def test_bad_input_is_one_message_and_leaves_no_records(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = sweeper(tmp_path, *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.db"))
+
+
+@pytest.mark.parametrize("flags", [["--cfg", "job"], ["--help"], ["--info", "defaults"]])
+def test_hydras_own_flags_work(tmp_path: Path, flags: list[str]) -> None:
+    done = sweeper(tmp_path, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "accumulate" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_config_directory_of_the_users_own_is_searched(tmp_path: Path) -> None:
+    (tmp_path / "mine/train").mkdir(parents=True)
+    (tmp_path / "mine/train/tiny.yaml").write_text(
+        "epochs: 7\nimgsz: 96\noptimizer: SGD\nlr0: 0.1\n"
+    )
+    done = sweeper(tmp_path, "-cd", "mine", "train=tiny", "--cfg", "job")
+    assert "epochs: 7" in done.stdout, done.stderr
