@@ -66,10 +66,15 @@ class TrainSettings:
 
 @dataclass
 class VramSettings:
-    """Group ``vram``."""
+    """Group ``vram``; see `sweeper.vram.budget.Card`."""
 
     card: str = "auto"
+    total_gib: float | None = None
+    context_gib: float = 0.5
+    margin_gib: float | None = None
     budget_gib: float | None = None
+    source: str = ""
+    fallback_card: str = ""
 
 
 @dataclass
@@ -91,7 +96,7 @@ class ExecutorSettings:
     """Group ``executor``."""
 
     name: str = "local"
-    slots: int = 1
+    slots: Any = "auto"
 
 
 @dataclass

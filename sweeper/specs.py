@@ -9,13 +9,18 @@ from sweeper.errors import SettingsError
 from sweeper.settings import Settings
 from sweeper.training.dataset import Dataset, prepare_dataset
 from sweeper.trial import TrialSpec
+from sweeper.vram.budget import Budget
+
+# Mosaic joins four images and crops the result to a quarter of its area; boxes cut by the border
+# count as well. Twice the mean is what Ultralytics' own training logs show for COCO.
+MOSAIC_BOXES = 2.0
 
 
 class SpecBuilder:
     """Builds specs; each distinct dataset is prepared and checked once."""
 
-    def __init__(self, study: str, threads: int) -> None:
-        self._study, self._threads = study, threads
+    def __init__(self, study: str, budget: Budget, threads: int) -> None:
+        self._study, self._budget, self._threads = study, budget, threads
         self._datasets: dict[str, Dataset] = {}
 
     def dataset(self, settings: Settings) -> Dataset:
@@ -26,9 +31,9 @@ class SpecBuilder:
         return self._datasets[key]
 
     def build(
-        self, settings: Settings, number: int, strategy: str, overrides: tuple[str, ...]
+        self, settings: Settings, strategy: str, overrides: tuple[str, ...] = ()
     ) -> TrialSpec:
-        """The spec of one trial.
+        """The spec of one cell; number, device and prediction are still to be filled in.
 
         Raises:
             SettingsError: The dataset is too small for the batch, or the run for accumulate.
@@ -38,7 +43,7 @@ class SpecBuilder:
         _require_enough_images(settings, dataset)
         return TrialSpec(
             study=self._study,
-            number=number,
+            number=0,
             strategy=strategy,
             batch=settings.batch,
             accumulate=settings.accumulate,
@@ -47,13 +52,16 @@ class SpecBuilder:
             model_file=settings.model.source,
             data=settings.data.name,
             data_yaml=str(dataset.yaml),
+            nc=len(dataset.names),
+            boxes_per_image=_boxes_per_image(settings, dataset),
             imgsz=settings.train.imgsz,
             epochs=settings.train.epochs,
             optimizer=settings.train.optimizer,
             seed=settings.seed,
             threads=self._threads,
             timeout_s=settings.study.trial_timeout_s,
-            budget_gib=settings.vram.budget_gib,
+            budget_gib=self._budget.budget_gib,
+            context_gib=self._budget.context_gib,
             keep_weights=settings.study.keep_best,
             train_args=settings.train_args(),
             overrides=overrides,
@@ -76,3 +84,8 @@ def _require_enough_images(settings: Settings, dataset: Dataset) -> None:
             f"micro-batches for one optimizer step, but the run has {micro_batches} ({per_epoch} "
             f"per epoch, train.epochs={settings.train.epochs}). Lower it or raise train.epochs."
         )
+
+
+def _boxes_per_image(settings: Settings, dataset: Dataset) -> float:
+    mosaic = settings.train_args().get("mosaic", 1.0) > 0
+    return dataset.boxes / dataset.train_images * (MOSAIC_BOXES if mosaic else 1.0)

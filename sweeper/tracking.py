@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,6 +70,11 @@ _STATUS = {
     Outcome.PRUNED: RunStatus.FINISHED,
     Outcome.INTERRUPTED: RunStatus.KILLED,
 }
+
+
+# MLflow and Alembic report each step of creating a database; the terminal belongs to the study.
+for _name in ("mlflow", "alembic"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class Tracker:

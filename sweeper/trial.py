@@ -52,14 +52,18 @@ class TrialSpec:
         model_file: What Ultralytics loads: a ``.yaml`` or ``.pt`` file or name.
         data: Dataset name for people.
         data_yaml: Path of the dataset's YAML.
+        nc: Number of classes.
+        boxes_per_image: Mean number of objects per training image, after mosaic.
         imgsz: Image side, pixels.
         epochs: Epochs to train.
         optimizer: Pinned optimizer name.
         seed: Seed of weights and data order.
-        device: ``cpu`` or the UUID of the one GPU the child may see.
+        device: ``cpu`` or the UUID of the one GPU the child may see; the executor's choice.
         threads: CPU threads of the child.
         timeout_s: Wall-clock limit, seconds; 0 means none.
         budget_gib: Limit on peak device memory, GiB; None means none.
+        context_gib: Allowance for the CUDA context within the budget, GiB.
+        predicted: Peak to expect; where there is no GPU it stands for the measurement.
         keep_weights: Keep ``best.pt`` and ``last.pt``.
         train_args: Further Ultralytics arguments by name.
         overrides: The Hydra overrides that make this cell.
@@ -75,6 +79,8 @@ class TrialSpec:
     model_file: str
     data: str
     data_yaml: str
+    nc: int
+    boxes_per_image: float
     imgsz: int
     epochs: int
     optimizer: str
@@ -83,6 +89,8 @@ class TrialSpec:
     threads: int = 1
     timeout_s: float = 0.0
     budget_gib: float | None = None
+    context_gib: float = 0.0
+    predicted: MemoryReading | None = None
     keep_weights: bool = False
     train_args: dict[str, Any] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
@@ -114,23 +122,34 @@ class EpochReport:
 
 @dataclass(frozen=True, slots=True)
 class MemoryReading:
-    """Peak memory of one trial, GiB, and where the number comes from.
+    """Peak device memory of one trial, GiB, and where each number comes from; None is not known.
 
     Attributes:
         peak_gib: What the budget is compared with.
-        source: ``measured`` (GPU), ``simulated`` (no GPU) or ``host_rss`` (the process's own RAM).
+        source: ``measured`` (GPU) or ``simulated`` (no GPU).
+        method: Where the peak came from: ``process`` or ``device`` (NVML), ``allocator``
+            (reserved + context), or ``trace`` (simulated).
         allocated_gib: Peak of the allocator's live blocks.
         reserved_gib: Peak of the allocator's segments.
-        context_gib: CUDA context and library workspaces outside the allocator.
+        train_reserved_gib: The same while training.
+        val_reserved_gib: The same while validating.
+        context_gib: CUDA context and whatever else lies outside the allocator.
+        alloc_retries: Cache flushes after a failed request; above 0 memory was at its edge.
+        nvml_peak_gib: Peak that NVML saw.
         parts: The peak broken down, GiB by part.
-        note: Anything a reader must know to trust the number.
+        note: What a reader must know to trust the number.
     """
 
     peak_gib: float
     source: str
+    method: str
     allocated_gib: float | None = None
     reserved_gib: float | None = None
+    train_reserved_gib: float | None = None
+    val_reserved_gib: float | None = None
     context_gib: float | None = None
+    alloc_retries: int | None = None
+    nvml_peak_gib: float | None = None
     parts: dict[str, float] = field(default_factory=dict)
     note: str = ""
 
@@ -179,7 +198,11 @@ class TrialResult:
 
 Record = TypeVar("Record", TrialSpec, EpochReport, MemoryReading, TrialResult)
 
-_NESTED: dict[str, Any] = {"epochs": EpochReport, "memory": MemoryReading}
+_NESTED: dict[str, Any] = {
+    "epochs": EpochReport,
+    "memory": MemoryReading,
+    "predicted": MemoryReading,
+}
 
 
 def to_json(record: TrialSpec | EpochReport | MemoryReading | TrialResult) -> str:

@@ -30,14 +30,11 @@ def validate(settings: Settings) -> None:
             "batches are sorted by shape, so an optimizer step would see one shape only. "
             "Set train.rect=false or accumulate=1."
         )
-    budget = settings.vram.budget_gib
-    if budget is not None and budget <= 0:
-        raise SettingsError(
-            f"vram.budget_gib must be positive but got {budget:g}. "
-            "Set it to your card's memory, e.g. vram=rtx3090."
-        )
     if settings.model.name == "custom" and settings.model.file is None:
         raise SettingsError("model.file is not set. Give it: model=custom model.file=PATH.yaml.")
+    slots = settings.executor.slots
+    if slots != "auto" and (not isinstance(slots, int) or slots < 1):
+        raise SettingsError(f"executor.slots must be auto or at least 1 but got {slots}.")
     _check_extra(settings)
 
 
@@ -54,7 +51,6 @@ _AT_LEAST: dict[str, float] = {
     "study.n_trials": 1,
     "study.effective_batch": 1,
     "study.trial_timeout_s": 0,
-    "executor.slots": 1,
 }
 
 

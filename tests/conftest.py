@@ -47,6 +47,8 @@ def make_spec(tiny_data: Path) -> SpecMaker:
             "model_file": "yolo11n.yaml",
             "data": "digits",
             "data_yaml": str(tiny_data),
+            "nc": 10,
+            "boxes_per_image": 1.5,
             "imgsz": 64,
             "epochs": 2,
             "optimizer": "SGD",
@@ -62,7 +64,7 @@ def make_spec(tiny_data: Path) -> SpecMaker:
 @pytest.fixture(scope="session")
 def executor() -> Iterator[LocalExecutor]:
     """One executor, so that torch is imported once."""
-    local = LocalExecutor(1)
+    local = LocalExecutor()
     yield local
     local.close()
 

@@ -96,6 +96,9 @@ def test_one_trial_prints_its_result(tmp_path: Path) -> None:
         (["-m", "study.seed=1,2"], "study.seed holds for the whole study and cannot be swept."),
         (["accumulate=999"], "accumulate=999 with batch=4 needs that many micro-batches"),
         (["data=custom"], "data.yaml is not set."),
+        (["vram.budget_gib=-1"], "vram.budget_gib must be positive but got -1"),
+        (["vram=rtx9999"], "rtx9999"),
+        (["model=custom", "model.file=nothing.yaml"], "nothing.yaml"),
         (["bach=4"], "Could not override 'bach'"),
     ],
 )

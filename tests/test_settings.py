@@ -53,7 +53,6 @@ def test_a_memory_strategy_sets_the_three_keys_at_top_level(memory: str, expecte
         ("train.epochs=-1", "train.epochs must be at least 1 but got -1"),
         ("train.rect=true", "train.rect=true cannot go with accumulate=4"),
         ("train.optimizer=auto", "train.optimizer must be one of SGD"),
-        ("vram.budget_gib=-1", "vram.budget_gib must be positive but got -1"),
         ("+train.extra.mosiac=0", "train.extra.mosiac is no argument of Ultralytics"),
         ("+train.extra.batch=2", "train.extra.batch cannot be set here"),
         ("study.sampler=best", "study.sampler must be one of auto"),

@@ -27,7 +27,7 @@ def result(outcome: Outcome = Outcome.COMPLETE) -> TrialResult:
         iterations=6,
         optimizer_steps=3,
         amp_dtype="float32",
-        memory=MemoryReading(2.5, "simulated"),
+        memory=MemoryReading(2.5, "simulated", "trace"),
         peak_rss_gib=0.7,
     )
 

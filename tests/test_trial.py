@@ -27,7 +27,7 @@ def test_a_result_survives_json_with_its_epochs_and_memory() -> None:
         Outcome.OVER_BUDGET,
         "too much",
         **summarise_epochs((epoch(1, 0.1, 0.05),)),
-        memory=MemoryReading(3.5, "simulated", parts={"weights": 0.5}),
+        memory=MemoryReading(3.5, "simulated", "trace", parts={"weights": 0.5}),
     )
     assert from_json(TrialResult, to_json(result)) == result
 

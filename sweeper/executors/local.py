@@ -8,12 +8,15 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from queue import SimpleQueue
 
 from sweeper.executors import Watcher
 from sweeper.trial import (
@@ -25,31 +28,45 @@ from sweeper.trial import (
     summarise_epochs,
     write_record,
 )
+from sweeper.vram.budget import judge, refuse, watchdog_limit_gib
+from sweeper.vram.meter import add_sampled
+from sweeper.vram.sampler import MemorySampler, SampledPeak
 
 POLL_S = 0.2
 EXIT_GRACE_S = 30
 
 
 class LocalExecutor:
-    """One child process per trial, ``slots`` at a time."""
+    """One child process per trial, one trial at a time on each device.
 
-    def __init__(self, slots: int = 1) -> None:
-        """Start the fork server, which imports torch while the caller goes on."""
-        self.slots = slots
+    Attributes:
+        slots: How many trials run at once.
+    """
+
+    def __init__(self, devices: Sequence[str] = ("cpu",)) -> None:
+        """Start the fork server, which imports torch while the caller goes on.
+
+        Args:
+            devices: One entry per slot: ``cpu``, or a GPU's UUID.
+        """
+        self.slots = len(devices)
+        self._free: SimpleQueue[str] = SimpleQueue()
+        for device in devices:
+            self._free.put(device)
         # torch then counts GPUs through NVML, and the fork server stays free of CUDA state.
         os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
         os.environ.setdefault("MPLBACKEND", "Agg")
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["sweeper.executors.preload"])
-        forkserver.ensure_running()
-        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="trial")
+        with _hidden_gpus():
+            forkserver.ensure_running()
+        self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="trial")
         self._closing = threading.Event()
 
     def submit(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> Future[TrialResult]:
         """Run ``spec`` in a child as soon as a slot is free."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "result.json").unlink(missing_ok=True)
-        write_record(folder / "spec.json", spec)
         return self._pool.submit(self._run, spec, folder, watcher)
 
     def close(self) -> None:
@@ -58,12 +75,27 @@ class LocalExecutor:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _run(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> TrialResult:
+        device = self._free.get()
+        try:
+            spec = replace(spec, device=device)
+            write_record(folder / "spec.json", spec)
+            result = refuse(spec) or judge(self._train(spec, folder, watcher), spec.budget_gib)
+        finally:
+            self._free.put(device)
+        write_record(folder / "result.json", result)
+        return result
+
+    def _train(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> TrialResult:
         started = time.monotonic()
         ours, theirs = self._context.Pipe()
         child = self._context.Process(target=_child, args=(str(folder), theirs))
+        reports: list[EpochReport] = []
+        sampler = _sampler(spec, child)
         child.start()
         theirs.close()
-        reports: list[EpochReport] = []
+        if sampler is not None:
+            assert child.pid is not None
+            sampler.start(child.pid)
         with ours:
             fault = self._follow(child, ours, spec, reports, watcher)
         child.join(EXIT_GRACE_S)
@@ -73,9 +105,9 @@ class LocalExecutor:
         result = fault or _read_result(folder) or _died(child.exitcode)
         if not result.epochs:
             result = replace(result, **summarise_epochs(tuple(reports)))
-        result = replace(result, wall_time_s=time.monotonic() - started)
-        write_record(folder / "result.json", result)
-        return result
+        if sampler is not None:
+            result = _with_sampled(result, sampler.stop(), spec)
+        return replace(result, wall_time_s=time.monotonic() - started)
 
     def _follow(
         self,
@@ -104,6 +136,24 @@ class LocalExecutor:
                 return None
 
 
+@contextmanager
+def _hidden_gpus() -> Iterator[None]:
+    """Hide every GPU while the fork server starts; each child is shown its own by UUID.
+
+    Without NVML, or with a MIG UUID, torch counts devices through cuInit, and a process forked
+    after cuInit cannot use CUDA.
+    """
+    key = "CUDA_VISIBLE_DEVICES"
+    before = os.environ.get(key)
+    os.environ[key] = ""
+    try:
+        yield
+    finally:
+        os.environ.pop(key)
+        if before is not None:
+            os.environ[key] = before
+
+
 def _dispatch(ours: Connection, reports: list[EpochReport], watcher: Watcher) -> None:
     """Hand one message of the child to the watcher, and its wish to stop back."""
     message = json.loads(ours.recv_bytes())
@@ -113,6 +163,26 @@ def _dispatch(ours: Connection, reports: list[EpochReport], watcher: Watcher) ->
             ours.send_bytes(b"stop")
     else:
         watcher.on_progress(message["done"], message["total"])
+
+
+def _sampler(spec: TrialSpec, child: ForkServerProcess) -> MemorySampler | None:
+    """Follows the child on its GPU and stops it when it passes the budget; None on the CPU."""
+    if spec.device == "cpu":
+        return None
+    limit = None if spec.budget_gib is None else watchdog_limit_gib(spec.budget_gib)
+    return MemorySampler(spec.device, limit, lambda gib: _kill_group(child))
+
+
+def _with_sampled(result: TrialResult, sampled: SampledPeak, spec: TrialSpec) -> TrialResult:
+    """Join what NVML saw; a trial that the watchdog stopped is over budget, not crashed."""
+    result = replace(result, memory=add_sampled(result.memory, sampled))
+    if sampled.exceeded and result.outcome is Outcome.CRASHED:
+        reason = (
+            f"stopped while running: NVML saw {sampled.peak_gib:.2f} GiB, "
+            f"the budget is {spec.budget_gib:.2f} GiB"
+        )
+        result = replace(result, outcome=Outcome.OVER_BUDGET, reason=reason)
+    return result
 
 
 def _child(folder: str, connection: Connection) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
+from sweeper.compose import CONF_DIR
 from sweeper.display import StudyDisplay, result_line
+from sweeper.executors.devices import find_devices
 from sweeper.executors.local import LocalExecutor
 from sweeper.search.loop import StudyLoop
 from sweeper.search.space import Cell, Space
@@ -18,8 +21,37 @@ from sweeper.settings import Settings
 from sweeper.specs import SpecBuilder
 from sweeper.tracking import Tracker
 from sweeper.trial import EpochReport, Outcome, TrialSpec, cell_label
+from sweeper.vram.budget import Budget, Card, resolve_budget
+from sweeper.vram.forecast import forecast
 
 SINGLE = "single"
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What every trial of a run shares."""
+
+    console: Console
+    settings: Settings
+    name: str
+    folder: Path
+    executor: LocalExecutor
+    budget: Budget
+    builder: SpecBuilder
+
+    def forecast(self, specs: list[TrialSpec]) -> list[TrialSpec]:
+        """The specs with their predicted peaks."""
+        return forecast(specs, Path(self.settings.runs_dir) / "cache" / "vram")
+
+    def open_tracker(self) -> Tracker:
+        """Connect to MLflow; only when nothing can be refused any more."""
+        (self.folder / "trials").mkdir(parents=True, exist_ok=True)
+        artifacts = Path(self.settings.runs_dir) / "mlartifacts"
+        return Tracker(self.settings.tracking_uri, self.settings.tracking.experiment, artifacts)
+
+    def say(self, text: str) -> None:
+        """Print a line as it is."""
+        self.console.print(text, markup=False, soft_wrap=True)
 
 
 def run_study(space: Space) -> bool:
@@ -30,28 +62,31 @@ def run_study(space: Space) -> bool:
     """
     settings = space.cells[0].settings
     default = f"{settings.model.name}-{settings.data.name}-{space.digest()}"
-    name = settings.study.name or default
-    console = Console(highlight=False)
-    console.print(f"study {name}: {space.describe()}", markup=False, soft_wrap=True)
-    n_trials = min(settings.study.n_trials or len(space.cells), len(space.cells))
-    with _executor(settings) as executor:
-        builder = SpecBuilder(name, _threads(executor.slots))
+    with _workplace(settings, settings.study.name or default) as place:
+        place.say(f"study {place.name}: {space.describe()}")
+        specs = [  # every fault is found before the first trial
+            place.builder.build(c.settings, c.strategy, (*space.fixed, *c.overrides))
+            for c in space.cells
+        ]
+        params = [c.params for c in space.cells]
+        spec_of = dict(zip(params, place.forecast(specs), strict=True))
 
         def build(cell: Cell, number: int) -> TrialSpec:
-            return builder.build(
-                cell.settings, number, cell.strategy, (*space.fixed, *cell.overrides)
-            )
+            return replace(spec_of[cell.params], number=number)
 
-        for cell in space.cells:  # every fault is found before the first trial
-            build(cell, 0)
-        folder = _study_folder(settings, name)
-        tracker = _tracker(settings)
+        n_trials = min(settings.study.n_trials or len(space.cells), len(space.cells))
+        tracker = place.open_tracker()
         study = CellStudy(
-            name, space, settings.storage_url, _sampler(settings, space), settings.study.seed
+            place.name,
+            space,
+            settings.storage_url,
+            _sampler(settings, space),
+            settings.study.seed,
+            place.budget.budget_gib,
         )
-        tracker.start_study(name, _study_params(space, settings), _note(space))
-        with StudyDisplay(console) as display:
-            loop = StudyLoop(study, build, executor, tracker, display, folder)
+        tracker.start_study(place.name, _study_params(space, place.budget), _note(space))
+        with StudyDisplay(place.console) as display:
+            loop = StudyLoop(study, build, place.executor, tracker, display, place.folder)
             done = loop.run(n_trials)
         best = study.best()
         tracker.finish_study(
@@ -59,7 +94,7 @@ def run_study(space: Space) -> bool:
             {"best_trial": str(best.number)} if best else {},
             done,
         )
-    _print_next_steps(console, name, folder, done)
+        _say_next_steps(place, done)
     return done
 
 
@@ -69,35 +104,33 @@ def run_single(settings: Settings) -> bool:
     Raises:
         SweeperError: Something is wrong that a person must mend first.
     """
-    name = settings.study.name or SINGLE
     label = cell_label(settings.batch, settings.accumulate, settings.amp)
-    console = Console(highlight=False)
-    with _executor(settings) as executor:
-        builder = SpecBuilder(name, _threads(1))
-        builder.build(settings, 0, label, ())
-        folder, number = _next_trial_folder(_study_folder(settings, name))
-        spec = builder.build(settings, number, label, ())
-        tracker = _tracker(settings)
-        tracker.start_study(name, {}, "Trials run one at a time.")
+    with _workplace(settings, settings.study.name or SINGLE) as place:
+        (spec,) = place.forecast([place.builder.build(settings, label)])
+        tracker = place.open_tracker()
+        folder = _next_trial_folder(place.folder)
+        spec = replace(spec, number=int(folder.name))
+        tracker.start_study(place.name, {}, "Trials run one at a time.")
         run_id = tracker.start_trial(spec)
-        with StudyDisplay(console) as display:
+        with StudyDisplay(place.console) as display:
             display.start(1)
             display.trial_started(spec)
-            future = executor.submit(spec, folder, _SingleWatcher(display, number))
+            watcher = _SingleWatcher(display, spec.number)
+            future = place.executor.submit(spec, folder, watcher)
             try:
                 result = future.result()
             except KeyboardInterrupt:
-                executor.close()
+                place.executor.close()
                 result = future.result()
         tracker.finish_trial(run_id, result, folder)
         tracker.finish_study({}, {}, done=True)
-    console.print(f"{label}  {result_line(result)}", markup=False, soft_wrap=True)
-    console.print(
-        f"{result.optimizer_steps} optimizer steps from {result.iterations} micro-batches in "
-        f"{result.amp_dtype or 'no dtype'}; records in {folder}",
-        markup=False,
-        soft_wrap=True,
-    )
+        place.say(f"{label}  {result_line(result)}")
+        if result.amp_dtype:
+            place.say(
+                f"{result.optimizer_steps} optimizer steps from {result.iterations} "
+                f"micro-batches in {result.amp_dtype}"
+            )
+        place.say(f"records: {folder}")
     return result.outcome is Outcome.COMPLETE
 
 
@@ -116,10 +149,21 @@ class _SingleWatcher:
 
 
 @contextlib.contextmanager
-def _executor(settings: Settings) -> Iterator[LocalExecutor]:
-    executor = LocalExecutor(settings.executor.slots)
+def _workplace(settings: Settings, name: str) -> Iterator[Workplace]:
+    """Devices, budget and an executor whose fork server warms up meanwhile."""
+    devices = find_devices(settings.executor.slots)
+    budget = resolve_budget(Card(**vars(settings.vram)), devices.gpu, CONF_DIR / "vram")
+    threads = max(1, len(os.sched_getaffinity(0)) // len(devices.names))
+    executor = LocalExecutor(devices.names)
+    folder = Path(settings.runs_dir) / name
+    builder = SpecBuilder(name, budget, threads)
+    console = Console(highlight=False)
+    place = Workplace(console, settings, name, folder, executor, budget, builder)
+    for note in (*devices.notes, budget.message):
+        if note:
+            place.say(note)
     try:
-        yield executor
+        yield place
     finally:
         executor.close()
 
@@ -131,35 +175,20 @@ def _sampler(settings: Settings, space: Space) -> str:
     return "grid" if wanted is None or wanted >= len(space.cells) else "tpe"
 
 
-def _threads(slots: int) -> int:
-    return max(1, len(os.sched_getaffinity(0)) // slots)
-
-
-def _tracker(settings: Settings) -> Tracker:
-    artifacts = Path(settings.runs_dir) / "mlartifacts"
-    return Tracker(settings.tracking_uri, settings.tracking.experiment, artifacts)
-
-
-def _study_folder(settings: Settings, name: str) -> Path:
-    folder = Path(settings.runs_dir) / name
-    (folder / "trials").mkdir(parents=True, exist_ok=True)
+def _next_trial_folder(study: Path) -> Path:
+    """Claim the first free trial number of a study without storage."""
+    taken = [int(p.name) for p in (study / "trials").iterdir() if p.name.isdigit()]
+    folder = study / "trials" / f"{max(taken, default=-1) + 1:04d}"
+    folder.mkdir()
     return folder
 
 
-def _next_trial_folder(study: Path) -> tuple[Path, int]:
-    """Claim the first free trial number of a study without storage."""
-    taken = [int(p.name) for p in (study / "trials").iterdir() if p.name.isdigit()]
-    number = max(taken, default=-1) + 1
-    folder = study / "trials" / f"{number:04d}"
-    folder.mkdir()
-    return folder, number
-
-
-def _study_params(space: Space, settings: Settings) -> dict[str, str]:
+def _study_params(space: Space, budget: Budget) -> dict[str, str]:
     return {
         "space": space.describe(),
         "fixed": " ".join(space.fixed),
-        "budget_gib": str(settings.vram.budget_gib),
+        "budget_gib": f"{budget.budget_gib:g}",
+        "budget_source": budget.source,
     }
 
 
@@ -167,15 +196,10 @@ def _note(space: Space) -> str:
     return f"Search space: `{space.describe()}`"
 
 
-def _print_next_steps(console: Console, name: str, folder: Path, done: bool) -> None:
-    lines = (
-        [
-            f"report:  python -m sweeper.report study.name={name}",
-            "compare: make ui",
-            f"records: {folder}",
-        ]
-        if done
-        else ["stopped. The same command goes on where it left off."]
-    )
-    for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+def _say_next_steps(place: Workplace, done: bool) -> None:
+    if not done:
+        place.say("stopped. The same command goes on where it left off.")
+        return
+    place.say(f"report:  python -m sweeper.report study.name={place.name}")
+    place.say("compare: make ui")
+    place.say(f"records: {place.folder}")

@@ -16,8 +16,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sweeper.errors import StudyError
 from sweeper.search.space import Cell, Space, Value
 from sweeper.trial import Outcome, TrialResult
+from sweeper.vram.budget import violation
 
 CONSTRAINT = "vram"
+
+# A failed allocation never shows in the peak: such a trial is over by an unknown bit.
+LEAST_EXCESS_GIB = 1e-3
 
 # FAIL is what TPE ignores; an outcome that teaches it something is told as PRUNED.
 _STATES = {
@@ -36,14 +40,22 @@ class CellStudy:
         space: The cells.
     """
 
-    def __init__(self, name: str, space: Space, storage: str, sampler: str, seed: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        space: Space,
+        storage: str,
+        sampler: str,
+        seed: int,
+        budget_gib: float,
+    ) -> None:
         """Create the study or load the stored one.
 
         Raises:
             StudyError: The stored study has another space.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.name, self.space = name, space
+        self.name, self.space, self._budget_gib = name, space, budget_gib
         self._distributions: dict[str, BaseDistribution] = {
             k: CategoricalDistribution(v) for k, v in space.dimensions.items()
         }
@@ -81,6 +93,9 @@ class CellStudy:
         """Record how a trial ended."""
         trial.set_user_attr("outcome", result.outcome.value)
         trial.set_user_attr("reason", result.reason)
+        excess_gib = _excess_gib(result, self._budget_gib)
+        if excess_gib is not None:
+            trial.set_constraint(CONSTRAINT, excess_gib)
         if result.outcome in _RUN_AGAIN:
             self._taken.discard(_key(trial.params))
         state = _STATES.get(result.outcome, TrialState.PRUNED)
@@ -129,6 +144,16 @@ def outcome_of(trial: FrozenTrial) -> Outcome | None:
     """The recorded outcome; None while the trial has not ended."""
     value = trial.user_attrs.get("outcome")
     return None if value is None else Outcome(value)
+
+
+def _excess_gib(result: TrialResult, budget_gib: float) -> float | None:
+    """The constraint value of a result: positive exactly when it does not fit; None if unknown."""
+    known = None
+    if result.memory is not None:
+        known = violation(result.memory.peak_gib, budget_gib)
+    if result.outcome.infeasible:
+        return max(known or 0.0, LEAST_EXCESS_GIB)
+    return known
 
 
 def _key(params: dict[str, Any]) -> str:

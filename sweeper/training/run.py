@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 import json
 import logging
 import os
@@ -21,10 +21,10 @@ import torch
 import ultralytics
 from ultralytics.utils import LOGGER, SETTINGS, remove_colorstr, tqdm
 
+from sweeper.training.device import DeviceMeter, start_meter
 from sweeper.training.trainer import Diverged, OutOfMemory, Stopped, TooShort, TrialTrainer
 from sweeper.trial import (
     EpochReport,
-    MemoryReading,
     Outcome,
     TrialResult,
     TrialSpec,
@@ -96,15 +96,19 @@ class ParentLink:
 def run_trial(spec: TrialSpec, folder: Path, link: ParentLink) -> TrialResult:
     """Train as ``spec`` says; whatever goes wrong comes back as an outcome with its reason."""
     trainer: TrialTrainer | None = None
+    meter: DeviceMeter | None = None
     started = time.monotonic()
     outcome, reason = Outcome.COMPLETE, ""
     try:
         # sweeper logs the trial itself, once; set in memory only, the user's file stays as it is
         dict.__setitem__(SETTINGS, "mlflow", False)
         torch.set_num_threads(spec.threads)
+        meter = start_meter(spec)
         trainer = TrialTrainer(
             spec, ultralytics_arguments(spec, folder), link.send_epoch, link.send_progress
         )
+        if meter is not None:
+            trainer.measure_phases(meter.phases)
         trainer.train()
     except Exception as error:
         traceback.print_exc()
@@ -115,7 +119,7 @@ def run_trial(spec: TrialSpec, folder: Path, link: ParentLink) -> TrialResult:
         reason=reason,
         **summarise_epochs(reports),
         **_counts(trainer, started, spec),
-        memory=_host_memory(),
+        memory=meter.read() if meter is not None else spec.predicted,
         peak_rss_gib=_peak_rss_gib(),
         settings=_effective_settings(trainer),
     )
@@ -188,28 +192,23 @@ def _peak_rss_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_GIB
 
 
-def _host_memory() -> MemoryReading:
-    return MemoryReading(
-        peak_gib=_peak_rss_gib(),
-        source="host_rss",
-        note="peak resident memory of the process on the CPU; says nothing about a GPU",
-    )
+class PlainText(io.TextIOWrapper):
+    """A text stream without terminal colours."""
+
+    def write(self, text: str) -> int:
+        """Write ``text`` without its escape sequences."""
+        return super().write(remove_colorstr(text))
 
 
 def _redirect_output(log: Path) -> None:
     """Send the process's stdout and stderr, C libraries included, to ``log`` line by line."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):
-            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    os.close(descriptor)
+    stream = PlainText(os.fdopen(descriptor, "wb", 0), "utf-8", line_buffering=True)
+    sys.stdout = sys.stderr = stream
+    for handler in LOGGER.handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(stream)
     # Ultralytics redraws its bars in place; as for a CI console it then prints whole lines.
     tqdm.is_noninteractive_console = lambda: True
-    LOGGER.addFilter(_strip_colours)
-
-
-def _strip_colours(record: logging.LogRecord) -> bool:
-    record.msg, record.args = remove_colorstr(record.getMessage()), ()
-    return True

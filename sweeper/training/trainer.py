@@ -14,6 +14,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import autocast as ultralytics_autocast
 
 from sweeper.trial import EpochReport, TrialSpec
+from sweeper.vram.cuda import PhasePeaks
 
 
 class Diverged(Exception):
@@ -69,6 +70,11 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         self.add_callback("on_train_batch_end", TrialTrainer._end_batch)
         self.add_callback("on_train_epoch_end", TrialTrainer._end_epoch)
         self.add_callback("on_fit_epoch_end", TrialTrainer._report_epoch)
+
+    def measure_phases(self, peaks: PhasePeaks) -> None:
+        """Tell ``peaks`` when validation begins and ends."""
+        self.add_callback("on_val_start", lambda validator: peaks.switch("val"))
+        self.add_callback("on_val_end", lambda validator: peaks.switch("train"))
 
     # Ultralytics ramps `accumulate` from 1 during warm-up and caps it silently
     # (engine/trainer.py, _do_train). The trial's value is constant; what the loop assigns is

@@ -1,1 +1,1 @@
-"""Device memory: budget, measured peaks, simulated peaks."""
+"""Device memory: budget, measurement, simulation, prediction."""

@@ -70,7 +70,7 @@ def test_a_missing_dataset_is_a_crash_with_its_reason(executor, make_spec, tmp_p
 
 
 def test_closing_ends_what_runs_and_what_waits(make_spec, tmp_path: Path) -> None:
-    local = LocalExecutor(1)
+    local = LocalExecutor()
     running = local.submit(make_spec(epochs=1000), tmp_path / "a", Listener())
     waiting = local.submit(make_spec(), tmp_path / "b", Listener())
     while not (tmp_path / "a" / "log.txt").exists():

@@ -7,7 +7,7 @@ from sweeper.compose import compose_settings
 from sweeper.errors import StudyError
 from sweeper.search.space import Cell, Space
 from sweeper.search.study import CellStudy
-from sweeper.trial import Outcome, TrialResult
+from sweeper.trial import MemoryReading, Outcome, TrialResult
 
 DIMENSIONS = {"batch": (2, 4, 8, 16), "accumulate": (1, 2), "amp": (False, True)}
 
@@ -26,7 +26,7 @@ def make_space(dimensions=DIMENSIONS) -> Space:
 
 def open_study(folder: Path, sampler: str = "grid", space: Space | None = None) -> CellStudy:
     url = f"sqlite:///{folder}/optuna.db"
-    return CellStudy("s", space or make_space(), url, sampler, seed=1)
+    return CellStudy("s", space or make_space(), url, sampler, 1, budget_gib=24.0)
 
 
 def complete(map50: float) -> TrialResult:
@@ -105,6 +105,26 @@ def test_each_outcome_has_its_state(tmp_path: Path, outcome: Outcome, state: Tri
     assert stored.state is state
     assert stored.user_attrs["outcome"] == outcome.value
     assert stored.user_attrs["reason"] == "why"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "peak_gib", "fits"),
+    [
+        (Outcome.COMPLETE, 20.0, True),
+        (Outcome.OVER_BUDGET, 25.0, False),
+        (Outcome.OUT_OF_MEMORY, 23.9, False),  # the allocation that failed is not in the peak
+        (Outcome.OUT_OF_MEMORY, None, False),
+    ],
+)
+def test_the_constraint_is_positive_exactly_when_a_cell_does_not_fit(
+    tmp_path: Path, outcome: Outcome, peak_gib: float | None, fits: bool
+) -> None:
+    study = open_study(tmp_path)
+    trial, _ = study.ask()
+    memory = MemoryReading(peak_gib, "measured", "process") if peak_gib else None
+    study.tell(trial, TrialResult(outcome, map50=0.5, memory=memory))
+    (stored,) = study._study.trials
+    assert (stored.constraints["vram"] <= 0) is fits
 
 
 def test_the_best_is_the_best_complete_trial(tmp_path: Path) -> None:

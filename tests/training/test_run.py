@@ -74,7 +74,8 @@ def test_a_trial_reports_every_epoch_and_what_it_cost(make_spec, tmp_path: Path)
     assert result.map50 is not None and 0 <= result.map50 <= 1
     assert result.train_time_s > sum(e.train_time_s for e in result.epochs) > 0
     assert result.images_per_s > 0
-    assert result.memory.source == "host_rss" and result.memory.peak_gib > 0.1
+    assert result.peak_rss_gib > 0.1
+    assert result.memory is None, "nothing was predicted, and there is no GPU to measure"
     with (tmp_path / "results.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
     assert (tmp_path / "train_batch0.jpg").stat().st_size > 1000

@@ -1,0 +1,52 @@
+"""Which devices the trials of this machine run on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from sweeper.errors import SettingsError
+from sweeper.vram.nvml import Device, NvmlUnavailable, list_devices
+from sweeper.vram.visible import visible_devices
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """One entry per slot, and the GPU whose memory is the budget.
+
+    Attributes:
+        names: ``cpu`` or a GPU's UUID, one per slot.
+        gpu: The smallest of the GPUs in use; None on the CPU.
+        notes: What a person should hear before the study starts.
+    """
+
+    names: tuple[str, ...]
+    gpu: Device | None
+    notes: tuple[str, ...] = ()
+
+
+def find_devices(slots: int | str) -> Devices:
+    """The devices for ``executor.slots``: a number, or ``auto``.
+
+    Raises:
+        SettingsError: More slots than visible GPUs: two trials on one GPU would be measured
+            as one.
+    """
+    try:
+        visible = visible_devices(list_devices(), os.environ)
+    except NvmlUnavailable as error:
+        note = () if error.reason in {"no_library", "driver_not_loaded"} else (str(error),)
+        return Devices(("cpu",) * (1 if slots == "auto" else int(slots)), None, note)
+    gpus = visible.devices
+    if not gpus:
+        return Devices(("cpu",) * (1 if slots == "auto" else int(slots)), None)
+    wanted = len(gpus) if slots == "auto" else int(slots)
+    if wanted > len(gpus):
+        raise SettingsError(
+            f"executor.slots must not exceed the {len(gpus)} visible GPU(s) but got {wanted}: "
+            "two trials on one GPU could not be measured apart."
+        )
+    used = gpus[:wanted]
+    smallest = min(used, key=lambda device: device.total_gib)
+    notes = (visible.note,) if visible.note else ()
+    return Devices(tuple(device.uuid for device in used), smallest, notes)

@@ -1,0 +1,60 @@
+"""The GPU of one trial, seen from the child: pinned, capped to the budget and measured."""
+
+from __future__ import annotations
+
+import os
+
+from sweeper.trial import MemoryReading, TrialSpec
+from sweeper.vram.cuda import (
+    CudaModule,
+    PhasePeaks,
+    cap_allocator,
+    context_gib,
+    open_context,
+    torch_cuda,
+)
+from sweeper.vram.meter import allocator_reading
+from sweeper.vram.nvml import NvmlUnavailable
+from sweeper.vram.sampler import UsageReader
+
+
+class DeviceMeter:
+    """Holds the allocator to the budget and keeps its peaks.
+
+    Attributes:
+        phases: Peaks of training and validation, kept apart.
+    """
+
+    def __init__(self, spec: TrialSpec, cuda: CudaModule, reader: UsageReader | None) -> None:
+        """Open the context on the one visible device and cap the allocator."""
+        self._allowance_gib, self._cuda, self._reader = spec.context_gib, cuda, reader
+        open_context(cuda)
+        if spec.budget_gib is not None:
+            # A fresh context has yet to load its kernels: the larger of both figures.
+            context = max(self._context_gib() or 0.0, spec.context_gib)
+            cap_allocator(spec.budget_gib, context, cuda)
+        self.phases = PhasePeaks(cuda)
+
+    def read(self) -> MemoryReading:
+        """The peaks so far; the context is read again, because it grows with its kernels."""
+        return allocator_reading(self.phases.read(), self._context_gib(), self._allowance_gib)
+
+    def _context_gib(self) -> float | None:
+        if self._reader is None:
+            return None
+        try:
+            return context_gib(self._reader.read(os.getpid()).gib, self._cuda)
+        except NvmlUnavailable:
+            return None
+
+
+def start_meter(spec: TrialSpec) -> DeviceMeter | None:
+    """Pin this process to the trial's GPU and meter it; None on the CPU."""
+    if spec.device == "cpu":
+        return None
+    os.environ["CUDA_VISIBLE_DEVICES"] = spec.device  # a UUID; before CUDA is first touched
+    try:
+        reader = UsageReader(spec.device)
+    except NvmlUnavailable:
+        reader = None
+    return DeviceMeter(spec, torch_cuda(), reader)

@@ -1,0 +1,37 @@
+"""The few constants that no trace can tell, fitted to published readings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a replay lacks, and how full the fullest image is. Fitted by benchmarks/bench_vram.py.
+
+    Attributes:
+        workspace_gib: cuBLAS workspaces (8.1 MiB for each of two threads), cuDNN's fixed scratch
+            space and what `check_amp` leaves behind, all allocated through torch's allocator.
+        workspace_share: cuDNN's copies of convolution operands and the holes that batches of
+            varying content leave, in GiB per GiB of activations.
+        fullest_base: Boxes in an epoch's fullest image, above `fullest_factor` times the mean. The
+            assigner pads every image of a batch to the fullest one, and reserved memory remembers
+            the fullest batch.
+        fullest_factor: See `fullest_base`.
+    """
+
+    workspace_gib: float = 0.14
+    workspace_share: float = 0.05
+    fullest_base: float = 8.0
+    fullest_factor: float = 4.0
+
+    def fullest(self, boxes_per_image: float) -> float:
+        """Padded boxes per image."""
+        return self.fullest_base + self.fullest_factor * boxes_per_image
+
+    def workspace(self, activations_gib: float) -> float:
+        """GiB to add to a replay."""
+        return self.workspace_gib + self.workspace_share * activations_gib
+
+
+FITTED = Allowance()

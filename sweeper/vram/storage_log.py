@@ -1,0 +1,104 @@
+"""Log births, sizes and deaths of the storages that torch code uses, as CUDA would use them."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# CUDA's autocast runs these in fp32 (aten/src/ATen/autocast_mode.h), the CPU's in bf16.
+WIDENED = {"softmax", "log_softmax", "sum", "prod", "cumsum"}  # ask for an fp32 result
+FULL_PRECISION = {"pow", "exp", "log", "__pow__"}  # cast their input
+# Holds log_sigmoid(input) beside its result (ATen/native/Loss.cpp), unseen by dispatch.
+HIDDEN_COPY = torch.ops.aten.binary_cross_entropy_with_logits.default
+
+
+class CudaAutocast(TorchFunctionMode):
+    """Follow CUDA's autocast lists where the CPU's differ."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        half = args and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.bfloat16
+        if half and name in WIDENED and kwargs.get("dtype") is None:
+            kwargs = {**kwargs, "dtype": torch.float32}
+        elif half and name in FULL_PRECISION:
+            args = (args[0].float(), *args[1:])
+        return func(*args, **kwargs)
+
+
+class StorageLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Log (+number, bytes) at a storage's birth and (-number, 0) at its death, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.events: list[tuple[int, int]] = []
+        self.marks: dict[str, int] = {}  # name of a section -> its first event
+        self.kept: list[int] = []  # storages that outlive the step
+        self.counts: list[
+            int
+        ] = []  # results of nonzero(): sizes that depend on data, not on shapes
+        self._live: dict[int, int] = {}
+        self._births = 0
+        self._open = True
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return (
+            False  # else torch wraps the method below in torch._dynamo, whose import takes 1.5 s
+        )
+
+    def mark(self, name: str) -> None:
+        """Begin a section."""
+        self.marks[name] = len(self.events)
+
+    def ignore(self, tensors: list[torch.Tensor]) -> None:
+        """Leave storages out of the log that exist already."""
+        self._live.update({t.untyped_storage()._cdata: 0 for t in tensors})
+
+    def close(self, kept: list[torch.Tensor]) -> StorageLog:
+        """Stop logging deaths; `kept` outlive the step."""
+        self.kept = [self._live[t.untyped_storage()._cdata] for t in kept]
+        self._open = False
+        return self
+
+    def _track(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata in self._live or storage.nbytes() == 0:
+            return
+        self._births += 1
+        self._live[storage._cdata] = self._births
+        self.events.append((self._births, storage.nbytes()))
+        weakref.finalize(storage, self._forget, storage._cdata, self._births)
+
+    def _forget(self, key: int, number: int) -> None:
+        self._live.pop(key, None)
+        if self._open:
+            self.events.append((-number, 0))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in out if isinstance(out, list | tuple) else (out,):
+            if isinstance(leaf, torch.Tensor):
+                self._track(leaf)
+        if func is HIDDEN_COPY:
+            self._track(torch.empty_like(out))  # dies at once
+        if func is torch.ops.aten.nonzero.default:
+            self.counts.append(len(out))
+        return out
+
+
+class Seam(torch.autograd.Function):
+    """Stand for the loss between a forward and a backward that are traced apart from it."""
+
+    @staticmethod
+    def forward(ctx: Any, *preds: torch.Tensor) -> torch.Tensor:
+        ctx.like = [(p.shape, p.dtype) for p in preds]
+        return torch.zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        return tuple(torch.empty(shape, dtype=dtype) for shape, dtype in ctx.like)
