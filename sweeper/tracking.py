@@ -17,8 +17,9 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_RUN_NOTE,
 )
 
+from sweeper.command import yolo_command
 from sweeper.errors import StudyError
-from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec, yolo_command
+from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec
 
 # Every name that sweeper writes to MLflow, and where its value comes from.
 PARAMS: dict[str, Callable[[TrialSpec], Any]] = {

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shlex
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 GIB = 2**30
 
@@ -194,70 +190,6 @@ class TrialResult:
     memory: MemoryReading | None = None
     peak_rss_gib: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-
-
-Record = TypeVar("Record", TrialSpec, EpochReport, MemoryReading, TrialResult)
-
-_NESTED: dict[str, Any] = {
-    "epochs": EpochReport,
-    "memory": MemoryReading,
-    "predicted": MemoryReading,
-}
-
-
-def to_json(record: TrialSpec | EpochReport | MemoryReading | TrialResult) -> str:
-    """The record as one JSON document."""
-    return json.dumps(asdict(record), allow_nan=True)
-
-
-def from_json(kind: type[Record], text: str) -> Record:
-    """The record that `to_json` wrote.
-
-    Raises:
-        TypeError: The document has a field that ``kind`` has not, or lacks one.
-        ValueError: It is no JSON, or an outcome has an unknown name.
-    """
-    return kind(**{name: _revive(name, value) for name, value in json.loads(text).items()})
-
-
-def _revive(name: str, value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_revive(name, item) for item in value)
-    if name in _NESTED and isinstance(value, dict):
-        return _NESTED[name](**value)
-    return Outcome(value) if name == "outcome" else value
-
-
-def write_record(path: Path, record: TrialSpec | TrialResult) -> None:
-    """Write the record so that a reader sees all of it or nothing."""
-    draft = path.with_suffix(".part")
-    draft.write_text(to_json(record))
-    os.replace(draft, path)
-
-
-def command_arguments(spec: TrialSpec) -> dict[str, Any]:
-    """The arguments of ``yolo detect train`` that make this cell.
-
-    Ultralytics has no ``accumulate``: it is ``round(nbs / batch)``, ramped during warm-up.
-    """
-    return {
-        "model": spec.model_file,
-        "data": spec.data_yaml,
-        "imgsz": spec.imgsz,
-        "epochs": spec.epochs,
-        "batch": spec.batch,
-        "nbs": spec.effective_batch,
-        "amp": spec.amp,
-        "optimizer": spec.optimizer,
-        "seed": spec.seed,
-        **spec.train_args,
-    }
-
-
-def yolo_command(spec: TrialSpec) -> str:
-    """The plain Ultralytics command that trains this cell."""
-    arguments = [shlex.quote(f"{k}={v}") for k, v in command_arguments(spec).items()]
-    return " ".join(["yolo detect train", *arguments])
 
 
 def summarise_epochs(epochs: tuple[EpochReport, ...]) -> dict[str, Any]:

@@ -1,15 +1,14 @@
 import pytest
 
+from sweeper.command import yolo_command
+from sweeper.records import from_json, to_json
 from sweeper.trial import (
     EpochReport,
     MemoryReading,
     Outcome,
     TrialResult,
     TrialSpec,
-    from_json,
     summarise_epochs,
-    to_json,
-    yolo_command,
 )
 
 

@@ -19,15 +19,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from sweeper.executors import Watcher
-from sweeper.trial import (
-    EpochReport,
-    Outcome,
-    TrialResult,
-    TrialSpec,
-    from_json,
-    summarise_epochs,
-    write_record,
-)
+from sweeper.records import from_json, write_record
+from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec, summarise_epochs
 from sweeper.vram.budget import judge, refuse, watchdog_limit_gib
 from sweeper.vram.meter import add_sampled
 from sweeper.vram.sampler import MemorySampler, SampledPeak

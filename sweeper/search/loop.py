@@ -11,10 +11,11 @@ from optuna.trial import Trial
 
 from sweeper.display import StudyDisplay
 from sweeper.executors import Executor
+from sweeper.records import from_json
 from sweeper.search.space import Cell
 from sweeper.search.study import CellStudy
 from sweeper.tracking import Tracker
-from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec, from_json
+from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec
 
 RUN_ID = "mlflow_run_id"
 

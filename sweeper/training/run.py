@@ -21,19 +21,11 @@ import torch
 import ultralytics
 from ultralytics.utils import LOGGER, SETTINGS, remove_colorstr, tqdm
 
+from sweeper.command import command_arguments
+from sweeper.records import from_json, to_json, write_record
 from sweeper.training.device import DeviceMeter, start_meter
 from sweeper.training.trainer import Diverged, OutOfMemory, Stopped, TooShort, TrialTrainer
-from sweeper.trial import (
-    EpochReport,
-    Outcome,
-    TrialResult,
-    TrialSpec,
-    command_arguments,
-    from_json,
-    summarise_epochs,
-    to_json,
-    write_record,
-)
+from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec, summarise_epochs
 
 KIB_PER_GIB = 2**20
 PROGRESS_INTERVAL_S = 0.5

@@ -8,7 +8,8 @@ from pathlib import Path
 import psutil
 
 from sweeper.executors.local import LocalExecutor
-from sweeper.trial import Outcome, TrialResult, from_json
+from sweeper.records import from_json
+from sweeper.trial import Outcome, TrialResult
 from tests.conftest import Listener
 
 

@@ -47,7 +47,7 @@ class Driver:
         file = self.folder / "script.py"
         file.write_text(PRELUDE + textwrap.dedent(script))
         environ = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("CUDA_")},
+            **{key: value for key, value in os.environ.items() if "CUDA_" not in key},
             # Libraries are searched for when a process starts, hence a process of its own.
             "LD_LIBRARY_PATH": str(self.libraries),
             "NVML_STUB": str(self.folder / "scenario"),
