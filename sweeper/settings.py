@@ -78,6 +78,14 @@ class VramSettings:
 
 
 @dataclass
+class ConfirmSettings:
+    """Repeat the best cells with other seeds."""
+
+    top: int = 0
+    seeds: int = 3
+
+
+@dataclass
 class StudySettings:
     """Group ``study``."""
 
@@ -86,8 +94,12 @@ class StudySettings:
     seed: int = 0
     storage: str | None = None
     sampler: str = "auto"
+    pruner: str = "asha"
+    resume: bool = True
+    confirm: ConfirmSettings = field(default_factory=ConfirmSettings)
     effective_batch: int | None = None
     trial_timeout_s: float = 0.0
+    stall_timeout_s: float = 1800.0
     keep_best: bool = False
 
 

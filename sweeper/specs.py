@@ -60,6 +60,7 @@ class SpecBuilder:
             seed=settings.seed,
             threads=self._threads,
             timeout_s=settings.study.trial_timeout_s,
+            stall_timeout_s=settings.study.stall_timeout_s,
             budget_gib=self._budget.budget_gib,
             context_gib=self._budget.context_gib,
             keep_weights=settings.study.keep_best,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import (
     MLFLOW_PARENT_RUN_ID,
     MLFLOW_RUN_NAME,
@@ -61,6 +63,7 @@ TRIAL_TAGS: dict[str, Callable[[TrialResult], str]] = {
     "reason": lambda r: r.reason,
     "vram_source": lambda r: r.memory.source if r.memory else "none",
     "amp_dtype": lambda r: r.amp_dtype or "",
+    "implied_by": lambda r: "" if r.implied_by is None else str(r.implied_by),
 }
 ARTIFACTS = ("spec.json", "result.json", "log.txt", "args.yaml", "results.csv", "train_batch0.jpg")
 
@@ -72,6 +75,13 @@ _STATUS = {
     Outcome.INTERRUPTED: RunStatus.KILLED,
 }
 
+
+# What a server or database that cannot take records raises.
+FAULTS = (MlflowException, OSError)
+
+# A study waits for MLflow no longer than this; what could not be sent is sent later.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 # MLflow and Alembic report each step of creating a database; the terminal belongs to the study.
 for _name in ("mlflow", "alembic"):
@@ -114,11 +124,21 @@ class Tracker:
             "trial": str(spec.number),
             "outcome": RUNNING,
             "yolo_command": yolo_command(spec),
+            "confirms": "" if spec.confirms is None else str(spec.confirms),
         }
         run = self._client.create_run(self.experiment_id, tags=tags)
         params = [Param(k, str(get(spec))) for k, get in PARAMS.items()]
         self._client.log_batch(run.info.run_id, params=params)
         return str(run.info.run_id)
+
+    def kill_unknown_runs(self, known: set[str]) -> None:
+        """End as killed the study's open trial runs whose ids are not ``known``."""
+        parent = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self._parent_id}'"
+        query = f"{parent} and attributes.status = 'RUNNING'"
+        for run in self._client.search_runs([self.experiment_id], query):
+            if run.info.run_id not in known:
+                self._client.set_tag(run.info.run_id, "outcome", Outcome.INTERRUPTED.value)
+                self._client.set_terminated(run.info.run_id, "KILLED")
 
     def log_epoch(self, run_id: str, report: EpochReport) -> None:
         """Add one point to the epoch curves; logging a point twice leaves one."""
@@ -126,7 +146,9 @@ class Tracker:
 
     def finish_trial(self, run_id: str, result: TrialResult, folder: Path) -> None:
         """Write everything that came back and end the run."""
-        now = int(time.time() * 1000)
+        # The record's own time: logging a result twice leaves one point.
+        record = folder / "result.json"
+        now = int((record.stat().st_mtime if record.exists() else time.time()) * 1000)
         values = {k: get(result) for k, get in METRICS.items()}
         metrics = [Metric(k, float(v), now, 0) for k, v in values.items() if v is not None]
         for report in result.epochs:

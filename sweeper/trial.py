@@ -57,12 +57,14 @@ class TrialSpec:
         device: ``cpu`` or the UUID of the one GPU the child may see; the executor's choice.
         threads: CPU threads of the child.
         timeout_s: Wall-clock limit, seconds; 0 means none.
+        stall_timeout_s: Longest silence of the child, seconds; 0 means any.
         budget_gib: Limit on peak device memory, GiB; None means none.
         context_gib: Allowance for the CUDA context within the budget, GiB.
         predicted: Peak to expect; where there is no GPU it stands for the measurement.
         keep_weights: Keep ``best.pt`` and ``last.pt``.
         train_args: Further Ultralytics arguments by name.
         overrides: The Hydra overrides that make this cell.
+        confirms: Number of the trial that this one repeats with another seed.
     """
 
     study: str
@@ -84,12 +86,14 @@ class TrialSpec:
     device: str = "cpu"
     threads: int = 1
     timeout_s: float = 0.0
+    stall_timeout_s: float = 0.0
     budget_gib: float | None = None
     context_gib: float = 0.0
     predicted: MemoryReading | None = None
     keep_weights: bool = False
     train_args: dict[str, Any] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
+    confirms: int | None = None
 
     @property
     def effective_batch(self) -> int:
@@ -173,6 +177,7 @@ class TrialResult:
         memory: Peak device memory, None before it is known.
         peak_rss_gib: Peak resident memory of the child, GiB.
         settings: Effective settings and versions.
+        implied_by: Number of the trial whose outcome decides this one without running it.
     """
 
     outcome: Outcome
@@ -190,6 +195,7 @@ class TrialResult:
     memory: MemoryReading | None = None
     peak_rss_gib: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    implied_by: int | None = None
 
 
 def summarise_epochs(epochs: tuple[EpochReport, ...]) -> dict[str, Any]:

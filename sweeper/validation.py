@@ -13,6 +13,7 @@ from sweeper.errors import SettingsError
 from sweeper.settings import Settings
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
+PRUNERS = ("asha", "median", "none")
 SAMPLERS = ("auto", "grid", "tpe", "random")
 
 
@@ -23,6 +24,7 @@ def validate(settings: Settings) -> None:
         if value is not None and value < least:
             raise SettingsError(f"{key} must be at least {least} but got {value}.")
     _one_of("train.optimizer", settings.train.optimizer, OPTIMIZERS)
+    _one_of("study.pruner", settings.study.pruner, PRUNERS)
     _one_of("study.sampler", settings.study.sampler, SAMPLERS)
     if settings.train.rect and settings.accumulate > 1:
         raise SettingsError(
@@ -51,6 +53,9 @@ _AT_LEAST: dict[str, float] = {
     "study.n_trials": 1,
     "study.effective_batch": 1,
     "study.trial_timeout_s": 0,
+    "study.stall_timeout_s": 0,
+    "study.confirm.top": 0,
+    "study.confirm.seeds": 1,
 }
 
 

@@ -111,22 +111,32 @@ class LocalExecutor:
         watcher: Watcher,
     ) -> TrialResult | None:
         """Listen until the child hangs up; the fault if it had to be killed."""
-        deadline = time.monotonic() + spec.timeout_s if spec.timeout_s > 0 else float("inf")
+        started = heard = time.monotonic()
         while True:
-            if self._closing.is_set():
+            fault = self._fault(spec, time.monotonic() - started, time.monotonic() - heard)
+            if fault is not None:
                 _kill_group(child)
-                return TrialResult(Outcome.INTERRUPTED, "the study was stopped")
-            if time.monotonic() > deadline:
-                _kill_group(child)
-                reason = f"still training after study.trial_timeout_s={spec.timeout_s:g}."
-                return TrialResult(Outcome.TIMEOUT, f"{reason} Raise it or lower train.epochs.")
+                return fault
             try:
                 if wait([ours, child.sentinel], timeout=POLL_S) == [child.sentinel]:
                     return None
                 if ours.poll():
+                    heard = time.monotonic()
                     _dispatch(ours, reports, watcher)
             except (EOFError, ConnectionError):
                 return None
+
+    def _fault(self, spec: TrialSpec, age_s: float, silence_s: float) -> TrialResult | None:
+        """Why the child must be ended now, if it must."""
+        if self._closing.is_set():
+            return TrialResult(Outcome.INTERRUPTED, "the study was stopped")
+        if 0 < spec.timeout_s < age_s:
+            reason = f"still training after study.trial_timeout_s={spec.timeout_s:g}."
+            return TrialResult(Outcome.TIMEOUT, f"{reason} Raise it or lower train.epochs.")
+        if 0 < spec.stall_timeout_s < silence_s:
+            reason = f"no sign of life for study.stall_timeout_s={spec.stall_timeout_s:g}."
+            return TrialResult(Outcome.TIMEOUT, f"{reason} See log.txt for where it hung.")
+        return None
 
 
 @contextmanager

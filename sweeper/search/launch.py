@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,9 +15,12 @@ from sweeper.compose import CONF_DIR
 from sweeper.display import StudyDisplay, result_line
 from sweeper.executors.devices import find_devices
 from sweeper.executors.local import LocalExecutor
+from sweeper.ledger import Ledger
+from sweeper.search.confirm import confirm
+from sweeper.search.identity import identity
 from sweeper.search.loop import StudyLoop
-from sweeper.search.space import Cell, Space
-from sweeper.search.study import CellStudy
+from sweeper.search.space import Space
+from sweeper.search.study import CellStudy, study_exists
 from sweeper.settings import Settings
 from sweeper.specs import SpecBuilder
 from sweeper.tracking import Tracker
@@ -43,11 +47,23 @@ class Workplace:
         """The specs with their predicted peaks."""
         return forecast(specs, Path(self.settings.runs_dir) / "cache" / "vram")
 
-    def open_tracker(self) -> Tracker:
-        """Connect to MLflow; only when nothing can be refused any more."""
-        (self.folder / "trials").mkdir(parents=True, exist_ok=True)
+    @property
+    def trials(self) -> Path:
+        """Folder of the trial folders."""
+        return self.folder / "trials"
+
+    def open_ledger(self, params: dict[str, str], note: str) -> Ledger:
+        """Start to keep records; only when nothing can be refused any more."""
+        self.trials.mkdir(parents=True, exist_ok=True)
+        tracking = self.settings.tracking
         artifacts = Path(self.settings.runs_dir) / "mlartifacts"
-        return Tracker(self.settings.tracking_uri, self.settings.tracking.experiment, artifacts)
+
+        def connect() -> Tracker:
+            tracker = Tracker(self.settings.tracking_uri, tracking.experiment, artifacts)
+            tracker.start_study(self.name, params, note)
+            return tracker
+
+        return Ledger(connect, self.trials, self.say)
 
     def say(self, text: str) -> None:
         """Print a line as it is."""
@@ -61,40 +77,48 @@ def run_study(space: Space) -> bool:
         SweeperError: Something is wrong that a person must mend first.
     """
     settings = space.cells[0].settings
-    default = f"{settings.model.name}-{settings.data.name}-{space.digest()}"
-    with _workplace(settings, settings.study.name or default) as place:
+    with _workplace(settings, _study_name(settings, space)) as place:
         place.say(f"study {place.name}: {space.describe()}")
         specs = [  # every fault is found before the first trial
             place.builder.build(c.settings, c.strategy, (*space.fixed, *c.overrides))
             for c in space.cells
         ]
-        params = [c.params for c in space.cells]
-        spec_of = dict(zip(params, place.forecast(specs), strict=True))
-
-        def build(cell: Cell, number: int) -> TrialSpec:
-            return replace(spec_of[cell.params], number=number)
-
-        n_trials = min(settings.study.n_trials or len(space.cells), len(space.cells))
-        tracker = place.open_tracker()
+        spec_of = dict(zip(space.cells, place.forecast(specs), strict=True))
+        sampler = _sampler(settings, space)
+        budget_gib = place.budget.budget_gib
         study = CellStudy(
             place.name,
             space,
             settings.storage_url,
-            _sampler(settings, space),
-            settings.study.seed,
-            place.budget.budget_gib,
+            sampler,
+            settings.study,
+            budget_gib,
+            identity(space, budget_gib),
         )
-        tracker.start_study(place.name, _study_params(space, place.budget), _note(space))
+        ledger = place.open_ledger(_study_params(space, place.budget), _note(space))
         with StudyDisplay(place.console) as display:
-            loop = StudyLoop(study, build, place.executor, tracker, display, place.folder)
-            done = loop.run(n_trials)
+            loop = StudyLoop(
+                study,
+                spec_of,
+                place.executor,
+                ledger,
+                display,
+                place.trials,
+                ordered=sampler == "grid",
+            )
+            done = loop.run(settings.study.n_trials or len(space.cells))
+            winners = [b.number for b in study.best(settings.study.confirm.top)]
+            if done and winners:
+                seeds = settings.study.confirm.seeds
+                display.note(f"confirming trials {winners} with {seeds} other seeds each")
+                done = confirm(winners, seeds, place.trials, place.executor, ledger, display)
         best = study.best()
-        tracker.finish_study(
-            {"best_map50": best.value} if best and best.value is not None else {},
-            {"best_trial": str(best.number)} if best else {},
+        ledger.finish_study(
+            {"best_map50": best[0].map50} if best else {},
+            {"best_trial": str(best[0].number)} if best else {},
             done,
         )
-        _say_next_steps(place, done)
+        _say_outcome(place, study, done)
     return done
 
 
@@ -107,11 +131,10 @@ def run_single(settings: Settings) -> bool:
     label = cell_label(settings.batch, settings.accumulate, settings.amp)
     with _workplace(settings, settings.study.name or SINGLE) as place:
         (spec,) = place.forecast([place.builder.build(settings, label)])
-        tracker = place.open_tracker()
-        folder = _next_trial_folder(place.folder)
+        ledger = place.open_ledger({}, "Trials run one at a time.")
+        folder = _next_trial_folder(place.trials)
         spec = replace(spec, number=int(folder.name))
-        tracker.start_study(place.name, {}, "Trials run one at a time.")
-        run_id = tracker.start_trial(spec)
+        ledger.start(spec, folder)
         with StudyDisplay(place.console) as display:
             display.start(1)
             display.trial_started(spec)
@@ -122,8 +145,8 @@ def run_single(settings: Settings) -> bool:
             except KeyboardInterrupt:
                 place.executor.close()
                 result = future.result()
-        tracker.finish_trial(run_id, result, folder)
-        tracker.finish_study({}, {}, done=True)
+        ledger.finish(spec, result, folder)
+        ledger.finish_study({}, {}, done=True)
         place.say(f"{label}  {result_line(result)}")
         if result.amp_dtype:
             place.say(
@@ -175,10 +198,19 @@ def _sampler(settings: Settings, space: Space) -> str:
     return "grid" if wanted is None or wanted >= len(space.cells) else "tpe"
 
 
-def _next_trial_folder(study: Path) -> Path:
+def _study_name(settings: Settings, space: Space) -> str:
+    """The name given or made; with study.resume=false the first one that is free."""
+    name = settings.study.name or f"{settings.model.name}-{settings.data.name}-{space.digest()}"
+    if settings.study.resume:
+        return name
+    names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+    return next(n for n in names if not study_exists(n, settings.storage_url))
+
+
+def _next_trial_folder(trials: Path) -> Path:
     """Claim the first free trial number of a study without storage."""
-    taken = [int(p.name) for p in (study / "trials").iterdir() if p.name.isdigit()]
-    folder = study / "trials" / f"{max(taken, default=-1) + 1:04d}"
+    taken = [int(p.name) for p in trials.iterdir() if p.name.isdigit()]
+    folder = trials / f"{max(taken, default=-1) + 1:04d}"
     folder.mkdir()
     return folder
 
@@ -196,10 +228,16 @@ def _note(space: Space) -> str:
     return f"Search space: `{space.describe()}`"
 
 
-def _say_next_steps(place: Workplace, done: bool) -> None:
+def _say_outcome(place: Workplace, study: CellStudy, done: bool) -> None:
+    """The answer in one line, and what to do next."""
     if not done:
         place.say("stopped. The same command goes on where it left off.")
         return
+    best = study.best()
+    if best:
+        place.say(f"best: trial {best[0].number}, mAP@0.5 {best[0].map50:.3f}")
+    else:
+        place.say(study.nearest_miss())
     place.say(f"report:  python -m sweeper.report study.name={place.name}")
     place.say("compare: make ui")
     place.say(f"records: {place.folder}")

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from optuna.exceptions import StorageInternalError
 from optuna.trial import Trial
 
 from sweeper.display import StudyDisplay
+from sweeper.errors import StudyError
 from sweeper.executors import Executor
-from sweeper.records import from_json
+from sweeper.ledger import Ledger
+from sweeper.records import from_json, write_record
+from sweeper.search.frontier import Frontier, proving_order
 from sweeper.search.space import Cell
-from sweeper.search.study import CellStudy
-from sweeper.tracking import Tracker
+from sweeper.search.stop import StopRequest
+from sweeper.search.study import CellStudy, outcome_of
 from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec
 
-RUN_ID = "mlflow_run_id"
+POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,103 +32,203 @@ class _Flight:
     trial: Trial
     spec: TrialSpec
     folder: Path
-    run_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Watcher:
-    """Passes what a running trial reports to MLflow and the terminal."""
+    """Passes what a running trial reports to Optuna, MLflow and the terminal."""
 
-    number: int
-    run_id: str
-    tracker: Tracker
+    flight: _Flight
+    study: CellStudy
+    ledger: Ledger
     display: StudyDisplay
 
     def on_progress(self, done: int, total: int) -> None:
-        self.display.progress(self.number, done, total)
+        self.display.progress(self.flight.spec.number, done, total)
 
     def on_epoch(self, report: EpochReport) -> bool:
-        self.tracker.log_epoch(self.run_id, report)
-        self.display.epoch(self.number, report)
-        return False
+        self.ledger.epoch(self.flight.folder, report)
+        self.display.epoch(self.flight.spec.number, report)
+        last = report.epoch >= self.flight.spec.epochs
+        return self.study.report(self.flight.trial, report) and not last
 
 
 class StudyLoop:
-    """Keeps every slot of the executor busy and every finished trial recorded."""
+    """Keeps every slot of the executor busy and every finished trial recorded.
+
+    A cell that earlier trials already prove not to fit is recorded without running.
+    """
 
     def __init__(
         self,
         study: CellStudy,
-        build: Callable[[Cell, int], TrialSpec],
+        specs: Mapping[Cell, TrialSpec],
         executor: Executor,
-        tracker: Tracker,
+        ledger: Ledger,
         display: StudyDisplay,
-        folder: Path,
+        trials: Path,
+        first_number: int = 0,
+        ordered: bool = True,
     ) -> None:
-        """``build`` makes the spec of a cell and a trial number."""
-        self._study, self._build, self._executor = study, build, executor
-        self._tracker, self._display, self._folder = tracker, display, folder
+        """Bring the study and its records in order.
+
+        Args:
+            study: The study.
+            specs: What to run for each cell; numbers are filled in.
+            executor: Where it runs.
+            ledger: Takes the records.
+            display: Takes the progress.
+            trials: Folder of the trial folders.
+            first_number: Number of the study's first trial.
+            ordered: Take the cells in proving order; else the sampler chooses.
+        """
+        self._study, self._specs, self._executor = study, specs, executor
+        self._ledger, self._display, self._trials = ledger, display, trials
+        self._first_number = first_number
+        self._frontier = Frontier()
+        cells = list(specs)
+        order = proving_order(list(specs.values())) if ordered else ()
+        self._queue = deque(cells[i] for i in order)
+        self._ordered = ordered
         self._running: dict[Future[TrialResult], _Flight] = {}
 
     def run(self, n_trials: int) -> bool:
-        """Run until ``n_trials`` trials in all have ended; False when interrupted."""
-        self.reconcile()
-        left = min(n_trials - self._study.finished, len(self._study.open_cells))
-        self._display.start(left)
-        try:
-            while left > 0 or self._running:
-                while left > 0 and len(self._running) < self._executor.slots:
-                    self._start()
-                    left -= 1
-                self._collect()
-        except KeyboardInterrupt:
-            self._display.note("stopping: ending the running trials and writing what is known")
-            self._executor.close()
-            self._collect(all_of_them=True)
-            return False
-        return True
+        """Run until ``n_trials`` trials in all have run; False when a signal stopped it.
 
-    def reconcile(self) -> None:
-        """Settle the trials that a study which ended hard left running.
+        Raises:
+            StudyError: Records cannot be written, e.g. because the disk is full.
+        """
+        try:
+            return self._run(n_trials)
+        except (OSError, StorageInternalError) as error:
+            cause = str(error.__cause__ or error).splitlines()[0]
+            raise StudyError(
+                f"records cannot be written: {cause}. Finished trials are safe; mend it (disk "
+                "space? another process on the database?) and give the same command again."
+            ) from error
+
+    def _run(self, n_trials: int) -> bool:
+        with StopRequest() as stop:
+            self._reconcile()
+            self._tell_implied()
+            left = min(n_trials - self._study.finished, len(self._study.open_cells))
+            self._display.start(left)
+            while not stop.reason:
+                while self._study.finished + len(self._running) < n_trials and self._has_slot():
+                    cell = self._next_cell()
+                    if cell is None and not self._study.open_cells:
+                        break
+                    self._start(cell)
+                if not self._running:
+                    return True
+                self._collect(POLL_S)
+            self._display.note(f"{stop.reason}: ending the running trials, writing what is known")
+            self._executor.close()
+            self._collect(None)
+        return False
+
+    def _has_slot(self) -> bool:
+        return len(self._running) < self._executor.slots
+
+    def _next_cell(self) -> Cell | None:
+        """The next open cell in proving order; None leaves the choice to the sampler."""
+        while self._queue:
+            cell = self._queue.popleft()
+            if self._study.is_open(cell):
+                return cell
+        return None
+
+    def _reconcile(self) -> None:
+        """Settle what a study which ended hard left open, and learn from what it proved.
 
         A trial whose result reached the disk is adopted; any other is recorded as interrupted,
         and its cell runs again.
         """
-        for stale in self._study.stale_trials():
-            trial = self._study.reopen(stale)
-            path = self._trial_folder(stale.number) / "result.json"
+        self._ledger.close_orphans()
+        for stored in self._study.stored_trials():
+            flight = self._stored_flight(stored.number)
+            outcome = outcome_of(stored)
+            if outcome is None:
+                self._settle(self._study.reopen(stored), flight)
+            elif outcome in {Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET} and flight is not None:
+                self._frontier.learn(flight[0], TrialResult(outcome))
+        self._ledger.send_waiting()
+
+    def _stored_flight(self, trial_number: int) -> tuple[TrialSpec, Path] | None:
+        folder = self._folder(self._first_number + trial_number)
+        try:
+            return from_json(TrialSpec, (folder / "spec.json").read_text()), folder
+        except FileNotFoundError:
+            return None
+
+    def _settle(self, trial: Trial, stored: tuple[TrialSpec, Path] | None) -> None:
+        """Finish a trial that was left running."""
+        result = TrialResult(Outcome.INTERRUPTED, "the study ended while it was running")
+        if stored is not None:
+            spec, folder = stored
+            path = folder / "result.json"
             if path.exists():
                 result = from_json(TrialResult, path.read_text())
             else:
-                result = TrialResult(Outcome.INTERRUPTED, "the study ended while it was running")
-            if run_id := stale.user_attrs.get(RUN_ID):
-                self._tracker.finish_trial(run_id, result, path.parent)
-            self._study.tell(trial, result)
-            self._display.note(f"trial {stale.number} of an earlier start: {result.outcome.value}")
+                write_record(path, result)
+            self._ledger.finish(spec, result, folder)
+            self._frontier.learn(spec, result)
+        self._study.tell(trial, result)
+        self._display.note(f"trial {trial.number} of an earlier start: {result.outcome.value}")
 
-    def _start(self) -> None:
-        trial, cell = self._study.ask()
-        spec = self._build(cell, trial.number)
-        folder = self._trial_folder(trial.number)
-        run_id = self._tracker.start_trial(spec)
-        trial.set_user_attr(RUN_ID, run_id)
-        self._display.trial_started(spec)
-        watcher = _Watcher(trial.number, run_id, self._tracker, self._display)
-        future = self._executor.submit(spec, folder, watcher)
-        self._running[future] = _Flight(trial, spec, folder, run_id)
+    def _start(self, cell: Cell | None) -> None:
+        trial, cell = self._study.ask(cell)
+        flight = self._open_flight(trial, cell)
+        self._display.trial_started(flight.spec)
+        watcher = _Watcher(flight, self._study, self._ledger, self._display)
+        self._running[self._executor.submit(flight.spec, flight.folder, watcher)] = flight
 
-    def _collect(self, all_of_them: bool = False) -> None:
-        """Wait for the next trial (or all) to end and record it: MLflow first, then Optuna."""
-        done = self._running if all_of_them else wait(self._running, None, FIRST_COMPLETED).done
-        for future in list(done):
+    def _open_flight(self, trial: Trial, cell: Cell) -> _Flight:
+        """Give the trial its folder, its spec and its MLflow run."""
+        spec = replace(self._specs[cell], number=self._first_number + trial.number)
+        folder = self._folder(spec.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_record(folder / "spec.json", spec)
+        self._ledger.start(spec, folder)
+        return _Flight(trial, spec, folder)
+
+    def _collect(self, timeout_s: float | None) -> None:
+        """Record the trials that end within ``timeout_s``; None waits for all of them."""
+        when = "ALL_COMPLETED" if timeout_s is None else FIRST_COMPLETED
+        for future in wait(self._running, timeout_s, when).done:
             flight = self._running.pop(future)
             if future.cancelled():
                 result = TrialResult(Outcome.INTERRUPTED, "the study was stopped")
+                write_record(flight.folder / "result.json", result)
             else:
                 result = future.result()
-            self._tracker.finish_trial(flight.run_id, result, flight.folder)
-            self._study.tell(flight.trial, result)
-            self._display.trial_finished(flight.spec, result)
+            self._record(flight, result)
+            if self._frontier.learn(flight.spec, result):
+                self._tell_implied()
 
-    def _trial_folder(self, number: int) -> Path:
-        return self._folder / "trials" / f"{number:04d}"
+    def _record(self, flight: _Flight, result: TrialResult) -> None:
+        """MLflow first, then Optuna: what Optuna holds as finished needs no second look."""
+        self._ledger.finish(flight.spec, result, flight.folder)
+        self._study.tell(flight.trial, result)
+        self._display.trial_finished(flight.spec, result)
+
+    def _tell_implied(self) -> None:
+        """Record every open cell that the evidence decides, without running it."""
+        for cell, proof in self._decided():
+            trial, _ = self._study.ask(cell)
+            flight = self._open_flight(trial, cell)
+            reason = f"not run: trial {proof} of the same memory class did not fit"
+            result = TrialResult(
+                Outcome.IMPLIED, reason, memory=flight.spec.predicted, implied_by=proof
+            )
+            write_record(flight.folder / "result.json", result)
+            self._record(flight, result)
+
+    def _decided(self) -> Iterator[tuple[Cell, int]]:
+        for cell in self._study.open_cells:
+            proof = self._frontier.implied_by(self._specs[cell])
+            if proof is not None:
+                yield cell, proof
+
+    def _folder(self, number: int) -> Path:
+        return self._trials / f"{number:04d}"

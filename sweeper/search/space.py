@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -35,7 +35,7 @@ class Cell:
     """
 
     params: tuple[tuple[str, Value], ...]
-    settings: Settings
+    settings: Settings = field(compare=False)
     strategy: str
 
     @property

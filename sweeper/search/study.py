@@ -1,27 +1,31 @@
-"""The one door to Optuna: a study over cells, asked and told, resumable."""
+"""The one place that asks and tells Optuna: a study over cells, resumable."""
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, TPESampler
-from optuna.study import Study
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweeper.errors import StudyError
-from sweeper.search.space import Cell, Space, Value
-from sweeper.trial import Outcome, TrialResult
+from sweeper.search.sampler import OpenCellSampler, Params
+from sweeper.search.space import Cell, Space
+from sweeper.settings import StudySettings
+from sweeper.trial import EpochReport, Outcome, TrialResult
 from sweeper.vram.budget import violation
 
 CONSTRAINT = "vram"
+IDENTITY = "identity"
 
 # A failed allocation never shows in the peak: such a trial is over by an unknown bit.
 LEAST_EXCESS_GIB = 1e-3
+
+SQLITE_PATIENCE_S = 60  # another process may hold the database for a while
 
 # FAIL is what TPE ignores; an outcome that teaches it something is told as PRUNED.
 _STATES = {
@@ -30,6 +34,15 @@ _STATES = {
     Outcome.TIMEOUT: TrialState.FAIL,
     Outcome.INTERRUPTED: TrialState.FAIL,
 }
+_RUN_AGAIN = {Outcome.INTERRUPTED, None}
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best feasible trial so far."""
+
+    number: int
+    map50: float
 
 
 class CellStudy:
@@ -37,7 +50,7 @@ class CellStudy:
 
     Attributes:
         name: Study name.
-        space: The cells.
+        finished: Trials that ran and will not run again; implied ones did not run.
     """
 
     def __init__(
@@ -46,98 +59,155 @@ class CellStudy:
         space: Space,
         storage: str,
         sampler: str,
-        seed: int,
+        settings: StudySettings,
         budget_gib: float,
+        identity: dict[str, Any],
     ) -> None:
         """Create the study or load the stored one.
 
+        Args:
+            name: Study name.
+            space: The cells.
+            storage: Optuna storage URL.
+            sampler: ``grid`` (the loop says which cell), ``tpe`` or ``random``.
+            settings: For the seed and the pruner.
+            budget_gib: Limit on peak device memory, GiB.
+            identity: What must be the same for a stored study to be resumed.
+
         Raises:
-            StudyError: The stored study has another space.
+            StudyError: The stored study is another one.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.name, self.space, self._budget_gib = name, space, budget_gib
+        self.name, self._budget_gib = name, budget_gib
         self._distributions: dict[str, BaseDistribution] = {
             k: CategoricalDistribution(v) for k, v in space.dimensions.items()
         }
         self._cells = {_key(dict(c.params)): c for c in space.cells}
+        self._sampler = OpenCellSampler(
+            sampler, settings.seed, self._distributions, self._open_params
+        )
         self._study = optuna.create_study(
             study_name=name,
-            storage=storage,
+            storage=open_storage(storage),
             direction="maximize",
             load_if_exists=True,
-            sampler=_OpenCellSampler(sampler, seed, self._distributions, self._open_params),
+            sampler=self._sampler,
+            pruner=make_pruner(settings.pruner),
         )
-        self._require_same_space()
-        self._taken = {
-            _key(t.params) for t in self._study.trials if outcome_of(t) not in _RUN_AGAIN
-        }
+        self._require_identity(identity)
+        trials = [t for t in self._study.trials if outcome_of(t) not in _RUN_AGAIN]
+        self._taken = {_key(t.params) for t in trials}
+        self.finished = sum(outcome_of(t) is not Outcome.IMPLIED for t in trials)
+
+    def is_open(self, cell: Cell) -> bool:
+        """Whether the cell has neither a finished nor a running trial."""
+        return _key(dict(cell.params)) not in self._taken
 
     @property
     def open_cells(self) -> list[Cell]:
         """Cells without a finished or running trial, in the order of the space."""
         return [c for k, c in self._cells.items() if k not in self._taken]
 
-    @property
-    def finished(self) -> int:
-        """Trials that ended and will not run again."""
-        return sum(outcome_of(t) not in _RUN_AGAIN for t in self._study.trials)
-
-    def ask(self) -> tuple[Trial, Cell]:
-        """A new trial for the next open cell; there must be one."""
+    def ask(self, cell: Cell | None = None) -> tuple[Trial, Cell]:
+        """A new trial for ``cell``, or for the open cell that the sampler chooses."""
+        self._sampler.demanded = None if cell is None else dict(cell.params)
         trial = self._study.ask(self._distributions)
         key = _key(trial.params)
         self._taken.add(key)
         return trial, self._cells[key]
 
+    def report(self, trial: Trial, epoch: EpochReport) -> bool:
+        """Record an epoch's mAP@0.5; True when the pruner gives the trial up."""
+        trial.report(epoch.map50, epoch.epoch)
+        return bool(trial.should_prune())
+
     def tell(self, trial: Trial, result: TrialResult) -> None:
         """Record how a trial ended."""
-        trial.set_user_attr("outcome", result.outcome.value)
-        trial.set_user_attr("reason", result.reason)
         excess_gib = _excess_gib(result, self._budget_gib)
         if excess_gib is not None:
             trial.set_constraint(CONSTRAINT, excess_gib)
+        trial.set_user_attr("reason", result.reason)
+        trial.set_user_attr("outcome", result.outcome.value)
         if result.outcome in _RUN_AGAIN:
             self._taken.discard(_key(trial.params))
+        elif result.outcome is not Outcome.IMPLIED:
+            self.finished += 1
         state = _STATES.get(result.outcome, TrialState.PRUNED)
         value = result.map50 if state is TrialState.COMPLETE else None
         self._study.tell(trial, value, state=state)
 
-    def stale_trials(self) -> list[FrozenTrial]:
-        """Trials that a study which ended hard left RUNNING."""
-        return self._study.get_trials(states=(TrialState.RUNNING,))
+    def stored_trials(self) -> list[FrozenTrial]:
+        """Every trial, in the order of the numbers."""
+        return self._study.trials
 
     def reopen(self, stale: FrozenTrial) -> Trial:
-        """A handle on a stored trial, to tell it."""
+        """A handle on a stored trial that was left running, to tell it."""
         return Trial(self._study, stale._trial_id)
 
-    def best(self) -> FrozenTrial | None:
-        """The complete trial with the highest mAP@0.5, if there is one."""
-        complete = self._study.get_trials(states=(TrialState.COMPLETE,))
-        return max(complete, key=lambda t: t.value or 0.0, default=None)
+    def best(self, count: int = 1) -> list[Best]:
+        """The complete trials with the highest mAP@0.5, the best first."""
+        complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        ranked = sorted(complete, key=lambda t: t.value or 0.0, reverse=True)
+        return [Best(t.number, t.value or 0.0) for t in ranked[:count]]
 
-    def _open_params(self) -> list[dict[str, Value]]:
+    def nearest_miss(self) -> str:
+        """Why there is no winner, in one sentence."""
+        trials = self._study.trials
+        misses = [t for t in trials if t.constraints.get(CONSTRAINT, 0.0) > LEAST_EXCESS_GIB]
+        if not misses:
+            return "no trial completed; the reasons are in the report and in each log.txt"
+        nearest = min(misses, key=lambda t: t.constraints[CONSTRAINT])
+        cell = " ".join(f"{k}={v}" for k, v in nearest.params.items())
+        return (
+            f"no cell fits the budget of {self._budget_gib:.2f} GiB; the nearest miss is {cell}, "
+            f"{nearest.constraints[CONSTRAINT]:.2f} GiB over"
+        )
+
+    def _open_params(self) -> list[Params]:
         return [dict(c.params) for c in self.open_cells]
 
-    def _require_same_space(self) -> None:
-        """Refuse to mix two spaces in one study; say what differs."""
-        ours = {k: list(v) for k, v in self.space.dimensions.items()} | {
-            "fixed": self.space.defining
-        }
-        stored = self._study.user_attrs.get("space")
+    def _require_identity(self, identity: dict[str, Any]) -> None:
+        """Refuse to mix two spaces or settings in one study; say what differs."""
+        ours = json.loads(json.dumps(identity))
+        stored = self._study.user_attrs.get(IDENTITY)
         if stored is None:
-            self._study.set_user_attr("space", ours)
-        elif stored != json.loads(json.dumps(ours)):
+            self._study.set_user_attr(IDENTITY, ours)
+        elif stored != ours:
             keys = [k for k in {**stored, **ours} if stored.get(k) != ours.get(k)]
-            difference = "\n".join(
-                f"  {k}: stored {stored.get(k)}, now {ours.get(k)}" for k in keys
-            )
+            lines = "\n".join(f"  {k}: stored {stored.get(k)}, now {ours.get(k)}" for k in keys)
             raise StudyError(
-                f"study.name={self.name} was started with another space:\n{difference}\n"
-                "Use the same overrides to resume it, or another study.name."
+                f"study.name={self.name} was started with other settings:\n{lines}\n"
+                "Use the same ones to resume it. To start anew give another study.name, or "
+                "study.resume=false, which finds a free name."
             )
 
 
-_RUN_AGAIN = {Outcome.INTERRUPTED, None}
+def open_storage(url: str) -> RDBStorage:
+    """Connect to Optuna's database; SQLite waits for other processes.
+
+    Raises:
+        StudyError: It cannot be opened.
+    """
+    arguments = {"connect_args": {"timeout": SQLITE_PATIENCE_S}} if "sqlite" in url else {}
+    try:
+        return RDBStorage(url, engine_kwargs=arguments)
+    except Exception as error:  # SQLAlchemy's or a driver's: each database has its own
+        cause = str(error).splitlines()[0]
+        raise StudyError(f"study.storage={url} cannot be opened: {cause}") from error
+
+
+def study_exists(name: str, storage: str) -> bool:
+    """Whether a study of this name is stored."""
+    return name in optuna.get_all_study_names(open_storage(storage))
+
+
+def make_pruner(name: str) -> BasePruner:
+    """The pruner of ``study.pruner``; see docs/decisions.md for the default."""
+    if name == "median":
+        return MedianPruner(n_startup_trials=3, n_warmup_steps=1)
+    if name == "asha":
+        return SuccessiveHalvingPruner(min_resource=2, reduction_factor=2)
+    return NopPruner()
 
 
 def outcome_of(trial: FrozenTrial) -> Outcome | None:
@@ -156,47 +226,5 @@ def _excess_gib(result: TrialResult, budget_gib: float) -> float | None:
     return known
 
 
-def _key(params: dict[str, Any]) -> str:
+def _key(params: Params) -> str:
     return json.dumps(params, sort_keys=True)
-
-
-class _OpenCellSampler(BaseSampler):
-    """Proposes open cells only: in order (grid), at random, or as TPE would choose."""
-
-    TRIES = 24  # proposals before a random open cell is taken instead
-
-    def __init__(
-        self,
-        name: str,
-        seed: int,
-        space: dict[str, BaseDistribution],
-        open_params: Callable[[], list[dict[str, Value]]],
-    ) -> None:
-        self._name, self._space, self._open_params = name, space, open_params
-        self._random = random.Random(seed)
-        self._tpe = TPESampler(seed=seed, multivariate=True) if name == "tpe" else None
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self._space
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        candidates = self._open_params()
-        if self._name == "grid":
-            return candidates[0]
-        if self._tpe is not None:
-            several = {k: d for k, d in search_space.items() if not d.single()}
-            for _ in range(self.TRIES):
-                proposal = self._tpe.sample_relative(study, trial, several)
-                match = [c for c in candidates if proposal and proposal.items() <= c.items()]
-                if match:
-                    return match[0]
-        return self._random.choice(candidates)
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, distribution: BaseDistribution
-    ) -> Any:
-        raise AssertionError("every parameter comes from a cell")

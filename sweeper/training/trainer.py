@@ -69,6 +69,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         self.add_callback("on_train_epoch_start", TrialTrainer._start_epoch)
         self.add_callback("on_train_batch_end", TrialTrainer._end_batch)
         self.add_callback("on_train_epoch_end", TrialTrainer._end_epoch)
+        self.add_callback("on_val_batch_end", lambda validator: self._show_life())
         self.add_callback("on_fit_epoch_end", TrialTrainer._report_epoch)
 
     def measure_phases(self, peaks: PhasePeaks) -> None:
@@ -158,6 +159,9 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
                 f"the loss became {float(self.loss.detach())} in epoch {self.epoch + 1}, "
                 f"micro-batch {self.iterations}"
             )
+        self._show_life()
+
+    def _show_life(self) -> None:
         self._on_batch(self.iterations, len(self.train_loader) * self.epochs)
 
     def _end_epoch(self) -> None:

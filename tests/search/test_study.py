@@ -1,12 +1,14 @@
 from pathlib import Path
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 
 from sweeper.compose import compose_settings
 from sweeper.errors import StudyError
+from sweeper.search.identity import identity
 from sweeper.search.space import Cell, Space
-from sweeper.search.study import CellStudy
+from sweeper.search.study import Best, CellStudy, outcome_of
+from sweeper.settings import StudySettings
 from sweeper.trial import MemoryReading, Outcome, TrialResult
 
 DIMENSIONS = {"batch": (2, 4, 8, 16), "accumulate": (1, 2), "amp": (False, True)}
@@ -26,7 +28,13 @@ def make_space(dimensions=DIMENSIONS) -> Space:
 
 def open_study(folder: Path, sampler: str = "grid", space: Space | None = None) -> CellStudy:
     url = f"sqlite:///{folder}/optuna.db"
-    return CellStudy("s", space or make_space(), url, sampler, 1, budget_gib=24.0)
+    space = space or make_space()
+    settings = StudySettings(seed=1, pruner="none")
+    return CellStudy("s", space, url, sampler, settings, 24.0, identity(space, 24.0))
+
+
+def ask_next(study: CellStudy, sampler: str = "grid") -> tuple[Trial, Cell]:
+    return study.ask(study.open_cells[0] if sampler == "grid" else None)
 
 
 def complete(map50: float) -> TrialResult:
@@ -38,7 +46,7 @@ def test_every_cell_is_asked_once(tmp_path: Path, sampler: str) -> None:
     study = open_study(tmp_path, sampler)
     seen = []
     while study.open_cells:
-        trial, cell = study.ask()
+        trial, cell = ask_next(study, sampler)
         seen.append(cell.params)
         study.tell(trial, complete(0.1 * len(seen) % 1))
     assert len(seen) == len(set(seen)) == 16
@@ -58,7 +66,7 @@ def test_tpe_moves_towards_what_scores(tmp_path: Path) -> None:
 def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     first = open_study(tmp_path)
     for _ in range(3):
-        trial, _ = first.ask()
+        trial, _ = ask_next(first)
         first.tell(trial, complete(0.5))
     again = open_study(tmp_path)
     assert again.finished == 3
@@ -67,9 +75,9 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 def test_an_interrupted_cell_runs_again_and_a_crashed_one_does_not(tmp_path: Path) -> None:
     study = open_study(tmp_path)
-    crashed, _ = study.ask()
+    crashed, _ = ask_next(study)
     study.tell(crashed, TrialResult(Outcome.CRASHED, "boom"))
-    stopped, cell = study.ask()
+    stopped, cell = ask_next(study)
     study.tell(stopped, TrialResult(Outcome.INTERRUPTED))
     for s in (study, open_study(tmp_path)):
         assert s.finished == 1
@@ -77,9 +85,10 @@ def test_an_interrupted_cell_runs_again_and_a_crashed_one_does_not(tmp_path: Pat
 
 
 def test_a_trial_that_was_left_running_is_found_and_its_cell_is_taken(tmp_path: Path) -> None:
-    open_study(tmp_path).ask()
+    ask_next(open_study(tmp_path))
     again = open_study(tmp_path)
-    (stale,) = again.stale_trials()
+    (stale,) = again.stored_trials()
+    assert outcome_of(stale) is None
     again.tell(again.reopen(stale), TrialResult(Outcome.INTERRUPTED))
     assert again.finished == 0 and len(again.open_cells) == 16
 
@@ -99,7 +108,7 @@ def test_a_trial_that_was_left_running_is_found_and_its_cell_is_taken(tmp_path: 
 )
 def test_each_outcome_has_its_state(tmp_path: Path, outcome: Outcome, state: TrialState) -> None:
     study = open_study(tmp_path)
-    trial, _ = study.ask()
+    trial, _ = ask_next(study)
     study.tell(trial, TrialResult(outcome, "why", map50=0.5))
     (stored,) = study._study.trials
     assert stored.state is state
@@ -120,7 +129,7 @@ def test_the_constraint_is_positive_exactly_when_a_cell_does_not_fit(
     tmp_path: Path, outcome: Outcome, peak_gib: float | None, fits: bool
 ) -> None:
     study = open_study(tmp_path)
-    trial, _ = study.ask()
+    trial, _ = ask_next(study)
     memory = MemoryReading(peak_gib, "measured", "process") if peak_gib else None
     study.tell(trial, TrialResult(outcome, map50=0.5, memory=memory))
     (stored,) = study._study.trials
@@ -129,15 +138,15 @@ def test_the_constraint_is_positive_exactly_when_a_cell_does_not_fit(
 
 def test_the_best_is_the_best_complete_trial(tmp_path: Path) -> None:
     study = open_study(tmp_path)
-    assert study.best() is None
+    assert study.best() == []
     for result in (complete(0.2), complete(0.4), TrialResult(Outcome.PRUNED, map50=0.9)):
-        trial, _ = study.ask()
+        trial, _ = ask_next(study)
         study.tell(trial, result)
-    assert study.best().value == 0.4
+    assert study.best(5) == [Best(1, 0.4), Best(0, 0.2)]
 
 
 def test_another_space_under_the_same_name_is_refused_with_the_difference(tmp_path: Path) -> None:
     open_study(tmp_path)
     other = make_space(DIMENSIONS | {"batch": (2, 4)})
-    with pytest.raises(StudyError, match=r"batch: stored \[2, 4, 8, 16\], now \[2, 4\]"):
+    with pytest.raises(StudyError, match=r"space\.batch: stored \[2, 4, 8, 16\], now \[2, 4\]"):
         open_study(tmp_path, space=other)

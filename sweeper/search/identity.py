@@ -1,0 +1,38 @@
+"""What makes two studies the same: their space and every setting that shapes a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from sweeper.search.space import MEMORY_KEYS, Space
+
+# How a study is run, not what a trial is.
+_NOT_IDENTITY = {"study", "executor", "tracking", "runs_dir", "vram"}
+
+
+def identity(space: Space, budget_gib: float) -> dict[str, Any]:
+    """Dotted keys and values; a stored study is resumed only where all are equal."""
+    swept = set(space.dimensions)
+    if "memory" in swept:
+        swept |= set(MEMORY_KEYS)
+    common = {
+        key: value
+        for key, value in _flatten(asdict(space.cells[0].settings))
+        if not _covered(key, swept | _NOT_IDENTITY)
+    }
+    space_keys = {f"space.{k}": list(v) for k, v in space.dimensions.items()}
+    return {**space_keys, **common, "vram.budget_gib": budget_gib}
+
+
+def _covered(key: str, names: set[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
