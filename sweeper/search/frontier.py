@@ -58,10 +58,13 @@ def proving_order(specs: Sequence[TrialSpec]) -> list[int]:
     First the largest cell of each class that is predicted to fit: if it does, so does all below
     it. Then the smallest one that is predicted not to fit: if it does not, neither does any above
     it. Then the rest by batch, so that a wrong prediction costs one failed trial per class.
+    Without predictions: by batch.
     """
     fit: dict[ClassKey, list[int]] = {}
     unfit: dict[ClassKey, list[int]] = {}
     for i, spec in enumerate(specs):
+        if spec.predicted is None:
+            continue
         (unfit if _predicted_unfit(spec) else fit).setdefault(memory_class(spec), []).append(i)
     largest = [max(members, key=lambda i: specs[i].batch) for members in fit.values()]
     smallest = [min(members, key=lambda i: specs[i].batch) for members in unfit.values()]

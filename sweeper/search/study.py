@@ -130,7 +130,9 @@ class CellStudy:
         trial.set_user_attr("outcome", result.outcome.value)
         if result.outcome in _RUN_AGAIN:
             self._taken.discard(_key(trial.params))
-        elif result.outcome is not Outcome.IMPLIED:
+        else:
+            self._taken.add(_key(trial.params))
+        if result.outcome not in {*_RUN_AGAIN, Outcome.IMPLIED}:
             self.finished += 1
         state = _STATES.get(result.outcome, TrialState.PRUNED)
         value = result.map50 if state is TrialState.COMPLETE else None
