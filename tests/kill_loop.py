@@ -1,0 +1,151 @@
+"""Kills a study at random moments until it ends, then checks its records against each other.
+
+    python -m tests.kill_loop SECONDS [SEED]
+
+The short form of it is a test (tests/test_kill_loop.py), the long one ``make soak``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import psutil
+
+from sweeper.search.study import open_storage, outcome_of
+from sweeper.tracking import read_study
+
+ROOT = Path(__file__).parent.parent
+COMMAND = [
+    *(sys.executable, "-m", "sweeper", "-m", "study.name=kill", "study.pruner=none"),
+    *("batch=2,4,8", "accumulate=1,2", "amp=false,true", "vram.budget_gib=0.73"),
+    *("data.digits.train=16", "data.digits.val=4", "train.epochs=2"),
+]
+CELLS = 12
+PARENT_SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def run(folder: Path, seconds: float, seed: int) -> Counter[str]:
+    """Start, kill, start again; for the last quarter of ``seconds`` only start.
+
+    Returns:
+        How often each kind of kill was made.
+    """
+    rng = random.Random(seed)
+    kills: Counter[str] = Counter()
+    deadline = time.monotonic() + 0.75 * seconds
+    while True:
+        study = subprocess.Popen(
+            COMMAND,
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=(folder / "out.txt").open("ab"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        if time.monotonic() < deadline:
+            kills[_kill_something(study, rng)] += 1
+        code = study.wait(timeout=600)
+        _require_no_process_left(folder)
+        if code == 0:
+            return kills
+
+
+def _kill_something(study: subprocess.Popen[bytes], rng: random.Random) -> str:
+    """After a random while, kill the study or one of its trials."""
+    try:
+        study.wait(timeout=rng.uniform(1, 18))
+        return "ended by itself"
+    except subprocess.TimeoutExpired:
+        pass
+    trials = _trial_processes(study.pid)
+    if trials and rng.random() < 0.4:
+        try:
+            rng.choice(trials).kill()
+        except psutil.NoSuchProcess:
+            return "ended by itself"
+        return "SIGKILL to a trial"
+    number = rng.choice(PARENT_SIGNALS)
+    study.send_signal(number)
+    return f"{number.name} to the study"
+
+
+def _trial_processes(pid: int) -> list[psutil.Process]:
+    """The children that lead a session of their own, as only trials do."""
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+        return [c for c in children if os.getsid(c.pid) == c.pid]
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return []
+
+
+def _require_no_process_left(folder: Path, patience_s: float = 30.0) -> None:
+    """Everything that worked in ``folder`` ends soon after the study does."""
+    deadline = time.monotonic() + patience_s
+    while left := [p for p in psutil.process_iter() if _works_in(p, folder)]:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"processes left behind: {[p.cmdline() for p in left]}")
+        time.sleep(0.2)
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def check(folder: Path) -> dict[str, int]:
+    """Optuna and MLflow agree, every cell is decided once, and nothing is left open.
+
+    Returns:
+        Trials by outcome.
+    """
+    study = optuna.load_study(
+        study_name="kill", storage=open_storage(f"sqlite:///{folder}/runs/optuna.db")
+    )
+    told = {t.number: t for t in study.trials}
+    assert all(t.state.is_finished() for t in told.values()), "a trial is left open"
+    outcomes = {n: outcome_of(t).value for n, t in told.items()}
+    decided = Counter(
+        str(sorted(t.params.items())) for n, t in told.items() if outcomes[n] != "interrupted"
+    )
+    assert len(decided) == CELLS, f"{CELLS - len(decided)} cells are undecided"
+    assert set(decided.values()) == {1}, "a cell was counted twice"
+    record = read_study(f"sqlite:///{folder}/runs/mlflow.db", "sweeper", "kill")
+    assert record.name == "kill"
+    logged = Counter(t.number for t in record.trials if t.outcome != "interrupted")
+    assert set(logged.values()) == {1}, "a trial has two runs"
+    known = {t.number: t.outcome for t in record.trials if t.outcome != "interrupted"}
+    assert known == {n: o for n, o in outcomes.items() if o != "interrupted"}
+    for trial in record.trials:
+        if trial.outcome == "complete":
+            assert trial.metrics["map50"] == told[trial.number].value
+    return dict(Counter(outcomes.values()))
+
+
+def main() -> None:
+    seconds = float(sys.argv[1])
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    with tempfile.TemporaryDirectory(prefix="sweeper-soak-") as name:
+        folder = Path(name).resolve()
+        started = time.monotonic()
+        kills = run(folder, seconds, seed)
+        outcomes = check(folder)
+    print(f"{time.monotonic() - started:.0f} s, seed {seed}")
+    for kind, count in sorted(kills.items()):
+        print(f"  {count:3d} x {kind}")
+    print(f"  trials by outcome: {outcomes}")
+    print("  Optuna and MLflow agree; every cell is decided once; no process is left")
+
+
+if __name__ == "__main__":
+    main()
