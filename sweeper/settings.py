@@ -94,7 +94,7 @@ class StudySettings:
     seed: int = 0
     storage: str | None = None
     sampler: str = "auto"
-    pruner: str = "asha"
+    pruner: str = "percentile"
     resume: bool = True
     confirm: ConfirmSettings = field(default_factory=ConfirmSettings)
     effective_batch: int | None = None

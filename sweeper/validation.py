@@ -13,7 +13,7 @@ from sweeper.errors import SettingsError
 from sweeper.settings import Settings
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
-PRUNERS = ("asha", "median", "none")
+PRUNERS = ("percentile", "median", "asha", "none")
 SAMPLERS = ("auto", "grid", "tpe", "random")
 
 

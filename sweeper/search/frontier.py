@@ -52,23 +52,22 @@ class Frontier:
         return number if spec.batch >= batch else None
 
 
-def proving_order(specs: Sequence[TrialSpec]) -> list[int]:
+def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
     """Indices of the specs, those first that prove most.
 
-    First the largest cell of each class that is predicted to fit: if it does, so does all below
-    it. Then the smallest one that is predicted not to fit: if it does not, neither does any above
-    it. Then the rest by batch, so that a wrong prediction costs one failed trial per class.
-    Without predictions: by batch.
+    First, where memory is measured, the largest cell of each class that is predicted to fit: if
+    it does, so does all below it. Then the smallest one that is predicted not to fit: if it does
+    not, neither does any above it. Then the rest by batch, so that a wrong prediction costs one
+    failed trial per class. Where memory is simulated the predictions need no such proof.
     """
     fit: dict[ClassKey, list[int]] = {}
     unfit: dict[ClassKey, list[int]] = {}
     for i, spec in enumerate(specs):
-        if spec.predicted is None:
-            continue
-        (unfit if _predicted_unfit(spec) else fit).setdefault(memory_class(spec), []).append(i)
+        if spec.predicted is not None:
+            (unfit if _predicted_unfit(spec) else fit).setdefault(memory_class(spec), []).append(i)
     largest = [max(members, key=lambda i: specs[i].batch) for members in fit.values()]
     smallest = [min(members, key=lambda i: specs[i].batch) for members in unfit.values()]
-    first = dict.fromkeys([*largest, *smallest])
+    first = dict.fromkeys([*(largest if measured else ()), *smallest])
     rest = sorted(
         (i for i in range(len(specs)) if i not in first),
         key=lambda i: (_predicted_unfit(specs[i]), specs[i].batch),

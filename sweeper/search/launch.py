@@ -13,14 +13,15 @@ from rich.console import Console
 
 from sweeper.compose import CONF_DIR
 from sweeper.display import StudyDisplay, result_line
-from sweeper.executors.devices import find_devices
+from sweeper.executors.devices import Devices, find_devices
 from sweeper.executors.local import LocalExecutor
 from sweeper.ledger import Ledger
 from sweeper.search.confirm import confirm
+from sweeper.search.frontier import proving_order
 from sweeper.search.identity import identity
 from sweeper.search.loop import StudyLoop
 from sweeper.search.space import Space
-from sweeper.search.study import CellStudy, study_exists
+from sweeper.search.study import CellStudy, make_pruner, study_exists
 from sweeper.settings import Settings
 from sweeper.specs import SpecBuilder
 from sweeper.tracking import Tracker
@@ -39,6 +40,7 @@ class Workplace:
     settings: Settings
     name: str
     folder: Path
+    devices: Devices
     executor: LocalExecutor
     budget: Budget
     builder: SpecBuilder
@@ -85,13 +87,16 @@ def run_study(space: Space) -> bool:
         ]
         spec_of = dict(zip(space.cells, place.forecast(specs), strict=True))
         sampler = _sampler(settings, space)
+        measured = place.devices.gpu is not None
+        order = proving_order(list(spec_of.values()), measured) if sampler == "grid" else ()
         budget_gib = place.budget.budget_gib
         study = CellStudy(
             place.name,
             space,
             settings.storage_url,
             sampler,
-            settings.study,
+            settings.study.seed,
+            make_pruner(settings.study.pruner, settings.train.epochs),
             budget_gib,
             identity(space, budget_gib),
         )
@@ -104,7 +109,7 @@ def run_study(space: Space) -> bool:
                 ledger,
                 display,
                 place.trials,
-                ordered=sampler == "grid",
+                order,
             )
             done = loop.run(settings.study.n_trials or len(space.cells))
             winners = [b.number for b in study.best(settings.study.confirm.top)]
@@ -181,7 +186,7 @@ def _workplace(settings: Settings, name: str) -> Iterator[Workplace]:
     folder = Path(settings.runs_dir) / name
     builder = SpecBuilder(name, budget, threads)
     console = Console(highlight=False)
-    place = Workplace(console, settings, name, folder, executor, budget, builder)
+    place = Workplace(console, settings, name, folder, devices, executor, budget, builder)
     for note in (*devices.notes, budget.message):
         if note:
             place.say(note)

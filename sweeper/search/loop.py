@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from sweeper.errors import StudyError
 from sweeper.executors import Executor
 from sweeper.ledger import Ledger
 from sweeper.records import from_json, write_record
-from sweeper.search.frontier import Frontier, proving_order
+from sweeper.search.frontier import Frontier
 from sweeper.search.space import Cell
 from sweeper.search.stop import StopRequest
 from sweeper.search.study import CellStudy, outcome_of
@@ -67,8 +67,7 @@ class StudyLoop:
         ledger: Ledger,
         display: StudyDisplay,
         trials: Path,
-        first_number: int = 0,
-        ordered: bool = True,
+        order: Sequence[int],
     ) -> None:
         """Bring the study and its records in order.
 
@@ -79,17 +78,14 @@ class StudyLoop:
             ledger: Takes the records.
             display: Takes the progress.
             trials: Folder of the trial folders.
-            first_number: Number of the study's first trial.
-            ordered: Take the cells in proving order; else the sampler chooses.
+            order: Indices of the cells in the order to take them; where it ends, the sampler
+                chooses among what is left.
         """
         self._study, self._specs, self._executor = study, specs, executor
         self._ledger, self._display, self._trials = ledger, display, trials
-        self._first_number = first_number
         self._frontier = Frontier()
         cells = list(specs)
-        order = proving_order(list(specs.values())) if ordered else ()
         self._queue = deque(cells[i] for i in order)
-        self._ordered = ordered
         self._running: dict[Future[TrialResult], _Flight] = {}
 
     def run(self, n_trials: int) -> bool:
@@ -131,7 +127,7 @@ class StudyLoop:
         return len(self._running) < self._executor.slots
 
     def _next_cell(self) -> Cell | None:
-        """The next open cell in proving order; None leaves the choice to the sampler."""
+        """The next open cell of the order; None leaves the choice to the sampler."""
         while self._queue:
             cell = self._queue.popleft()
             if self._study.is_open(cell):
@@ -155,7 +151,7 @@ class StudyLoop:
         self._ledger.send_waiting()
 
     def _stored_flight(self, trial_number: int) -> tuple[TrialSpec, Path] | None:
-        folder = self._folder(self._first_number + trial_number)
+        folder = self._folder(trial_number)
         try:
             return from_json(TrialSpec, (folder / "spec.json").read_text()), folder
         except FileNotFoundError:
@@ -185,7 +181,7 @@ class StudyLoop:
 
     def _open_flight(self, trial: Trial, cell: Cell) -> _Flight:
         """Give the trial its folder, its spec and its MLflow run."""
-        spec = replace(self._specs[cell], number=self._first_number + trial.number)
+        spec = replace(self._specs[cell], number=trial.number)
         folder = self._folder(spec.number)
         folder.mkdir(parents=True, exist_ok=True)
         write_record(folder / "spec.json", spec)
@@ -218,9 +214,7 @@ class StudyLoop:
             trial, _ = self._study.ask(cell)
             flight = self._open_flight(trial, cell)
             reason = f"not run: trial {proof} of the same memory class did not fit"
-            result = TrialResult(
-                Outcome.IMPLIED, reason, memory=flight.spec.predicted, implied_by=proof
-            )
+            result = TrialResult(Outcome.IMPLIED, reason, implied_by=proof)
             write_record(flight.folder / "result.json", result)
             self._record(flight, result)
 

@@ -8,14 +8,19 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import (
+    BasePruner,
+    MedianPruner,
+    NopPruner,
+    PercentilePruner,
+    SuccessiveHalvingPruner,
+)
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweeper.errors import StudyError
 from sweeper.search.sampler import OpenCellSampler, Params
 from sweeper.search.space import Cell, Space
-from sweeper.settings import StudySettings
 from sweeper.trial import EpochReport, Outcome, TrialResult
 from sweeper.vram.budget import violation
 
@@ -59,7 +64,8 @@ class CellStudy:
         space: Space,
         storage: str,
         sampler: str,
-        settings: StudySettings,
+        seed: int,
+        pruner: BasePruner,
         budget_gib: float,
         identity: dict[str, Any],
     ) -> None:
@@ -70,7 +76,8 @@ class CellStudy:
             space: The cells.
             storage: Optuna storage URL.
             sampler: ``grid`` (the loop says which cell), ``tpe`` or ``random``.
-            settings: For the seed and the pruner.
+            seed: Seed of the sampler.
+            pruner: Decides from the epochs' mAP@0.5 which trial to give up.
             budget_gib: Limit on peak device memory, GiB.
             identity: What must be the same for a stored study to be resumed.
 
@@ -83,16 +90,14 @@ class CellStudy:
             k: CategoricalDistribution(v) for k, v in space.dimensions.items()
         }
         self._cells = {_key(dict(c.params)): c for c in space.cells}
-        self._sampler = OpenCellSampler(
-            sampler, settings.seed, self._distributions, self._open_params
-        )
+        self._sampler = OpenCellSampler(sampler, seed, self._distributions, self._open_params)
         self._study = optuna.create_study(
             study_name=name,
             storage=open_storage(storage),
             direction="maximize",
             load_if_exists=True,
             sampler=self._sampler,
-            pruner=make_pruner(settings.pruner),
+            pruner=pruner,
         )
         self._require_identity(identity)
         trials = [t for t in self._study.trials if outcome_of(t) not in _RUN_AGAIN]
@@ -203,12 +208,19 @@ def study_exists(name: str, storage: str) -> bool:
     return name in optuna.get_all_study_names(open_storage(storage))
 
 
-def make_pruner(name: str) -> BasePruner:
-    """The pruner of ``study.pruner``; see docs/decisions.md for the default."""
+def make_pruner(name: str, epochs: int) -> BasePruner:
+    """The pruner of ``study.pruner`` for trials of ``epochs`` epochs.
+
+    All judge after a third of the run, and not before the second epoch: earlier mAP@0.5 is
+    mostly zero. ``benchmarks/bench_pruner.py`` compares them.
+    """
+    first = max(2, epochs // 3)
+    if name == "percentile":  # go on only in the top third of the complete trials
+        return PercentilePruner(100 / 3, n_startup_trials=3, n_warmup_steps=first - 1)
     if name == "median":
-        return MedianPruner(n_startup_trials=3, n_warmup_steps=1)
+        return MedianPruner(n_startup_trials=3, n_warmup_steps=first - 1)
     if name == "asha":
-        return SuccessiveHalvingPruner(min_resource=2, reduction_factor=2)
+        return SuccessiveHalvingPruner(min_resource=first, reduction_factor=2)
     return NopPruner()
 
 

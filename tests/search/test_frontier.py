@@ -50,11 +50,11 @@ def tables(draw: st.DrawFn) -> list[tuple[TrialSpec, bool]]:
     return draw(st.permutations(rows))
 
 
-def search(table: list[tuple[TrialSpec, bool]]) -> tuple[set[int], list[int]]:
+def search(table: list[tuple[TrialSpec, bool]], measured: bool) -> tuple[set[int], list[int]]:
     """Indices found to fit, and those that were run, as the loop does it."""
     frontier = Frontier()
     fits, ran = set(), []
-    for i in proving_order([spec for spec, _ in table]):
+    for i in proving_order([spec for spec, _ in table], measured):
         spec, truth = table[i]
         if frontier.implied_by(spec) is not None:
             continue
@@ -65,27 +65,28 @@ def search(table: list[tuple[TrialSpec, bool]]) -> tuple[set[int], list[int]]:
     return fits, ran
 
 
-@given(tables())
-def test_the_feasible_set_is_that_of_brute_force_with_never_more_runs(table) -> None:
-    fits, ran = search(table)
+@given(tables(), st.booleans())
+def test_the_feasible_set_is_that_of_brute_force_with_never_more_runs(table, measured) -> None:
+    fits, ran = search(table, measured)
     assert fits == {i for i, (_, truth) in enumerate(table) if truth}
     assert len(ran) == len(set(ran)) <= len(table)
 
 
-@given(tables())
-def test_right_predictions_cost_one_failed_run_per_cell_of_the_border(table) -> None:
+@given(tables(), st.booleans())
+def test_right_predictions_cost_one_failed_run_per_class(table, measured) -> None:
     right = [
         (replace(s, predicted=MemoryReading(1.0 if fit else 20.0, "simulated", "trace")), fit)
         for s, fit in table
     ]
-    _, ran = search(right)
+    _, ran = search(right, measured)
     failed = [right[i][0] for i in ran if not right[i][1]]
     assert len(failed) == len({memory_class(s) for s in failed})
 
 
 def test_the_order_puts_first_what_proves_most() -> None:
     specs = [cell(b, predicted=20.0 if b > 8 else 1.0) for b in (2, 4, 8, 16, 32)]
-    assert [specs[i].batch for i in proving_order(specs)] == [8, 16, 2, 4, 32]
+    assert [specs[i].batch for i in proving_order(specs, measured=True)] == [8, 16, 2, 4, 32]
+    assert [specs[i].batch for i in proving_order(specs, measured=False)] == [16, 2, 4, 8, 32]
 
 
 def test_evidence_holds_for_its_memory_class_only() -> None:

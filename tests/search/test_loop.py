@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ from rich.console import Console
 from sweeper.display import StudyDisplay
 from sweeper.ledger import Ledger
 from sweeper.search.confirm import confirm
+from sweeper.search.frontier import proving_order
 from sweeper.search.identity import identity
 from sweeper.search.loop import StudyLoop
-from sweeper.search.study import CellStudy, outcome_of
-from sweeper.settings import StudySettings
+from sweeper.search.study import CellStudy, make_pruner, outcome_of
 from sweeper.tracking import Tracker, read_study
 from sweeper.trial import MemoryReading, Outcome, TrialResult, TrialSpec
 from tests.search.fakes import TableExecutor, trained
@@ -48,17 +49,23 @@ class Study:
         self.notes: list[str] = []
 
     def specs(self):
-        return {
-            c: self._make_spec(**dict(c.params), budget_gib=BUDGET_GIB, study="s")
-            for c in SPACE.cells
-        }
+        specs = {}
+        for cell in SPACE.cells:
+            spec = self._make_spec(**dict(cell.params), budget_gib=BUDGET_GIB, study="s", epochs=6)
+            reading = MemoryReading(peak_gib(spec), "simulated", "trace")
+            specs[cell] = replace(spec, predicted=reading)
+        return specs
 
     def open(self) -> CellStudy:
         url = f"sqlite:///{self.folder}/optuna.db"
-        settings = StudySettings(pruner=self.pruner, seed=1)
-        return CellStudy(
-            "s", SPACE, url, self.sampler, settings, BUDGET_GIB, identity(SPACE, BUDGET_GIB)
-        )
+        pruner = make_pruner(self.pruner, epochs=6)
+        same = identity(SPACE, BUDGET_GIB)
+        return CellStudy("s", SPACE, url, self.sampler, 1, pruner, BUDGET_GIB, same)
+
+    def order(self) -> list[int]:
+        if self.sampler != "grid":
+            return []
+        return proving_order(list(self.specs().values()), measured=True)
 
     def ledger(self, uri: str | None = None) -> Ledger:
         def connect() -> Tracker:
@@ -79,7 +86,7 @@ class Study:
                 ledger,
                 display,
                 self.folder / "trials",
-                ordered=self.sampler == "grid",
+                self.order(),
             )
             done = loop.run(n_trials)
         ledger.finish_study({}, {}, done)
@@ -221,7 +228,13 @@ class TestLoop:
         with StudyDisplay(Console(file=io.StringIO())) as display:
             executor = TableExecutor(by_memory)
             loop = StudyLoop(
-                opened, study.specs(), executor, study.ledger(), display, study.folder / "trials"
+                opened,
+                study.specs(),
+                executor,
+                study.ledger(),
+                display,
+                study.folder / "trials",
+                (),
             )
             flight = loop._open_flight(trial, cell)
             executor.submit(flight.spec, flight.folder, NoWatcher()).result()
@@ -245,6 +258,7 @@ class TestLoop:
                 study.ledger(),
                 display,
                 study.folder / "trials",
+                (),
             )
             loop._open_flight(trial, SPACE.cells[0])
         study.run(TableExecutor(by_memory))

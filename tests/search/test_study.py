@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from optuna.pruners import NopPruner
 from optuna.trial import Trial, TrialState
 
 from sweeper.compose import compose_settings
@@ -8,7 +9,6 @@ from sweeper.errors import StudyError
 from sweeper.search.identity import identity
 from sweeper.search.space import Cell, Space
 from sweeper.search.study import Best, CellStudy, outcome_of
-from sweeper.settings import StudySettings
 from sweeper.trial import MemoryReading, Outcome, TrialResult
 
 DIMENSIONS = {"batch": (2, 4, 8, 16), "accumulate": (1, 2), "amp": (False, True)}
@@ -29,8 +29,7 @@ def make_space(dimensions=DIMENSIONS) -> Space:
 def open_study(folder: Path, sampler: str = "grid", space: Space | None = None) -> CellStudy:
     url = f"sqlite:///{folder}/optuna.db"
     space = space or make_space()
-    settings = StudySettings(seed=1, pruner="none")
-    return CellStudy("s", space, url, sampler, settings, 24.0, identity(space, 24.0))
+    return CellStudy("s", space, url, sampler, 1, NopPruner(), 24.0, identity(space, 24.0))
 
 
 def ask_next(study: CellStudy, sampler: str = "grid") -> tuple[Trial, Cell]:

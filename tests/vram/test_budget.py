@@ -20,7 +20,7 @@ from sweeper.vram.budget import (
 from sweeper.vram.nvml import Device
 
 CARDS = Path(__file__).parents[2] / "conf" / "vram"
-NAMES = sorted(path.stem for path in CARDS.glob("*.yaml") if path.stem != "auto")
+NAMES = sorted(path.stem for path in CARDS.glob("*.yaml") if path.stem not in {"auto", "toy"})
 GPU = Device(0, "GPU-a", "NVIDIA A100-SXM4-80GB", 80.0)
 AUTO = Card(**yaml.safe_load((CARDS / "auto.yaml").read_text()))
 

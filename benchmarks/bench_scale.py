@@ -1,0 +1,145 @@
+"""Does a study stay fast when it grows? 10,000 instant trials through everything but training.
+
+    python benchmarks/bench_scale.py [TRIALS]
+
+The real space, Optuna storage, frontier, trial folders, MLflow database and report; in place of a
+child process a function that answers at once.
+"""
+
+from __future__ import annotations
+
+import io
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from sweeper.compose import compose_settings
+from sweeper.display import StudyDisplay
+from sweeper.executors import Watcher
+from sweeper.ledger import Ledger
+from sweeper.records import write_record
+from sweeper.report.markdown import render
+from sweeper.search.loop import StudyLoop
+from sweeper.search.space import Cell, Space
+from sweeper.search.study import CellStudy, make_pruner
+from sweeper.tracking import Tracker, read_study
+from sweeper.trial import EpochReport, MemoryReading, Outcome, TrialResult, TrialSpec
+
+BATCHES, ACCUMULATES, AMPS = tuple(range(1, 51)), tuple(range(1, 101)), (False, True)
+
+
+class InstantExecutor:
+    """Answers every spec at once, one epoch long."""
+
+    slots = 1
+
+    def submit(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> Future[TrialResult]:
+        epoch = EpochReport(1, time.time(), spec.batch / 100, 0.1, 1.0, 1.0, 1.0, 0.01)
+        watcher.on_epoch(epoch)
+        result = TrialResult(
+            Outcome.COMPLETE,
+            epochs=(epoch,),
+            map50=epoch.map50,
+            map50_95=epoch.map50_95,
+            best_epoch=1,
+            wall_time_s=1.0,
+            memory=MemoryReading(spec.batch / 10, "simulated", "trace"),
+        )
+        write_record(folder / "result.json", result)
+        future: Future[TrialResult] = Future()
+        future.set_result(result)
+        return future
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+class Clock(StudyDisplay):
+    """A silent display that notes when each trial ends."""
+
+    def __init__(self) -> None:
+        super().__init__(Console(file=io.StringIO()))
+        self.ends = [time.perf_counter()]
+
+    def trial_finished(self, spec: TrialSpec, result: TrialResult) -> None:
+        self.ends.append(time.perf_counter())
+
+
+def specs(count: int) -> dict[Cell, TrialSpec]:
+    """One spec per cell of batch x accumulate x amp."""
+    settings = compose_settings([])
+    base = TrialSpec(
+        study="scale",
+        number=0,
+        strategy="x",
+        batch=1,
+        accumulate=1,
+        amp=False,
+        model="yolo11n",
+        model_file="yolo11n.yaml",
+        data="digits",
+        data_yaml="data.yaml",
+        nc=10,
+        boxes_per_image=3.0,
+        imgsz=160,
+        epochs=1,
+        optimizer="SGD",
+        seed=0,
+        budget_gib=1e9,
+    )
+    found = {}
+    for batch in BATCHES:
+        for accumulate in ACCUMULATES:
+            for amp in AMPS:
+                params = (("batch", batch), ("accumulate", accumulate), ("amp", amp))
+                cell = Cell(params, settings, "x")
+                found[cell] = replace(base, batch=batch, accumulate=accumulate, amp=amp)
+                if len(found) == count:
+                    return found
+    return found
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    cells = specs(count)
+    dimensions = {"batch": BATCHES, "accumulate": ACCUMULATES, "amp": AMPS}
+    space = Space(dimensions, (), tuple(cells))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        uri = f"sqlite:///{folder}/mlflow.db"
+        (folder / "trials").mkdir()
+
+        def connect() -> Tracker:
+            tracker = Tracker(uri, "scale", folder / "artifacts")
+            tracker.start_study("scale", {}, "")
+            return tracker
+
+        url = f"sqlite:///{folder}/optuna.db"
+        pruner = make_pruner("asha", 1)
+        study = CellStudy("scale", space, url, "grid", 0, pruner, 1e9, {})
+        clock = Clock()
+        ledger = Ledger(connect, folder / "trials", print)
+        loop = StudyLoop(
+            *(study, cells, InstantExecutor(), ledger, clock, folder / "trials", range(count))
+        )
+        loop.run(count)
+        durations = [b - a for a, b in zip(clock.ends, clock.ends[1:], strict=False)]
+        tenth = max(1, count // 10)
+        first, last = (statistics.median(d) for d in (durations[1:tenth], durations[-tenth:]))
+        started = time.perf_counter()
+        lines = render(read_study(uri, "scale", "scale")).count("\n")
+        report_s = time.perf_counter() - started
+    print(f"{count} trials, one run; median of the first and of the last {tenth}:")
+    print(f"  ask + run + log + tell   {first * 1e3:.1f} ms, then {last * 1e3:.1f} ms per trial")
+    print(f"  ratio                    {last / first:.2f} (aim <= 1.5)")
+    print(f"  report                   {report_s:.1f} s, {lines} lines (aim <= 10 s)")
+
+
+if __name__ == "__main__":
+    main()
