@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,16 @@ def _library() -> Path:
 
 def _read(model: str, file: Path) -> dict[str, Any]:
     try:
-        definition: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        definition = _parse(file.read_text(encoding="utf-8"))
         check_detector(model, definition)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError) as error:
         raise ValueError(f"model={model} is not a model definition. {REMEDY}") from error
+    return definition
+
+
+@lru_cache(maxsize=16)  # PyYAML takes as long as the replay of a step
+def _parse(text: str) -> dict[str, Any]:
+    definition: dict[str, Any] = yaml.safe_load(text)
     return definition
 
 
