@@ -19,8 +19,12 @@ REMEDY = "Use a detection model, e.g. model=yolo11n, or the path of its .yaml."
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A detection model: its YAML with `scale`, or else the `weights` that hold one; a digest."""
+    """A detection model: its YAML with `scale`, or else the `weights` that hold one; a digest.
 
+    `given` is what was asked for, and `name` its stem.
+    """
+
+    given: str
     name: str
     definition: dict[str, Any] | None
     weights: Path | None
@@ -43,14 +47,14 @@ def find_architecture(model: str) -> Architecture:
         return _weights(model, path)
     definition = _read(model, file) | {"scale": _scale(path.stem)}
     text = json.dumps(definition, sort_keys=True, default=str).encode()
-    return Architecture(path.stem, definition, None, hashlib.sha256(text).hexdigest())
+    return Architecture(model, path.stem, definition, None, hashlib.sha256(text).hexdigest())
 
 
 def _weights(model: str, path: Path) -> Architecture:
     if path.suffix != ".pt" or not path.is_file():
         raise ValueError(f"model={model} is neither a file nor a model of Ultralytics. {REMEDY}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Architecture(path.stem, None, path, digest)
+    return Architecture(model, path.stem, None, path, digest)
 
 
 def _scale(stem: str) -> str:
