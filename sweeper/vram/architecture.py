@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class Architecture:
     `given` is what was asked for, and `name` its stem.
     """
 
-    given: str
+    given: str = field(compare=False)
     name: str
     definition: dict[str, Any] | None
     weights: Path | None
