@@ -1,10 +1,11 @@
 # `make` lists the targets. The first one that needs it builds the virtual environment.
 PYTHON ?= python3.11
 NAME ?=
+ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report ui test check clean
+.PHONY: help sweep report ui plan bench-vram test check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -23,6 +24,12 @@ report: .venv/.ready ## write runs/<study>/report.md (NAME=study, default the la
 
 ui: .venv/.ready ## open the MLflow UI on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///runs/mlflow.db
+
+plan: .venv/.ready ## what fits on which card, simulated (ARGS="model=yolo11x vram=rtx3090")
+	$(BIN)/python -m sweeper.plan $(ARGS)
+
+bench-vram: .venv/.ready ## compare predicted with published memory, as docs/memory.md states it
+	$(BIN)/python benchmarks/bench_vram.py
 
 test: .venv/.ready check ## run the checks and the tests
 	$(BIN)/python -m pytest

@@ -120,6 +120,17 @@ class TrackingSettings:
 
 
 @dataclass
+class PlanSettings:
+    """Group ``plan``: only ``python -m sweeper.plan`` reads it."""
+
+    format: str = "table"
+    output: str | None = None
+    plot: str | None = None
+    effective_batch: int | None = None
+    boxes_per_image: float = 8.0
+
+
+@dataclass
 class Settings:
     """One composed configuration."""
 
@@ -135,6 +146,7 @@ class Settings:
     study: StudySettings = field(default_factory=StudySettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    plan: PlanSettings = field(default_factory=PlanSettings)
 
     @property
     def effective_batch(self) -> int:

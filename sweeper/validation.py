@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
@@ -15,6 +16,7 @@ from sweeper.settings import Settings
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
 PRUNERS = ("percentile", "median", "asha", "none")
 SAMPLERS = ("auto", "grid", "tpe", "random")
+PLAN_FORMATS = ("table", "markdown", "json", "csv")
 
 
 def validate(settings: Settings) -> None:
@@ -22,10 +24,13 @@ def validate(settings: Settings) -> None:
     for key, least in _AT_LEAST.items():
         value = attrgetter(key)(settings)
         if value is not None and value < least:
-            raise SettingsError(f"{key} must be at least {least} but got {value}.")
+            raise SettingsError(
+                f"{key} must be at least {least} but got {value}. Set {key}={least} or more."
+            )
     _one_of("train.optimizer", settings.train.optimizer, OPTIMIZERS)
     _one_of("study.pruner", settings.study.pruner, PRUNERS)
     _one_of("study.sampler", settings.study.sampler, SAMPLERS)
+    _one_of("plan.format", settings.plan.format, PLAN_FORMATS)
     if settings.train.rect and settings.accumulate > 1:
         raise SettingsError(
             f"train.rect=true cannot go with accumulate={settings.accumulate}: rectangular "
@@ -56,6 +61,8 @@ _AT_LEAST: dict[str, float] = {
     "study.stall_timeout_s": 0,
     "study.confirm.top": 0,
     "study.confirm.seeds": 1,
+    "plan.effective_batch": 1,
+    "plan.boxes_per_image": 0,
 }
 
 
@@ -79,6 +86,7 @@ def _check_extra(settings: Settings) -> None:
                 raise SettingsError(f"{group}.{name} is no argument of Ultralytics.")
 
 
+@cache
 def ultralytics_defaults() -> dict[str, Any]:
     """Ultralytics' training arguments and defaults, read without importing it (or torch)."""
     package = find_spec("ultralytics")

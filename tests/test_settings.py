@@ -6,7 +6,7 @@ from sweeper.compose import CONF_DIR, compose_settings
 from sweeper.errors import SettingsError
 from sweeper.validation import ultralytics_defaults
 
-GROUPS = ("data", "model", "memory", "train", "vram", "study", "executor", "tracking")
+GROUPS = ("data", "model", "memory", "train", "vram", "study", "executor", "tracking", "plan")
 FILES = [(p.parent.name, p.stem) for g in GROUPS for p in sorted((CONF_DIR / g).glob("*.yaml"))]
 NEEDS = {"data=custom": ["data.yaml=x.yaml"], "model=custom": ["model.file=x.yaml"]}
 

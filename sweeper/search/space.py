@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 from dataclasses import dataclass, field
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sweeper.compose import load_settings
+from sweeper.compose import load_settings, open_conf
 from sweeper.errors import SettingsError
 from sweeper.settings import Settings
 from sweeper.trial import cell_label
 
 MEMORY_KEYS = ("batch", "accumulate", "amp")
 
-STUDY_WIDE = ("study.", "executor.", "tracking.", "runs_dir", "hydra")
+STUDY_WIDE = ("study.", "executor.", "tracking.", "plan.", "runs_dir", "hydra")
 
 Value = bool | int | float | str
 
@@ -66,6 +68,10 @@ class Space:
         count = len(self.cells)
         return f"{swept} ({count} cell{'s' if count != 1 else ''})"
 
+    def names(self, key: str) -> bool:
+        """Whether a key is swept or fixed, rather than left to conf/."""
+        return key in self.dimensions or any(f.split("=")[0] == key for f in self.fixed)
+
     @property
     def defining(self) -> list[str]:
         """The fixed overrides that change what a trial is, not how the study is run."""
@@ -101,11 +107,18 @@ def resolve_space(
             raise SettingsError(f"{key} holds for the whole study and cannot be swept.")
     fixed = tuple(str(o.input_line) for o in overrides.values() if not o.is_sweep_override())
 
+    values = {k for k in dimensions if _is_value(k, loader)}
+    composed: dict[tuple[tuple[str, Value], ...], DictConfig] = {}
+
     def compose(params: tuple[tuple[str, Value], ...]) -> Cell:
-        texts = [*fixed, *(f"{k}={_as_text(v)}" for k, v in params)]
-        composed = loader.load_sweep_config(config, texts)
-        strategy = composed.hydra.runtime.choices.get("memory") if "memory" in overrides else None
-        settings = load_settings(composed)
+        """Hydra composes each choice of groups once, which is slow; values are set on top."""
+        groups = tuple((k, v) for k, v in params if k not in values)
+        if groups not in composed:
+            texts = [*fixed, *(f"{k}={_as_text(v)}" for k, v in params)]
+            composed[groups] = loader.load_sweep_config(config, texts)
+        chosen = composed[groups].hydra.runtime.choices
+        strategy = chosen.get("memory") if "memory" in overrides else None
+        settings = load_settings(composed[groups], [(k, v) for k, v in params if k in values])
         label = cell_label(settings.batch, settings.accumulate, settings.amp)
         return Cell(params, settings, strategy or label)
 
@@ -118,6 +131,30 @@ def resolve_space(
             "gives it."
         )
     return Space(dimensions, fixed, cells)
+
+
+def plan_space(overrides: list[str]) -> Space:
+    """The space of ``python -m sweeper.plan``: the study's, with two defaults of its own.
+
+    ``accumulate`` does not vary unless named, or selected by ``study.effective_batch``, as a plan
+    finds it; ``data`` is COCO, not the small images of the embedded digits.
+
+    Raises:
+        SettingsError: Hydra refuses an override, or a value cannot work.
+    """
+    with open_conf() as loader:
+        config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
+        defaults = dict(config.hydra.sweeper.params)
+        if config.study.effective_batch is None:
+            defaults.pop("accumulate", None)
+        if config.hydra.runtime.choices.experiment is None:
+            defaults["data"] = "coco128"
+        return resolve_space(loader, config, list(config.hydra.overrides.task), defaults)
+
+
+def _is_value(key: str, loader: ConfigLoader) -> bool:
+    """Whether a key is a plain value: no group, no addition (``+key``), no package (``a@b``)."""
+    return re.fullmatch(r"[\w.]+", key) is not None and not loader.get_group_options(key)
 
 
 def _is_open(key: str, typed: dict[str, Override]) -> bool:

@@ -59,20 +59,38 @@ def prepare_dataset(data: DataSettings, runs_dir: Path) -> Dataset:
         raise DataError("data.yaml is not set. Give your data.yaml: data=custom data.yaml=PATH.")
     path = Path(data.yaml).expanduser()
     if not path.is_file():
-        if not is_known_to_ultralytics(data.yaml):
-            raise DataError(
-                f"data.yaml={data.yaml} is neither a file nor a dataset that Ultralytics knows. "
-                "Give the path of your data.yaml, e.g. data=custom data.yaml=path/to/data.yaml."
-            )
+        shipped_yaml(data.yaml)
         path = fetch(data.yaml)
     return check_dataset(path.resolve(), data.nc)
 
 
-def is_known_to_ultralytics(name: str) -> bool:
-    """Whether Ultralytics ships a dataset YAML of this name."""
+def read_class_names(name: str) -> tuple[str, ...]:
+    """The classes of a ``data.yaml``, or of a dataset that Ultralytics knows; no image is needed.
+
+    Raises:
+        DataError: There is no such file, or it names no classes.
+    """
+    path = Path(name).expanduser()
+    if not path.is_file():
+        path = shipped_yaml(name)
+    return _class_names(_read_yaml(path), path)
+
+
+def shipped_yaml(name: str) -> Path:
+    """The YAML that Ultralytics ships for a dataset.
+
+    Raises:
+        DataError: It knows no such dataset.
+    """
     package = find_spec("ultralytics")
     assert package is not None and package.origin is not None
-    return (Path(package.origin).parent / "cfg" / "datasets" / name).is_file()
+    path = Path(package.origin).parent / "cfg" / "datasets" / name
+    if not path.is_file():
+        raise DataError(
+            f"data.yaml={name} is neither a file nor a dataset that Ultralytics knows. "
+            "Give the path of your data.yaml, e.g. data=custom data.yaml=path/to/data.yaml."
+        )
+    return path
 
 
 def fetch(name: str) -> Path:

@@ -49,8 +49,8 @@ class CachingAllocator:
     def __init__(self) -> None:
         self.allocated = self.peak_allocated = 0
         self.reserved = 0
-        self._pools: dict[bool, list[tuple[int, int]]] = {True: [], False: []}  # (size, address)
-        self._free: dict[int, Block] = {}  # by address
+        # Free blocks, small and large, sorted; addresses differ, so blocks are never compared.
+        self._pools: dict[bool, list[tuple[int, int, Block]]] = {True: [], False: []}
         self._top = 0
 
     def malloc(self, nbytes: int) -> Block:
@@ -85,10 +85,10 @@ class CachingAllocator:
 
     def _take(self, size: int, small: bool) -> Block | None:
         pool = self._pools[small]
-        at = bisect_left(pool, (size, 0))
+        at = bisect_left(pool, (size,))
         if at == len(pool):
             return None
-        block = self._free.pop(pool.pop(at)[1])
+        block = pool.pop(at)[2]
         block.free = False
         return block
 
@@ -108,13 +108,11 @@ class CachingAllocator:
 
     def _enter(self, block: Block) -> None:
         block.free = True
-        self._free[block.address] = block
-        insort(self._pools[block.small], (block.size, block.address))
+        insort(self._pools[block.small], (block.size, block.address, block))
 
     def _leave(self, block: Block) -> None:
         pool = self._pools[block.small]
-        pool.pop(bisect_left(pool, (block.size, block.address)))
-        del self._free[block.address]
+        del pool[bisect_left(pool, (block.size, block.address))]
 
 
 @dataclass(frozen=True, slots=True)

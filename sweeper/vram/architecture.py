@@ -6,7 +6,8 @@ import hashlib
 import importlib.util
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,12 @@ REMEDY = "Use a detection model, e.g. model=yolo11n, or the path of its .yaml."
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A detection model: its YAML with `scale`, or else the `weights` that hold one; a digest."""
+    """A detection model: its YAML with `scale`, or else the `weights` that hold one; a digest.
 
+    `given` is what was asked for, and `name` its stem.
+    """
+
+    given: str = field(compare=False)
     name: str
     definition: dict[str, Any] | None
     weights: Path | None
@@ -42,14 +47,14 @@ def find_architecture(model: str) -> Architecture:
         return _weights(model, path)
     definition = _read(model, file) | {"scale": _scale(path.stem)}
     text = json.dumps(definition, sort_keys=True, default=str).encode()
-    return Architecture(path.stem, definition, None, hashlib.sha256(text).hexdigest())
+    return Architecture(model, path.stem, definition, None, hashlib.sha256(text).hexdigest())
 
 
 def _weights(model: str, path: Path) -> Architecture:
     if path.suffix != ".pt" or not path.is_file():
         raise ValueError(f"model={model} is neither a file nor a model of Ultralytics. {REMEDY}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Architecture(path.stem, None, path, digest)
+    return Architecture(model, path.stem, None, path, digest)
 
 
 def _scale(stem: str) -> str:
@@ -79,10 +84,16 @@ def _library() -> Path:
 
 def _read(model: str, file: Path) -> dict[str, Any]:
     try:
-        definition: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        definition = _parse(file.read_text(encoding="utf-8"))
         check_detector(model, definition)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError) as error:
         raise ValueError(f"model={model} is not a model definition. {REMEDY}") from error
+    return definition
+
+
+@lru_cache(maxsize=16)  # PyYAML takes as long as the replay of a step
+def _parse(text: str) -> dict[str, Any]:
+    definition: dict[str, Any] = yaml.safe_load(text)
     return definition
 
 

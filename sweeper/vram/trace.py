@@ -68,18 +68,22 @@ def trace_step(architecture: Architecture, nc: int, amp: bool) -> StepTrace:
         model.train()
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(".dfl" not in name)  # as the trainer freezes them
-        return _trace(model, ema, amp)
+        try:
+            return _trace(model, ema, amp)
+        except ValueError as error:
+            given = architecture.given
+            raise ValueError(f"model={given} cannot be predicted: {error}. {REMEDY}") from error
 
 
 def _build(architecture: Architecture, nc: int) -> Any:
     build: Any = DetectionModel
-    name = architecture.name
+    given = architecture.given
     try:
         definition = architecture.definition or _read_weights(architecture.weights)
-        check_detector(name, definition)
+        check_detector(given, definition)
         return build(copy.deepcopy(definition), nc=nc, verbose=False)
     except BUILD_ERRORS as error:
-        raise ValueError(f"model={name} cannot be built: {error} {REMEDY}") from error
+        raise ValueError(f"model={given} cannot be built: {error}. {REMEDY}") from error
 
 
 def _read_weights(weights: Path | None) -> Any:

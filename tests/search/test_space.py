@@ -3,7 +3,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
-from sweeper.compose import CONF_DIR, register_schema
+from sweeper.compose import CONF_DIR, compose_settings, register_schema
 from sweeper.errors import SettingsError
 from sweeper.search.space import Space, resolve_space
 
@@ -62,6 +62,20 @@ def test_any_key_and_any_group_can_be_swept() -> None:
     assert memory(s)[0] == (4, 4, False)
 
 
+def test_a_cell_is_what_hydra_composes_for_its_overrides() -> None:
+    s = space(
+        "data=digits,coco8",
+        "memory=baseline,accumulate",
+        "data.imgsz=320,640",
+        "vram=t4",
+        "+train.extra.mosaic=0,0.5",
+        "train.optimizer=SGD,AdamW",
+    )
+    assert len(s.cells) == 32
+    for cell in s.cells[::3]:
+        assert cell.settings == compose_settings([*s.fixed, *cell.overrides])
+
+
 def test_choice_and_range_are_lists() -> None:
     s = space("batch=choice(2,8)", "accumulate=range(1,4)", "amp=true")
     assert s.dimensions == {"batch": (2, 8), "accumulate": (1, 2, 3)}
@@ -82,6 +96,8 @@ def test_the_effective_batch_selects_cells() -> None:
 def test_one_bad_cell_is_found_before_anything_runs() -> None:
     with pytest.raises(SettingsError, match="batch must be at least 1 but got 0"):
         space("batch=2,0")
+    with pytest.raises(SettingsError, match="batch: Value 'many'"):
+        space("batch=2,many")
 
 
 def test_the_digest_is_of_what_a_trial_is_not_of_how_the_study_is_run() -> None:

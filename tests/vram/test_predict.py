@@ -141,12 +141,12 @@ def test_weights_of_ones_own_are_predicted_by_the_model_they_hold(tmp_path: Path
 def test_weights_that_hold_no_model_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "best.pt"
     file.write_text("no weights")
-    with pytest.raises(ValueError, match="model=best cannot be built"):
+    with pytest.raises(ValueError, match=r"model=.*/best\.pt cannot be built"):
         _predict(tmp_path / "traces", model=str(file))
 
 
 def test_a_yaml_that_ultralytics_cannot_build_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("nc: 1\nbackbone: [[-1, 1, Nothing, []]]\nhead: [[[0], 1, Detect, [nc]]]\n")
-    with pytest.raises(ValueError, match="model=mine cannot be built"):
+    with pytest.raises(ValueError, match=r"model=.*/mine\.yaml cannot be built"):
         _predict(tmp_path / "traces", model=str(file))

@@ -1,0 +1,1 @@
+"""What fits on which card, simulated without a GPU."""

@@ -1,0 +1,164 @@
+"""A plan as text: two tables for people, one document or one row per cell for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from sweeper.plan.cells import Setup
+from sweeper.plan.predictions import Plan, PlanCell
+from sweeper.vram.forecast import SIMULATED
+
+Rows = list[list[str]]
+
+# Shown as a column where it differs between cells, in the line above the tables where it does not.
+VARYING: dict[str, Callable[[Setup], str]] = {
+    "card": lambda setup: setup.card,
+    "imgsz": lambda setup: f"{setup.imgsz}",
+    "nc": lambda setup: f"{setup.nc}",
+    "optimizer": lambda setup: setup.optimizer,
+}
+PEAK = f"peak GiB ({SIMULATED})"
+
+
+def render(plan: Plan, form: str) -> str:
+    """The plan as ``table``, ``markdown``, ``json`` or ``csv``."""
+    return {"table": _table, "markdown": _markdown, "json": _json, "csv": _csv}[form](plan)
+
+
+def columns(plan: Plan) -> list[str]:
+    """Names of `VARYING` that differ between the cells of a plan."""
+    return [n for n, text in VARYING.items() if len({text(s) for s in plan.largest}) > 1]
+
+
+def _table(plan: Plan) -> str:
+    parts = [*_preamble(plan)]
+    for title, rows in _tables(plan):
+        parts += ["", title, *_aligned(rows)]
+    return "\n".join(parts) + "\n"
+
+
+def _markdown(plan: Plan) -> str:
+    parts = ["# Memory plan", *_preamble(plan)]
+    for title, (head, *body) in _tables(plan):
+        rows = [head, ["---"] * len(head), *body]
+        parts += [f"## {title}", "\n".join(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _json(plan: Plan) -> str:
+    document = {
+        "source": SIMULATED,
+        "effective_batch": plan.inquiry.effective_batch,
+        "boxes_per_image": plan.inquiry.boxes_per_image,
+        "cells": [{**_record(c), "parts_gib": _rounded(c.parts)} for c in plan.cells],
+        "largest": [_setup_record(setup) | _largest_record(plan, setup) for setup in plan.largest],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _csv(plan: Plan) -> str:
+    """Row per cell; what is known of its setup's largest batch stands in each of them."""
+    rows = [{**_record(c), **_largest_record(plan, c.setup)} for c in plan.cells]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _preamble(plan: Plan) -> list[str]:
+    """What holds for every number."""
+    asked, first = plan.inquiry, plan.cells[0].setup
+    same = [name for name in VARYING if name not in columns(plan)]
+    facts = [f"{n}={VARYING[n](first)}" for n in same if n != "card"]
+    facts += [f"plan.boxes_per_image={asked.boxes_per_image:g}", "nothing was measured"]
+    lines = [f"Peak device memory, {SIMULATED} without a GPU: {', '.join(facts)}."]
+    for budget in asked.budgets:
+        held = f"of which {budget.context_gib:g} GiB for the CUDA context"
+        lines.append(f"Budget {budget.budget_gib:.2f} GiB, {held}: {budget.source}.")
+    return lines
+
+
+def _tables(plan: Plan) -> list[tuple[str, Rows]]:
+    wanted = plan.inquiry.effective_batch
+    extra = columns(plan)
+    head = ["model", *extra, "amp"]
+    cells = [[*_names(c.setup, extra), *_numbers(c), _verdict(c)] for c in plan.cells]
+    largest = [
+        [*_names(setup, extra), *(_largest_numbers(cell) if cell else ["none", *"–" * 4])]
+        for setup, cell in plan.largest.items()
+    ]
+    numbers = ["batch", "accumulate", PEAK, "budget GiB"]
+    return [
+        (f"What fits ({SIMULATED})", [[*head, *numbers, "fits"], *cells]),
+        (
+            f"Largest batch that fits, and accumulate for an effective batch of {wanted} "
+            f"({SIMULATED})",
+            [[*head, *numbers, "effective batch"], *largest],
+        ),
+    ]
+
+
+def _names(setup: Setup, extra: list[str]) -> list[str]:
+    return [setup.model, *(VARYING[name](setup) for name in extra), "on" if setup.amp else "off"]
+
+
+def _numbers(cell: PlanCell) -> list[str]:
+    peak, budget = f"{cell.peak_gib:.2f}", f"{cell.setup.budget_gib:.2f}"
+    return [f"{cell.batch}", f"{cell.accumulate}", peak, budget]
+
+
+def _largest_numbers(cell: PlanCell) -> list[str]:
+    return [*_numbers(cell), f"{cell.batch * cell.accumulate}"]
+
+
+def _verdict(cell: PlanCell) -> str:
+    return "yes" if cell.fits else f"no, {cell.excess_gib:.2f} GiB over"
+
+
+def _aligned(rows: Rows) -> list[str]:
+    """Columns as wide as their widest entry, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    right = [any(row[i][:1].isdigit() for row in rows[1:]) for i in range(len(widths))]
+    return [
+        "  ".join(
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _setup_record(setup: Setup) -> dict[str, Any]:
+    record = asdict(setup)
+    del record["model_file"]
+    return {key: round(v, 3) if isinstance(v, float) else v for key, v in record.items()}
+
+
+def _record(cell: PlanCell) -> dict[str, Any]:
+    return {
+        **_setup_record(cell.setup),
+        "batch": cell.batch,
+        "accumulate": cell.accumulate,
+        "peak_gib": round(cell.peak_gib, 3),
+        "fits": cell.fits,
+        "vram_source": SIMULATED,
+    }
+
+
+def _largest_record(plan: Plan, setup: Setup) -> dict[str, Any]:
+    cell = plan.largest[setup]
+    return {
+        "largest_batch": cell.batch if cell else None,
+        "largest_accumulate": cell.accumulate if cell else None,
+        "largest_peak_gib": round(cell.peak_gib, 3) if cell else None,
+    }
+
+
+def _rounded(parts: dict[str, float]) -> dict[str, float]:
+    return {name: round(gib, 3) for name, gib in parts.items()}
