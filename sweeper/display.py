@@ -1,39 +1,57 @@
-"""What the terminal shows while trials run: one live display, or plain lines when piped."""
+"""What the terminal shows while trials run: one live view, or plain lines when piped."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
+from sweeper.grid import LEGEND, RUNNING, Grid, Mark, mark_of
 from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec
 
-STYLES = {Outcome.COMPLETE: "green", Outcome.PRUNED: "yellow", Outcome.IMPLIED: "dim"}
+# Outcomes for which the grid says enough.
+QUIET = {Outcome.COMPLETE, Outcome.PRUNED, *(o for o in Outcome if o.infeasible)}
+SUMMARY_ROWS = 12
+
+
+@dataclass(slots=True)
+class _Running:
+    """A trial under way."""
+
+    spec: TrialSpec
+    started: float
+    done: int = 0
+    total: int = 1
 
 
 class StudyDisplay:
-    """Trial i of n, its cell and epoch, the best so far and the time left."""
+    """The grid as it fills, the running trials, the best so far and the time left."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
-            TextColumn("{task.fields[info]}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._tasks: dict[int, TaskID] = {}
-        self._specs: dict[int, TrialSpec] = {}
-        self._total = self._done = 0
-        self._started = time.monotonic()
+        self._grid: Grid | None = None
+        self._running: dict[int, _Running] = {}
+        self._finished: list[tuple[TrialSpec, TrialResult]] = []
+        self._total = 0
         self._best: tuple[float, str] | None = None
+        self._trained_s: list[float] = []
+        self._live = Live(
+            get_renderable=self._view,
+            console=self._console,
+            refresh_per_second=4,
+            transient=True,
+        )
 
     def __enter__(self) -> StudyDisplay:
-        self._progress.start()
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(
@@ -42,63 +60,108 @@ class StudyDisplay:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        self._live.stop()
 
-    def start(self, total: int) -> None:
-        """Say how many trials there are to run."""
-        self._total, self._started = total, time.monotonic()
+    def start(self, total: int, specs: Iterable[TrialSpec] = ()) -> None:
+        """Say how many trials there are to run, and which cells there are."""
+        self._total = len(self._finished) + total
+        specs = list(specs)
+        self._grid = Grid(specs) if len(specs) > 1 else self._grid
+
+    def settled(self, spec: TrialSpec, outcome: Outcome, map50: float | None) -> None:
+        """Show a trial of an earlier start."""
+        if self._grid is not None:
+            self._grid.set(spec, mark_of(outcome, map50))
+        if outcome is Outcome.COMPLETE:
+            self._consider(map50, spec)
 
     def note(self, text: str) -> None:
-        """Print one line above the display."""
-        self._console.print(text, markup=False, soft_wrap=True)
-
-    def table(self, table: Table) -> None:
-        """Print a table above the display."""
-        self._console.print(table)
+        """Print one line above the view."""
+        say(self._console, text)
 
     def trial_started(self, spec: TrialSpec) -> None:
         """Show the trial as running."""
-        self._specs[spec.number] = spec
-        if self._console.is_terminal:
-            self._tasks[spec.number] = self._progress.add_task(
-                f"trial {spec.number} {spec.label}", total=1, info="starting"
-            )
+        self._running[spec.number] = _Running(spec, time.monotonic())
+        if self._grid is not None:
+            self._grid.set(spec, Mark(RUNNING, "bold cyan"))
 
     def progress(self, number: int, done: int, total: int) -> None:
         """Move the trial's bar."""
-        if number in self._tasks:
-            epochs = self._specs[number].epochs
-            epoch = min(epochs, done * epochs // total + 1)
-            info = f"epoch {epoch}/{epochs}  {self._standing()}"
-            self._progress.update(self._tasks[number], completed=done, total=total, info=info)
+        if number in self._running:
+            self._running[number].done, self._running[number].total = done, total
 
     def epoch(self, number: int, report: EpochReport) -> None:
         """Take a finished epoch into account for the best so far."""
-        spec = self._specs[number]
-        if self._best is None or report.map50 > self._best[0]:
-            self._best = (report.map50, spec.label)
+        if number in self._running:
+            self._consider(report.map50, self._running[number].spec)
 
     def trial_finished(self, spec: TrialSpec, result: TrialResult) -> None:
-        """Print the trial's line for good."""
-        self._done += 1
-        if spec.number in self._tasks:
-            self._progress.remove_task(self._tasks.pop(spec.number))
-        style = STYLES.get(result.outcome, "red")
-        self._console.print(
-            f"{self._done:>3}/{self._total} {spec.label:<12} {result_line(result)}",
-            style=style,
-            markup=False,
-            soft_wrap=True,
+        """Put the trial into the grid; print it where there is no grid, or something to say."""
+        self._running.pop(spec.number, None)
+        self._finished.append((spec, result))
+        if result.iterations:
+            self._trained_s.append(result.wall_time_s)
+        if self._grid is not None:
+            self._grid.set(spec, mark_of(result.outcome, result.map50))
+        if not self._console.is_terminal or result.outcome not in QUIET:
+            count = f"{len(self._finished):>3}/{self._total}"
+            self.note(f"{count} {spec.label:<11} {result_line(result)}")
+
+    def summary(self) -> Table:
+        """The trials of this start, the best first."""
+        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
+        for name in ("trial", "cell", "mAP@0.5", "peak GiB", "time", "outcome"):
+            table.add_column(name)
+        ranked = sorted(self._finished, key=lambda f: f[1].map50 or -1.0, reverse=True)
+        for spec, result in ranked[:SUMMARY_ROWS]:
+            score = "–" if result.map50 is None else f"{result.map50:.3f}"
+            peak = "–" if result.memory is None else f"{result.memory.peak_gib:.2f}"
+            seconds = format_seconds(result.wall_time_s) if result.iterations else "–"
+            table.add_row(
+                *(str(spec.number), spec.label, score, peak, seconds, result.outcome.value)
+            )
+        return table
+
+    def _consider(self, map50: float | None, spec: TrialSpec) -> None:
+        if map50 is not None and (self._best is None or map50 > self._best[0]):
+            self._best = (map50, spec.label)
+
+    def _view(self) -> RenderableType:
+        rows: list[RenderableType] = []
+        if self._grid is not None:
+            rows += [self._grid.table(), Text(LEGEND, style="dim")]
+        rows += [self._bar(r) for r in self._running.values()]
+        return Group(*rows, Text(self._standing(), style="bold"))
+
+    def _bar(self, running: _Running) -> Table:
+        spec, done, total = running.spec, running.done, running.total
+        epoch = min(spec.epochs, done * spec.epochs // max(total, 1) + 1)
+        rate = done * spec.batch / max(time.monotonic() - running.started, 1e-3)
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_row(
+            f"trial {spec.number}",
+            spec.label,
+            ProgressBar(total=total, completed=done, width=16),
+            f"epoch {epoch}/{spec.epochs}",
+            f"{rate:.0f} images/s" if done else "starting",
         )
+        return row
 
     def _standing(self) -> str:
-        """Best so far and time left, as known now."""
-        best = f"best {self._best[0]:.3f} ({self._best[1]})" if self._best else ""
-        if not self._done:
-            return best
-        rate = (time.monotonic() - self._started) / self._done
-        left = rate * (self._total - self._done)
-        return f"{best}  about {format_seconds(left)} left"
+        """Trials done, best so far and time left, as known now."""
+        parts = [f"{len(self._finished)}/{self._total} trials"]
+        if self._best:
+            parts.append(f"best so far {self._best[0]:.3f} ({self._best[1]})")
+        if self._trained_s:
+            mean_s = sum(self._trained_s) / len(self._trained_s)
+            left = max(0, self._total - len(self._finished)) / max(1, len(self._running))
+            parts.append(f"at most {format_seconds(left * mean_s)} left")
+        return "   ".join(parts)
+
+
+def say(console: Console, text: str) -> None:
+    """Print text as it is: wrapped at words on a terminal, whole lines elsewhere."""
+    console.print(text, markup=False, soft_wrap=not console.is_terminal)
 
 
 def result_line(result: TrialResult) -> str:
@@ -107,10 +170,11 @@ def result_line(result: TrialResult) -> str:
     if result.map50 is not None:
         parts.append(f"mAP@0.5 {result.map50:.3f}")
     if result.memory is not None:
-        parts.append(f"peak {result.memory.peak_gib:.2f} GiB ({result.memory.source})")
-    parts.append(format_seconds(result.wall_time_s))
+        parts.append(f"peak {result.memory.peak_gib:.2f} GiB {result.memory.source}")
+    if result.iterations:
+        parts.append(format_seconds(result.wall_time_s))
     if result.reason:
-        parts.append(f"- {result.reason}")
+        parts.append(result.reason)
     return "  ".join(parts)
 
 

@@ -70,7 +70,7 @@ class VramSettings:
 
     card: str = "auto"
     total_gib: float | None = None
-    context_gib: float = 0.5
+    context_gib: float | None = None
     margin_gib: float | None = None
     budget_gib: float | None = None
     source: str = ""

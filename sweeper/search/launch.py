@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sweeper.compose import CONF_DIR
-from sweeper.display import StudyDisplay, result_line
+from sweeper.display import StudyDisplay, result_line, say
 from sweeper.executors.devices import Devices, find_devices
 from sweeper.executors.local import LocalExecutor
 from sweeper.ledger import Ledger
@@ -69,7 +69,7 @@ class Workplace:
 
     def say(self, text: str) -> None:
         """Print a line as it is."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        say(self.console, text)
 
 
 def run_study(space: Space) -> bool:
@@ -123,6 +123,7 @@ def run_study(space: Space) -> bool:
             {"best_trial": str(best[0].number)} if best else {},
             done,
         )
+        place.console.print(display.summary())
         _say_outcome(place, study, done)
     return done
 
@@ -243,6 +244,7 @@ def _say_outcome(place: Workplace, study: CellStudy, done: bool) -> None:
         place.say(f"best: trial {best[0].number}, mAP@0.5 {best[0].map50:.3f}")
     else:
         place.say(study.nearest_miss())
-    place.say(f"report:  python -m sweeper.report study.name={place.name}")
-    place.say("compare: make ui")
-    place.say(f"records: {place.folder}")
+    place.say("next:")
+    place.say(f"  python -m sweeper.report study.name={place.name}")
+    place.say("  make ui   # compare in MLflow")
+    place.say(f"  python -m sweeper.deploy study.name={place.name}")

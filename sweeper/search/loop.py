@@ -105,10 +105,10 @@ class StudyLoop:
 
     def _run(self, n_trials: int) -> bool:
         with StopRequest() as stop:
+            left = min(n_trials - self._study.finished, len(self._study.open_cells))
+            self._display.start(left, self._specs.values())
             self._reconcile()
             self._tell_implied()
-            left = min(n_trials - self._study.finished, len(self._study.open_cells))
-            self._display.start(left)
             while not stop.reason:
                 while self._study.finished + len(self._running) < n_trials and self._has_slot():
                     cell = self._next_cell()
@@ -146,8 +146,9 @@ class StudyLoop:
             outcome = outcome_of(stored)
             if outcome is None:
                 self._settle(self._study.reopen(stored), flight)
-            elif outcome in {Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET} and flight is not None:
+            elif flight is not None:
                 self._frontier.learn(flight[0], TrialResult(outcome))
+                self._display.settled(flight[0], outcome, stored.value)
         self._ledger.send_waiting()
 
     def _stored_flight(self, trial_number: int) -> tuple[TrialSpec, Path] | None:

@@ -15,6 +15,9 @@ from sweeper.vram.nvml import Device
 # Safety margin of vram=auto: other processes, display and fragmentation of the device itself.
 AUTO_MARGIN = 0.05
 
+# The CUDA context of a card that no file describes: an allowance, until a trial measures its own.
+AUTO_CONTEXT_GIB = 0.5
+
 # How far NVML's figure may pass the budget before a trial is stopped while it runs. The cap
 # on the allocator holds the rest, so this covers kernels that the context loads after the cap
 # was set, pages that NVML counts in full, and drift of the display in the device method. An
@@ -38,7 +41,7 @@ class Card:
 
     card: str
     total_gib: float | None
-    context_gib: float
+    context_gib: float | None
     margin_gib: float | None
     budget_gib: float | None
     source: str
@@ -89,8 +92,8 @@ def refuse(spec: TrialSpec) -> TrialResult | None:
     if excess_gib <= 0:
         return None
     reason = (
-        f"simulated: {spec.label} at {spec.imgsz} px takes {spec.predicted.peak_gib:.2f} GiB, "
-        f"{excess_gib:.2f} GiB over the budget; not trained"
+        f"{spec.label} at {spec.imgsz} px is {excess_gib:.2f} GiB over the budget "
+        "(simulated); not trained"
     )
     return TrialResult(Outcome.OUT_OF_MEMORY, reason, memory=spec.predicted)
 
@@ -120,18 +123,19 @@ def resolve_budget(card: Card, gpu: Device | None, folder: Path) -> Budget:
     else:
         budget_gib = _positive("vram.budget_gib", card.budget_gib)
         source = f"vram.budget_gib={budget_gib:g}"
-    if chosen.context_gib < 0:
+    context_gib = AUTO_CONTEXT_GIB if chosen.context_gib is None else chosen.context_gib
+    if context_gib < 0:
         raise SettingsError(
-            f"vram.context_gib cannot be negative but got {chosen.context_gib:g}. "
+            f"vram.context_gib cannot be negative but got {context_gib:g}. "
             f"Set it to what CUDA itself takes, e.g. vram.context_gib=0.5."
         )
-    if budget_gib <= chosen.context_gib:
+    if budget_gib <= context_gib:
         raise SettingsError(
-            f"vram.budget_gib must be more than the CUDA context of {chosen.context_gib:g} GiB "
+            f"vram.budget_gib must be more than the CUDA context of {context_gib:g} GiB "
             f"but got {budget_gib:g}. Set it to your card's memory, e.g. vram=rtx3090."
         )
     message = _message(chosen.card, budget_gib, gpu)
-    return Budget(budget_gib, chosen.context_gib, chosen.card, source, message)
+    return Budget(budget_gib, context_gib, chosen.card, source, message)
 
 
 def load_card(name: str, folder: Path) -> Card:
@@ -154,9 +158,13 @@ def _choose(card: Card, gpu: Device | None, folder: Path) -> tuple[Card, str]:
     if card.card != "auto":
         return card, f"card {card.card} (vram={card.card})"
     if gpu is None:
-        return load_card(card.fallback_card, folder), (
-            f"card {card.fallback_card} (vram.fallback_card={card.fallback_card})"
-        )
+        typed = {
+            key: value
+            for key in ("total_gib", "margin_gib", "context_gib")
+            if (value := getattr(card, key)) is not None
+        }
+        fallback = replace(load_card(card.fallback_card, folder), **typed)
+        return fallback, f"card {card.fallback_card} (vram.fallback_card={card.fallback_card})"
     margin, less = card.margin_gib, f"{card.margin_gib} GiB"
     if margin is None:
         margin, less = AUTO_MARGIN * gpu.total_gib, f"{AUTO_MARGIN:.0%}"
@@ -187,8 +195,8 @@ def _positive(key: str, value: float | None) -> float:
 def _message(card: str, budget_gib: float, gpu: Device | None) -> str:
     if gpu is None:
         return (
-            f"No GPU here: memory is simulated for {card}, budget {budget_gib:.2f} GiB. "
-            f"Choose another card with vram=rtx4090, vram=t4, …"
+            f"No GPU here: memory is simulated for the card {card}, budget {budget_gib:.2f} GiB. "
+            "Another card: vram=t4, vram=rtx4090, …"
         )
     if budget_gib > gpu.total_gib:
         return (
