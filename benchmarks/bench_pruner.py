@@ -18,7 +18,7 @@ from pathlib import Path
 import optuna
 
 from sweeper.records import from_json
-from sweeper.search.study import make_pruner
+from sweeper.search.pruner import make_pruner
 from sweeper.trial import Outcome, TrialResult, TrialSpec
 
 ORDERS = 200

@@ -26,8 +26,9 @@ from sweeper.ledger import Ledger
 from sweeper.records import write_record
 from sweeper.report.markdown import render
 from sweeper.search.loop import StudyLoop
+from sweeper.search.pruner import make_pruner
 from sweeper.search.space import Cell, Space
-from sweeper.search.study import CellStudy, make_pruner
+from sweeper.search.study import CellStudy
 from sweeper.tracking import Tracker, read_study
 from sweeper.trial import EpochReport, MemoryReading, Outcome, TrialResult, TrialSpec
 

@@ -61,7 +61,7 @@ def readable_errors() -> Iterator[None]:
     """Print a SweeperError as its message and exit with 1; Ctrl-C exits with 130."""
     try:
         yield
-    except SweeperError as error:
+    except (SweeperError, OSError) as error:  # OSError: a disk or a folder, named in its message
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

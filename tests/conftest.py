@@ -20,6 +20,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 from sweeper.executors.local import LocalExecutor  # noqa: E402
 from sweeper.training.digits import DigitScenes, write_digits  # noqa: E402
 from sweeper.trial import EpochReport, TrialSpec  # noqa: E402
+from tests.vram.stub_driver import Driver, build_stub  # noqa: E402
 
 SpecMaker = Callable[..., TrialSpec]
 
@@ -67,6 +68,21 @@ def executor() -> Iterator[LocalExecutor]:
     local = LocalExecutor()
     yield local
     local.close()
+
+
+@pytest.fixture(scope="session")
+def stub_libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both stubs of the NVIDIA driver, compiled once."""
+    folder = tmp_path_factory.mktemp("driver")
+    build_stub("nvml_stub.c", folder / "libnvidia-ml.so.1")
+    build_stub("cuda_stub.c", folder / "libcuda.so.1")
+    return folder
+
+
+@pytest.fixture
+def driver(stub_libraries: Path, tmp_path: Path) -> Driver:
+    """The stub driver, for scripts in a process of their own."""
+    return Driver(stub_libraries, tmp_path)
 
 
 class Listener:

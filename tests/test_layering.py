@@ -15,6 +15,7 @@ DOORS = {
     "ultralytics": ("sweeper/training/", "sweeper/vram/"),
     "mlflow": ("sweeper/tracking.py",),
     "optuna": ("sweeper/search/",),
+    "sqlalchemy": ("sweeper/search/storage.py",),  # what Optuna's storage raises
     "hydra": ("sweeper/cli.py", "sweeper/compose.py", "sweeper/search/space.py"),
     "omegaconf": (
         *("sweeper/cli.py", "sweeper/compose.py", "sweeper/search/space.py"),

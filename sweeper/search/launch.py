@@ -2,74 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
-from sweeper.compose import CONF_DIR
-from sweeper.display import StudyDisplay, result_line, say
-from sweeper.executors.devices import Devices, find_devices
-from sweeper.executors.local import LocalExecutor
-from sweeper.ledger import Ledger
+from sweeper.display import StudyDisplay, result_line
 from sweeper.search.confirm import confirm
 from sweeper.search.frontier import proving_order
 from sweeper.search.identity import identity
 from sweeper.search.loop import StudyLoop
+from sweeper.search.pruner import make_pruner
 from sweeper.search.space import Space
-from sweeper.search.study import CellStudy, make_pruner, study_exists
+from sweeper.search.storage import readable_faults, study_exists
+from sweeper.search.study import CellStudy
+from sweeper.search.workplace import Workplace, open_workplace
 from sweeper.settings import Settings
-from sweeper.specs import SpecBuilder
-from sweeper.tracking import Tracker
-from sweeper.trial import EpochReport, Outcome, TrialSpec, cell_label
-from sweeper.vram.budget import Budget, Card, resolve_budget
-from sweeper.vram.forecast import forecast
+from sweeper.trial import EpochReport, Outcome, cell_label
+from sweeper.vram.budget import Budget
 
 SINGLE = "single"
-
-
-@dataclass(frozen=True, slots=True)
-class Workplace:
-    """What every trial of a run shares."""
-
-    console: Console
-    settings: Settings
-    name: str
-    folder: Path
-    devices: Devices
-    executor: LocalExecutor
-    budget: Budget
-    builder: SpecBuilder
-
-    def forecast(self, specs: list[TrialSpec]) -> list[TrialSpec]:
-        """The specs with their predicted peaks."""
-        return forecast(specs, Path(self.settings.runs_dir) / "cache" / "vram")
-
-    @property
-    def trials(self) -> Path:
-        """Folder of the trial folders."""
-        return self.folder / "trials"
-
-    def open_ledger(self, params: dict[str, str], note: str) -> Ledger:
-        """Start to keep records; only when nothing can be refused any more."""
-        self.trials.mkdir(parents=True, exist_ok=True)
-        tracking = self.settings.tracking
-        artifacts = Path(self.settings.runs_dir) / "mlartifacts"
-
-        def connect() -> Tracker:
-            tracker = Tracker(self.settings.tracking_uri, tracking.experiment, artifacts)
-            tracker.start_study(self.name, params, note)
-            return tracker
-
-        return Ledger(connect, self.trials, self.say)
-
-    def say(self, text: str) -> None:
-        """Print a line as it is."""
-        say(self.console, text)
 
 
 def run_study(space: Space) -> bool:
@@ -79,7 +30,7 @@ def run_study(space: Space) -> bool:
         SweeperError: Something is wrong that a person must mend first.
     """
     settings = space.cells[0].settings
-    with _workplace(settings, _study_name(settings, space)) as place:
+    with open_workplace(settings, _study_name(settings, space)) as place:
         place.say(f"study {place.name}: {space.describe()}")
         specs = [  # every fault is found before the first trial
             place.builder.build(c.settings, c.strategy, (*space.fixed, *c.overrides))
@@ -90,16 +41,17 @@ def run_study(space: Space) -> bool:
         measured = place.devices.gpu is not None
         order = proving_order(list(spec_of.values()), measured) if sampler == "grid" else ()
         budget_gib = place.budget.budget_gib
-        study = CellStudy(
-            place.name,
-            space,
-            settings.storage_url,
-            sampler,
-            settings.study.seed,
-            make_pruner(settings.study.pruner, settings.train.epochs),
-            budget_gib,
-            identity(space, budget_gib),
-        )
+        with readable_faults():
+            study = CellStudy(
+                place.name,
+                space,
+                settings.storage_url,
+                sampler,
+                settings.study.seed,
+                make_pruner(settings.study.pruner, settings.train.epochs),
+                budget_gib,
+                identity(space, budget_gib),
+            )
         ledger = place.open_ledger(_study_params(space, place.budget), _note(space))
         with StudyDisplay(place.console) as display:
             loop = StudyLoop(
@@ -135,7 +87,7 @@ def run_single(settings: Settings) -> bool:
         SweeperError: Something is wrong that a person must mend first.
     """
     label = cell_label(settings.batch, settings.accumulate, settings.amp)
-    with _workplace(settings, settings.study.name or SINGLE) as place:
+    with open_workplace(settings, settings.study.name or SINGLE) as place:
         (spec,) = place.forecast([place.builder.build(settings, label)])
         ledger = place.open_ledger({}, "Trials run one at a time.")
         folder = _next_trial_folder(place.trials)
@@ -175,26 +127,6 @@ class _SingleWatcher:
     def on_epoch(self, report: EpochReport) -> bool:
         self._display.epoch(self._number, report)
         return False
-
-
-@contextlib.contextmanager
-def _workplace(settings: Settings, name: str) -> Iterator[Workplace]:
-    """Devices, budget and an executor whose fork server warms up meanwhile."""
-    devices = find_devices(settings.executor.slots)
-    budget = resolve_budget(Card(**vars(settings.vram)), devices.gpu, CONF_DIR / "vram")
-    threads = max(1, len(os.sched_getaffinity(0)) // len(devices.names))
-    executor = LocalExecutor(devices.names)
-    folder = Path(settings.runs_dir) / name
-    builder = SpecBuilder(name, budget, threads)
-    console = Console(highlight=False)
-    place = Workplace(console, settings, name, folder, devices, executor, budget, builder)
-    for note in (*devices.notes, budget.message):
-        if note:
-            place.say(note)
-    try:
-        yield place
-    finally:
-        executor.close()
 
 
 def _sampler(settings: Settings, space: Space) -> str:

@@ -8,18 +8,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from optuna.exceptions import StorageInternalError
 from optuna.trial import Trial
 
 from sweeper.display import StudyDisplay
-from sweeper.errors import StudyError
 from sweeper.executors import Executor
 from sweeper.ledger import Ledger
 from sweeper.records import from_json, write_record
 from sweeper.search.frontier import Frontier
 from sweeper.search.space import Cell
 from sweeper.search.stop import StopRequest
-from sweeper.search.study import CellStudy, outcome_of
+from sweeper.search.study import CellStudy, outcome_of, readable_faults
 from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec
 
 POLL_S = 0.2
@@ -94,14 +92,8 @@ class StudyLoop:
         Raises:
             StudyError: Records cannot be written, e.g. because the disk is full.
         """
-        try:
+        with readable_faults():
             return self._run(n_trials)
-        except (OSError, StorageInternalError) as error:
-            cause = str(error.__cause__ or error).splitlines()[0]
-            raise StudyError(
-                f"records cannot be written: {cause}. Finished trials are safe; mend it (disk "
-                "space? another process on the database?) and give the same command again."
-            ) from error
 
     def _run(self, n_trials: int) -> bool:
         with StopRequest() as stop:

@@ -8,19 +8,13 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.pruners import (
-    BasePruner,
-    MedianPruner,
-    NopPruner,
-    PercentilePruner,
-    SuccessiveHalvingPruner,
-)
-from optuna.storages import RDBStorage
+from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweeper.errors import StudyError
 from sweeper.search.sampler import OpenCellSampler, Params
 from sweeper.search.space import Cell, Space
+from sweeper.search.storage import open_storage
 from sweeper.trial import EpochReport, Outcome, TrialResult
 from sweeper.vram.budget import violation
 
@@ -29,8 +23,6 @@ IDENTITY = "identity"
 
 # A failed allocation never shows in the peak: such a trial is over by an unknown bit.
 LEAST_EXCESS_GIB = 1e-3
-
-SQLITE_PATIENCE_S = 60  # another process may hold the database for a while
 
 # FAIL is what TPE ignores; an outcome that teaches it something is told as PRUNED.
 _STATES = {
@@ -187,41 +179,6 @@ class CellStudy:
                 "Use the same ones to resume it. To start anew give another study.name, or "
                 "study.resume=false, which finds a free name."
             )
-
-
-def open_storage(url: str) -> RDBStorage:
-    """Connect to Optuna's database; SQLite waits for other processes.
-
-    Raises:
-        StudyError: It cannot be opened.
-    """
-    arguments = {"connect_args": {"timeout": SQLITE_PATIENCE_S}} if "sqlite" in url else {}
-    try:
-        return RDBStorage(url, engine_kwargs=arguments)
-    except Exception as error:  # SQLAlchemy's or a driver's: each database has its own
-        cause = str(error).splitlines()[0]
-        raise StudyError(f"study.storage={url} cannot be opened: {cause}") from error
-
-
-def study_exists(name: str, storage: str) -> bool:
-    """Whether a study of this name is stored."""
-    return name in optuna.get_all_study_names(open_storage(storage))
-
-
-def make_pruner(name: str, epochs: int) -> BasePruner:
-    """The pruner of ``study.pruner`` for trials of ``epochs`` epochs.
-
-    All judge after a third of the run, and not before the second epoch: earlier mAP@0.5 is
-    mostly zero. ``benchmarks/bench_pruner.py`` compares them.
-    """
-    first = max(2, epochs // 3)
-    if name == "percentile":  # go on only in the top third of the complete trials
-        return PercentilePruner(100 / 3, n_startup_trials=3, n_warmup_steps=first - 1)
-    if name == "median":
-        return MedianPruner(n_startup_trials=3, n_warmup_steps=first - 1)
-    if name == "asha":
-        return SuccessiveHalvingPruner(min_resource=first, reduction_factor=2)
-    return NopPruner()
 
 
 def outcome_of(trial: FrozenTrial) -> Outcome | None:

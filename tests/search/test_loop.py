@@ -16,7 +16,8 @@ from sweeper.search.confirm import confirm
 from sweeper.search.frontier import proving_order
 from sweeper.search.identity import identity
 from sweeper.search.loop import StudyLoop
-from sweeper.search.study import CellStudy, make_pruner, outcome_of
+from sweeper.search.pruner import make_pruner
+from sweeper.search.study import CellStudy, outcome_of
 from sweeper.tracking import Tracker, read_study
 from sweeper.trial import MemoryReading, Outcome, TrialResult, TrialSpec
 from tests.search.fakes import TableExecutor, trained

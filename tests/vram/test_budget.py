@@ -63,7 +63,7 @@ def test_auto_without_a_gpu_simulates_the_fallback_card_and_says_so() -> None:
     assert budget.budget_gib == pytest.approx(14.55)
     assert budget.context_gib == load_card("t4", CARDS).context_gib
     assert "vram.fallback_card=t4" in budget.source
-    assert "No GPU here: memory is simulated for t4" in budget.message
+    assert "No GPU here: memory is simulated for the card t4" in budget.message
 
 
 def test_a_card_larger_than_this_gpu_is_called_out() -> None:

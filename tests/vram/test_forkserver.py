@@ -45,6 +45,13 @@ def test_preloading_torch_and_ultralytics_never_calls_cuinit(driver: Driver) -> 
     assert not driver.cuda_log.exists()
 
 
+def test_the_real_preload_never_calls_cuinit(driver: Driver) -> None:
+    names = ["sweeper.executors.preload"]
+    seen = serve(driver, names, GPU, CUDA_VISIBLE_DEVICES="", **NVML_CHECK)
+    assert seen == {"loaded": names, "touched": False}
+    assert not driver.cuda_log.exists()
+
+
 def test_the_nvml_check_keeps_a_question_for_cuda_away_from_cuinit(driver: Driver) -> None:
     seen = serve(driver, ["asks"], GPU, **NVML_CHECK)
     assert seen == {"loaded": ["asks"], "touched": False}

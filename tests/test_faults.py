@@ -1,0 +1,74 @@
+"""A full disk, a locked database, a hung child: said, survived, resumed."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from sweeper.trial import Outcome
+from tests.conftest import Listener
+from tests.executors.test_local import trial_process
+from tests.search.test_study import ask_next, complete, open_study
+from tests.test_end_to_end import SMALL, sweeper
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 5 MiB; needs the right to mount."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this machine does not let the test mount a small file system")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_is_said_and_the_same_command_goes_on_when_there_is_space(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(4_700_000))
+    command = ["-m", "batch=4", "accumulate=1,2", "amp=false", f"runs_dir={small_disk}/runs"]
+    command += ["study.name=full", *SMALL]
+    stopped = sweeper(tmp_path, *command)
+    assert stopped.returncode == 1
+    assert "Traceback" not in stopped.stderr
+    assert "disk" in stopped.stderr or "space" in stopped.stderr
+    filler.unlink()
+    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
+    done = sweeper(tmp_path, *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2/2" in done.stdout
+
+
+def test_a_database_locked_by_another_process_is_waited_for(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    trial, _ = ask_next(study)
+    other = sqlite3.connect(tmp_path / "optuna.db", check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    threading.Timer(3, other.rollback).start()
+    started = time.monotonic()
+    study.tell(trial, complete(0.5))
+    assert time.monotonic() - started > 2
+    assert study.best()[0].map50 == 0.5
+    other.close()
+
+
+def test_a_child_that_hangs_is_ended(executor, make_spec, tmp_path: Path) -> None:
+    frozen = threading.Event()
+
+    def freeze() -> None:
+        if not frozen.is_set():
+            frozen.set()
+            os.killpg(trial_process().pid, signal.SIGSTOP)
+
+    spec = make_spec(epochs=100, stall_timeout_s=5.0)
+    result = executor.submit(spec, tmp_path, Listener(on_progress=freeze)).result()
+    assert result.outcome is Outcome.TIMEOUT
+    assert "no sign of life for study.stall_timeout_s=5" in result.reason
