@@ -17,7 +17,8 @@ from sweeper.records import from_json, write_record
 from sweeper.search.frontier import Frontier
 from sweeper.search.space import Cell
 from sweeper.search.stop import StopRequest
-from sweeper.search.study import CellStudy, outcome_of, readable_faults
+from sweeper.search.storage import readable_faults
+from sweeper.search.study import CellStudy, outcome_of
 from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec
 
 POLL_S = 0.2
