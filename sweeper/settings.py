@@ -108,6 +108,13 @@ class TrackingSettings:
 
 
 @dataclass
+class ReportSettings:
+    """Group ``report``."""
+
+    format: str = "markdown"
+
+
+@dataclass
 class Settings:
     """One composed configuration."""
 
@@ -123,6 +130,7 @@ class Settings:
     study: StudySettings = field(default_factory=StudySettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
 
     @property
     def effective_batch(self) -> int:

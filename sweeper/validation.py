@@ -13,6 +13,7 @@ from sweeper.errors import SettingsError
 from sweeper.settings import Settings
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
+REPORT_FORMATS = ("markdown", "html")
 SAMPLERS = ("auto", "grid", "tpe", "random")
 
 
@@ -24,6 +25,7 @@ def validate(settings: Settings) -> None:
             raise SettingsError(f"{key} must be at least {least} but got {value}.")
     _one_of("train.optimizer", settings.train.optimizer, OPTIMIZERS)
     _one_of("study.sampler", settings.study.sampler, SAMPLERS)
+    _one_of("report.format", settings.report.format, REPORT_FORMATS)
     if settings.train.rect and settings.accumulate > 1:
         raise SettingsError(
             f"train.rect=true cannot go with accumulate={settings.accumulate}: rectangular "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from sweeper.compose import CONF_DIR
 from sweeper.display import StudyDisplay, result_line
 from sweeper.executors.devices import find_devices
 from sweeper.executors.local import LocalExecutor
+from sweeper.provenance import describe_origin
+from sweeper.report.publish import publish
 from sweeper.search.loop import StudyLoop
 from sweeper.search.space import Cell, Space
 from sweeper.search.study import CellStudy
@@ -23,6 +26,7 @@ from sweeper.tracking import Tracker
 from sweeper.trial import EpochReport, Outcome, TrialSpec, cell_label
 from sweeper.vram.budget import Budget, Card, resolve_budget
 from sweeper.vram.forecast import forecast
+from sweeper.vram.nvml import Device
 
 SINGLE = "single"
 
@@ -38,6 +42,7 @@ class Workplace:
     executor: LocalExecutor
     budget: Budget
     builder: SpecBuilder
+    gpu: Device | None
 
     def forecast(self, specs: list[TrialSpec]) -> list[TrialSpec]:
         """The specs with their predicted peaks."""
@@ -68,8 +73,8 @@ def run_study(space: Space) -> bool:
             place.builder.build(c.settings, c.strategy, (*space.fixed, *c.overrides))
             for c in space.cells
         ]
-        params = [c.params for c in space.cells]
-        spec_of = dict(zip(params, place.forecast(specs), strict=True))
+        keys = [c.params for c in space.cells]
+        spec_of = dict(zip(keys, place.forecast(specs), strict=True))
 
         def build(cell: Cell, number: int) -> TrialSpec:
             return replace(spec_of[cell.params], number=number)
@@ -84,16 +89,15 @@ def run_study(space: Space) -> bool:
             settings.study.seed,
             place.budget.budget_gib,
         )
-        tracker.start_study(place.name, _study_params(space, place.budget), _note(space))
+        params = _budget_params(place.budget) | _space_params(space)
+        tags = {"command": _command(space), "n_trials": str(n_trials)}
+        tags |= describe_origin(place.gpu)
+        tracker.start_study(place.name, params, f"Search space: `{space.describe()}`", tags)
         with StudyDisplay(place.console) as display:
             loop = StudyLoop(study, build, place.executor, tracker, display, place.folder)
             done = loop.run(n_trials)
-        best = study.best()
-        tracker.finish_study(
-            {"best_map50": best.value} if best and best.value is not None else {},
-            {"best_trial": str(best.number)} if best else {},
-            done,
-        )
+        tracker.finish_study(done)
+        publish(settings, place.name)
         _say_next_steps(place, done)
     return done
 
@@ -110,7 +114,9 @@ def run_single(settings: Settings) -> bool:
         tracker = place.open_tracker()
         folder = _next_trial_folder(place.folder)
         spec = replace(spec, number=int(folder.name))
-        tracker.start_study(place.name, {}, "Trials run one at a time.")
+        origin = describe_origin(place.gpu)
+        params = _budget_params(place.budget)
+        tracker.start_study(place.name, params, "Trials run one at a time.", origin)
         run_id = tracker.start_trial(spec)
         with StudyDisplay(place.console) as display:
             display.start(1)
@@ -123,7 +129,7 @@ def run_single(settings: Settings) -> bool:
                 place.executor.close()
                 result = future.result()
         tracker.finish_trial(run_id, result, folder)
-        tracker.finish_study({}, {}, done=True)
+        tracker.finish_study(done=True)
         place.say(f"{label}  {result_line(result)}")
         if result.amp_dtype:
             place.say(
@@ -158,7 +164,7 @@ def _workplace(settings: Settings, name: str) -> Iterator[Workplace]:
     folder = Path(settings.runs_dir) / name
     builder = SpecBuilder(name, budget, threads)
     console = Console(highlight=False)
-    place = Workplace(console, settings, name, folder, executor, budget, builder)
+    place = Workplace(console, settings, name, folder, executor, budget, builder, devices.gpu)
     for note in (*devices.notes, budget.message):
         if note:
             place.say(note)
@@ -183,17 +189,17 @@ def _next_trial_folder(study: Path) -> Path:
     return folder
 
 
-def _study_params(space: Space, budget: Budget) -> dict[str, str]:
-    return {
-        "space": space.describe(),
-        "fixed": " ".join(space.fixed),
-        "budget_gib": f"{budget.budget_gib:g}",
-        "budget_source": budget.source,
-    }
+def _space_params(space: Space) -> dict[str, str]:
+    return {"space": space.describe(), "fixed": shlex.join(space.fixed)}
 
 
-def _note(space: Space) -> str:
-    return f"Search space: `{space.describe()}`"
+def _budget_params(budget: Budget) -> dict[str, str]:
+    return {"budget_gib": f"{budget.budget_gib:g}", "budget_source": budget.source}
+
+
+def _command(space: Space) -> str:
+    """The command that runs the study again."""
+    return shlex.join(["python", "-m", "sweeper", "-m", *space.overrides])
 
 
 def _say_next_steps(place: Workplace, done: bool) -> None:

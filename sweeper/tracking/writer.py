@@ -1,24 +1,20 @@
-"""The one door to MLflow: one parent run per study, one nested run per trial."""
+"""What sweeper writes to MLflow: one parent run per study, one nested run per trial."""
 
 from __future__ import annotations
 
-import logging
+import shlex
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
-from mlflow.utils.mlflow_tags import (
-    MLFLOW_PARENT_RUN_ID,
-    MLFLOW_RUN_NAME,
-    MLFLOW_RUN_NOTE,
-)
+from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 
 from sweeper.command import yolo_command
-from sweeper.errors import StudyError
+from sweeper.tracking.reader import RUNNING, find_study
 from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec
 
 # Every name that sweeper writes to MLflow, and where its value comes from.
@@ -35,6 +31,7 @@ PARAMS: dict[str, Callable[[TrialSpec], Any]] = {
     "optimizer": lambda s: s.optimizer,
     "lr0": lambda s: s.train_args.get("lr0"),
     "seed": lambda s: s.seed,
+    "budget_gib": lambda s: s.budget_gib,
 }
 METRICS: dict[str, Callable[[TrialResult], float | None]] = {
     "map50": lambda r: r.map50,
@@ -47,7 +44,15 @@ METRICS: dict[str, Callable[[TrialResult], float | None]] = {
     "iterations": lambda r: r.iterations,
     "best_epoch": lambda r: r.best_epoch,
     "peak_rss_gib": lambda r: r.peak_rss_gib,
+    "allocated_gib": lambda r: r.memory.allocated_gib if r.memory else None,
+    "reserved_gib": lambda r: r.memory.reserved_gib if r.memory else None,
+    "train_reserved_gib": lambda r: r.memory.train_reserved_gib if r.memory else None,
+    "val_reserved_gib": lambda r: r.memory.val_reserved_gib if r.memory else None,
+    "context_gib": lambda r: r.memory.context_gib if r.memory else None,
+    "nvml_peak_gib": lambda r: r.memory.nvml_peak_gib if r.memory else None,
+    "alloc_retries": lambda r: r.memory.alloc_retries if r.memory else None,
 }
+PART_METRIC = "part_{}_gib"  # one per entry of MemoryReading.parts
 EPOCH_METRICS: dict[str, Callable[[EpochReport], float]] = {
     "epoch_map50": lambda e: e.map50,
     "epoch_map50_95": lambda e: e.map50_95,
@@ -56,26 +61,32 @@ EPOCH_METRICS: dict[str, Callable[[EpochReport], float]] = {
     "epoch_learning_rate": lambda e: e.learning_rate,
     "epoch_train_time_s": lambda e: e.train_time_s,
 }
+VERSIONS = ("ultralytics", "torch", "python")  # of what the child really ran
 TRIAL_TAGS: dict[str, Callable[[TrialResult], str]] = {
     "outcome": lambda r: r.outcome.value,
     "reason": lambda r: r.reason,
     "vram_source": lambda r: r.memory.source if r.memory else "none",
+    "memory_method": lambda r: r.memory.method if r.memory else "",
+    "memory_note": lambda r: r.memory.note if r.memory else "",
     "amp_dtype": lambda r: r.amp_dtype or "",
+    "versions": lambda r: " ".join(f"{k} {r.settings[k]}" for k in VERSIONS if k in r.settings),
 }
+SPEC_TAGS: dict[str, Callable[[TrialSpec], str]] = {
+    "study": lambda s: s.study,
+    "trial": lambda s: str(s.number),
+    "overrides": lambda s: shlex.join(s.overrides),
+    "yolo_command": yolo_command,
+}
+# Of a study's parent run: what was asked, and how and where it ran.
+STUDY_PARAMS = ("space", "fixed", "budget_gib", "budget_source")
+STUDY_TAGS = ("command", "n_trials", "machine", "versions", "git_commit")
 ARTIFACTS = ("spec.json", "result.json", "log.txt", "args.yaml", "results.csv", "train_batch0.jpg")
-
-RUNNING = "running"
 
 _STATUS = {
     Outcome.COMPLETE: RunStatus.FINISHED,
     Outcome.PRUNED: RunStatus.FINISHED,
     Outcome.INTERRUPTED: RunStatus.KILLED,
 }
-
-
-# MLflow and Alembic report each step of creating a database; the terminal belongs to the study.
-for _name in ("mlflow", "alembic"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class Tracker:
@@ -92,16 +103,27 @@ class Tracker:
             self.experiment_id = self._client.create_experiment(experiment, location)
         self._parent_id = ""
 
-    def start_study(self, study: str, params: dict[str, Any], note: str) -> None:
-        """Open the study's parent run, new or found by its name."""
+    def start_study(
+        self, study: str, params: dict[str, str], note: str, tags: dict[str, str]
+    ) -> None:
+        """Open the study's parent run, new or found by its name.
+
+        Args:
+            study: Its name.
+            params: Values of `STUDY_PARAMS`; a resumed study keeps those it has.
+            note: Markdown that the MLflow UI shows on top.
+            tags: Values of `STUDY_TAGS`, of the latest start.
+        """
         parent = find_study(self._client, self.experiment_id, study)
         if parent is None:
-            tags = {"study": study, "kind": "study", MLFLOW_RUN_NAME: study}
-            parent = self._client.create_run(self.experiment_id, tags=tags)
-            for key, value in params.items():
-                self._client.log_param(parent.info.run_id, key, value)
+            own = {"study": study, "kind": "study", MLFLOW_RUN_NAME: study}
+            parent = self._client.create_run(self.experiment_id, tags=own)
+            logged = [Param(k, v[:MAX_PARAM_VAL_LENGTH]) for k, v in params.items()]
+            self._client.log_batch(parent.info.run_id, params=logged)
         self._parent_id = parent.info.run_id
-        self._client.set_tag(self._parent_id, MLFLOW_RUN_NOTE, note)
+        known = {**tags, MLFLOW_RUN_NOTE: note}
+        run_tags = [RunTag(k, v[:MAX_TAG_VAL_LENGTH]) for k, v in known.items()]
+        self._client.log_batch(self._parent_id, tags=run_tags)
         self._client.update_run(self._parent_id, status="RUNNING")
 
     def start_trial(self, spec: TrialSpec) -> str:
@@ -110,10 +132,8 @@ class Tracker:
             MLFLOW_PARENT_RUN_ID: self._parent_id,
             MLFLOW_RUN_NAME: spec.label,
             "kind": "trial",
-            "study": spec.study,
-            "trial": str(spec.number),
             "outcome": RUNNING,
-            "yolo_command": yolo_command(spec),
+            **{k: get(spec)[:MAX_TAG_VAL_LENGTH] for k, get in SPEC_TAGS.items()},
         }
         run = self._client.create_run(self.experiment_id, tags=tags)
         params = [Param(k, str(get(spec))) for k, get in PARAMS.items()]
@@ -128,10 +148,12 @@ class Tracker:
         """Write everything that came back and end the run."""
         now = int(time.time() * 1000)
         values = {k: get(result) for k, get in METRICS.items()}
+        parts = result.memory.parts if result.memory else {}
+        values |= {PART_METRIC.format(k): v for k, v in parts.items()}
         metrics = [Metric(k, float(v), now, 0) for k, v in values.items() if v is not None]
         for report in result.epochs:
             metrics += _epoch_points(report)
-        tags = [RunTag(k, get(result)) for k, get in TRIAL_TAGS.items()]
+        tags = [RunTag(k, get(result)[:MAX_TAG_VAL_LENGTH]) for k, get in TRIAL_TAGS.items()]
         self._client.log_batch(run_id, metrics=metrics, tags=tags)
         for name in ARTIFACTS:
             if (folder / name).exists():
@@ -139,93 +161,42 @@ class Tracker:
         status = _STATUS.get(result.outcome, RunStatus.FAILED)
         self._client.set_terminated(run_id, RunStatus.to_string(status))
 
-    def finish_study(self, metrics: dict[str, float], tags: dict[str, str], done: bool) -> None:
-        """Write the answer to the parent run and end it."""
-        now = int(time.time() * 1000)
-        self._client.log_batch(
-            self._parent_id,
-            metrics=[Metric(k, v, now, 0) for k, v in metrics.items()],
-            tags=[RunTag(k, v) for k, v in tags.items()],
-        )
+    def finish_study(self, done: bool) -> None:
+        """End the parent run; `publish_report` writes the answer to it."""
         self._client.set_terminated(self._parent_id, "FINISHED" if done else "KILLED")
 
 
-def find_study(client: MlflowClient, experiment_id: str, study: str | None) -> Run | None:
-    """The parent run of a study, or of the latest one."""
-    named = f" and tags.study = '{study}'" if study else ""
-    runs = client.search_runs([experiment_id], f"tags.kind = 'study'{named}", max_results=1)
-    return runs[0] if runs else None
+def publish_report(
+    uri: str,
+    run_id: str,
+    metrics: dict[str, float],
+    tags: dict[str, str],
+    note: str,
+    files: Iterable[tuple[Path, str | None]],
+) -> None:
+    """Write a study's answer, its note and the files of its report to its parent run.
+
+    Args:
+        uri: MLflow server or database.
+        run_id: The parent run.
+        metrics: Of the best trial and of the study.
+        tags: Which trial is the best.
+        note: Markdown that the MLflow UI shows on top.
+        files: Each with its folder among the artifacts; None is the top.
+    """
+    client = MlflowClient(tracking_uri=uri)
+    tags = {**tags, MLFLOW_RUN_NOTE: note}
+    now = int(time.time() * 1000)
+    client.log_batch(
+        run_id,
+        metrics=[Metric(k, v, now, 0) for k, v in metrics.items()],
+        tags=[RunTag(k, v[:MAX_TAG_VAL_LENGTH]) for k, v in tags.items()],
+    )
+    for path, folder in files:
+        client.log_artifact(run_id, str(path), folder)
 
 
 def _epoch_points(report: EpochReport) -> list[Metric]:
     millis = int(report.time * 1000)
     points = {k: get(report) for k, get in EPOCH_METRICS.items()}
     return [Metric(k, v, millis, report.epoch) for k, v in points.items()]
-
-
-@dataclass(frozen=True, slots=True)
-class TrialRecord:
-    """One trial as MLflow holds it: the names of `PARAMS`, `METRICS` and `TRIAL_TAGS`."""
-
-    run_id: str
-    number: int
-    params: dict[str, str]
-    metrics: dict[str, float]
-    tags: dict[str, str]
-
-    @property
-    def outcome(self) -> str:
-        """An `Outcome` value, or ``running``."""
-        return self.tags.get("outcome", RUNNING)
-
-    @property
-    def label(self) -> str:
-        """The cell as people say it."""
-        return self.tags[MLFLOW_RUN_NAME]
-
-
-@dataclass(frozen=True, slots=True)
-class StudyRecord:
-    """One study as MLflow holds it; trials in order of their numbers."""
-
-    run_id: str
-    name: str
-    params: dict[str, str]
-    trials: tuple[TrialRecord, ...]
-
-
-def read_study(uri: str, experiment: str, name: str | None) -> StudyRecord:
-    """Read a study, or the latest one, from an MLflow server or database.
-
-    Raises:
-        StudyError: There is no such study.
-    """
-    client = MlflowClient(tracking_uri=uri)
-    found = client.get_experiment_by_name(experiment)
-    parent = find_study(client, found.experiment_id, name) if found else None
-    if found is None or parent is None:
-        wanted = f"study.name={name}" if name else "any study"
-        raise StudyError(
-            f"{wanted} is not in {uri}. Run one first: python -m sweeper -m experiment=demo"
-        )
-    study = parent.data.tags["study"]
-    runs: list[Run] = []
-    token = None
-    while token != "":
-        page = client.search_runs(
-            [found.experiment_id],
-            f"tags.study = '{study}' and tags.kind = 'trial'",
-            max_results=1000,
-            page_token=token,
-        )
-        runs += page
-        token = page.token or ""
-    trials = sorted((_trial_record(r) for r in runs), key=lambda t: t.number)
-    return StudyRecord(parent.info.run_id, study, dict(parent.data.params), tuple(trials))
-
-
-def _trial_record(run: Run) -> TrialRecord:
-    tags = dict(run.data.tags)
-    return TrialRecord(
-        run.info.run_id, int(tags["trial"]), dict(run.data.params), dict(run.data.metrics), tags
-    )
