@@ -9,6 +9,9 @@ from sweeper.report.certainty import certainty
 from sweeper.report.findings import Findings
 from sweeper.report.numbers import count, duration, gib, limit, score
 
+# Below this nobody would use the model, and a ranking of such numbers says nothing.
+LEAST_MAP50 = 0.01
+
 
 def answer(findings: Findings) -> str:
     """The first paragraph of the report, in markdown."""
@@ -17,6 +20,13 @@ def answer(findings: Findings) -> str:
 
 def _answer(findings: Findings) -> str:
     winner, tally = findings.winner, findings.tally
+    if winner is not None and (winner.map50 or 0.0) < LEAST_MAP50:
+        return (
+            "**No recommendation: no trial detects anything yet**, mAP@0.5 is below "
+            f"{LEAST_MAP50} in all of them. Train longer, e.g. with more train.epochs. The "
+            "fastest that fits is "
+            f"{cell_in_words(winner)}: {_costs(winner, findings)}."
+        )
     if winner is not None:
         return (
             f"**Use {cell_in_words(winner)}**: {_costs(winner, findings)}. {certainty(findings)}"

@@ -6,6 +6,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from sweeper.tracking import StudyRecord, TrialRecord
 from sweeper.trial import Outcome
@@ -19,7 +20,7 @@ INFEASIBLE = {outcome.value for outcome in Outcome if outcome.infeasible}
 Key = tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
     """One cell.
 
@@ -33,62 +34,62 @@ class Cell:
     setting: Key
     trials: tuple[TrialRecord, ...]
 
-    @property
+    @cached_property
     def first(self) -> TrialRecord:
         """The trial that speaks for the cell: complete, else the last that was not cut short."""
         ended = [t for t in self.trials if t.outcome != Outcome.INTERRUPTED]
         return next(iter(self.complete), (ended or self.trials)[-1])
 
-    @property
+    @cached_property
     def complete(self) -> list[TrialRecord]:
         """The trials that ran to their end and have their mAP."""
         return [t for t in self.trials if t.outcome == Outcome.COMPLETE and t.map50 is not None]
 
-    @property
+    @cached_property
     def outcome(self) -> str:
         """That of `first`."""
         return self.first.outcome
 
-    @property
+    @cached_property
     def fits(self) -> bool:
         """Whether a trial of it completed within the budget."""
         return bool(self.complete)
 
-    @property
+    @cached_property
     def infeasible(self) -> bool:
         """Whether it is known not to fit the budget."""
         return is_infeasible(self.first)
 
-    @property
+    @cached_property
     def title(self) -> str:
         """The strategy's name where it has one, else the cell's name."""
         return self.name if self.first.strategy == self.first.label else self.first.strategy
 
-    @property
+    @cached_property
     def map50(self) -> float | None:
         """Mean mAP@0.5 over the seeds."""
         values = [t.map50 for t in self.complete if t.map50 is not None]
         return statistics.fmean(values) if values else None
 
-    @property
+    @cached_property
     def map50_deviation(self) -> float | None:
         """Sample standard deviation of mAP@0.5 over the seeds; None with one."""
         values = [t.map50 for t in self.complete if t.map50 is not None]
         return statistics.stdev(values) if len(values) > 1 else None
 
-    @property
+    @cached_property
     def wall_time_s(self) -> float | None:
         """Mean wall time of the complete trials."""
         values = [t.wall_time_s for t in self.complete if t.wall_time_s is not None]
         return statistics.fmean(values) if values else None
 
-    @property
+    @cached_property
     def peak_gib(self) -> float | None:
         """Highest peak of the complete trials, else what is known of `first`."""
         values = [t.peak_gib for t in self.complete if t.peak_gib is not None]
         return max(values) if values else self.first.peak_gib
 
-    @property
+    @cached_property
     def need_gib(self) -> float | None:
         """The peak where it is what the cell needs: a run that was stopped measured less."""
         whole = self.fits or self.first.vram_source == "simulated"

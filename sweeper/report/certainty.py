@@ -12,19 +12,11 @@ from sweeper.report.numbers import score
 T_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 NORMAL_95 = 1.96
 
-# Below this nobody would use the model, and a ranking of such numbers says nothing.
-LEAST_MAP50 = 0.01
-
 
 def certainty(findings: Findings) -> str:
     """One or two sentences on how far the winner can be trusted; there must be one."""
     winner, rival = findings.winner, findings.rival
     assert winner is not None
-    if (winner.map50 or 0.0) < LEAST_MAP50:
-        return (
-            "Not a choice by accuracy: no trial detects anything yet (mAP@0.5 below "
-            f"{LEAST_MAP50}). Train longer, e.g. with more train.epochs."
-        )
     if rival is None:
         return f"{_runs(winner)} No other cell completed to compare with."
     lead = 100 * ((winner.map50 or 0.0) - (rival.map50 or 0.0))

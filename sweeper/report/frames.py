@@ -14,11 +14,10 @@ from sweeper.tracking import TrialRecord, read_curve
 Getter = Callable[[TrialRecord], Any]
 
 _TEXT = ("model", "data", "optimizer")
-_COUNTS = ("optimizer_steps", "iterations", "best_epoch", "alloc_retries")
+_COUNTS = ("optimizer_steps", "iterations", "best_epoch")
 _METRICS = (
     *("map50", "map50_95", "peak_gib", "wall_time_s", "train_time_s", "images_per_s"),
-    *("peak_rss_gib", "allocated_gib", "reserved_gib", "train_reserved_gib"),
-    *("val_reserved_gib", "context_gib", "nvml_peak_gib"),
+    *("peak_rss_gib", "context_gib"),
 )
 CURVES = {
     "map50": "epoch_map50",
@@ -61,7 +60,7 @@ _COLUMNS: dict[str, tuple[str, Getter]] = {
     "budget_gib": ("Float64", _numeric("budget_gib")),
     "implied_by": ("Int64", lambda t: t.implied_by),
     "confirms": ("Int64", lambda t: t.confirms),
-    "overrides": ("string", lambda t: " ".join(t.overrides)),
+    "overrides": ("string", lambda t: t.tags.get("overrides", "")),
     "run_id": ("string", lambda t: t.run_id),
 }
 

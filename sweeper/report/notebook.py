@@ -16,30 +16,30 @@ class LoadedStudy:
 
     Attributes:
         name: Study name.
-        record: What the functions of `sweeper.report.plots` take.
+        findings: What the functions of `sweeper.report.plots` take.
     """
 
     def __init__(self, record: StudyRecord, tracking_uri: str) -> None:
-        self.name, self.record, self._uri = record.name, record, tracking_uri
-        self._findings = Findings(record)
+        self.name, self._uri = record.name, tracking_uri
+        self.findings = Findings(record)
 
     def __repr__(self) -> str:
-        return f"<study {self.name}: {len(self.record.trials)} trials>"
+        return f"<study {self.name}: {len(self.findings.study.trials)} trials>"
 
     @cached_property
     def trials(self) -> pd.DataFrame:
         """One row per trial in order; units are in the names of the columns."""
-        return trials_frame(self._findings)
+        return trials_frame(self.findings)
 
     @cached_property
     def curves(self) -> pd.DataFrame:
         """One row per trial and epoch; read on first use, some milliseconds per trial."""
-        return curves_frame(self._uri, list(self._findings.cells))
+        return curves_frame(self._uri, list(self.findings.cells))
 
     @property
     def best(self) -> pd.Series | None:
         """The row of `trials` that the report recommends; None before one has completed."""
-        winner = self._findings.winner
+        winner = self.findings.winner
         if winner is None:
             return None
         return self.trials[self.trials["trial"] == winner.first.number].iloc[0]

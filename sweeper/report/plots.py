@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -30,12 +31,12 @@ from sweeper.report.cells import Cell
 from sweeper.report.findings import Findings
 from sweeper.report.numbers import gib, limit
 from sweeper.report.tables import PARTS, cells_with_parts, part_names
-from sweeper.tracking import StudyRecord
 
 MAX_SERIES = 5  # memory classes; vermillion marks what does not fit
-MAX_LABELS = 8
+MAX_LABELS = 12
+LABEL_SIZE = (0.13, 0.05)  # of a name in the plot, in fractions of the axes
 MAX_BARS = 16
-FAR = 3  # a budget that many times the largest peak is not drawn: the bars would be too short
+FAR = 3  # a budget of that many times the largest peak would leave the data no room
 SMALL_PART = 0.015  # of the whole bar
 PART_COLOURS = {
     "context": GREY,
@@ -52,9 +53,8 @@ PART_COLOURS = {
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 
 
-def memory_by_batch(study: StudyRecord) -> Chart:
+def memory_by_batch(findings: Findings) -> Chart:
     """Peak memory against batch, one line per memory class, with the budget."""
-    findings = Findings(study)
     chart = Chart()
     axes = new_axes(chart, "Peak memory against batch", "batch", _peak_label(findings))
     known = [c for c in findings.cells if c.peak_gib is not None]
@@ -72,8 +72,7 @@ def memory_by_batch(study: StudyRecord) -> Chart:
             [c.peak_gib or 0.0 for c in outside],
             marker="x", s=110, linewidths=2.2, color=VERMILLION, zorder=5, label="does not fit",
         )  # fmt: skip
-    if findings.budget_gib is not None:
-        _draw_budget(axes.axhline, findings.budget_gib)
+    _draw_budget(axes, axes.axhline, findings)
     batches = sorted({c.first.batch for c in known})
     axes.set_xscale("log", base=2)
     axes.set_xticks(batches, [str(b) for b in batches])
@@ -83,9 +82,8 @@ def memory_by_batch(study: StudyRecord) -> Chart:
     return chart
 
 
-def map50_by_time(study: StudyRecord) -> Chart:
+def map50_by_time(findings: Findings) -> Chart:
     """mAP@0.5 against wall time, with the Pareto front of the two."""
-    findings = Findings(study)
     chart = Chart()
     cells = [c for c in findings.ranked if c.wall_time_s is not None]
     unit, seconds = _time_unit(max((c.wall_time_s or 0.0 for c in cells), default=0.0))
@@ -96,26 +94,40 @@ def map50_by_time(study: StudyRecord) -> Chart:
     for amp, colour, marker in ((False, SERIES[0], "o"), (True, SERIES[1], "^")):
         group = [c for c in cells if c.first.amp is amp]
         if group:
-            times = [(c.wall_time_s or 0.0) / seconds for c in group]
-            scores = [c.map50 or 0.0 for c in group]
+            times, scores = zip(*(_point(c, seconds) for c in group), strict=True)
             spread = [c.map50_deviation or 0.0 for c in group]
             axes.errorbar(
                 times, scores, yerr=spread if any(spread) else None,
                 fmt=marker, color=colour, markersize=7, label=f"amp {'on' if amp else 'off'}",
             )  # fmt: skip
     front = _fastest_first(cells)
-    points = [((c.wall_time_s or 0.0) / seconds, c.map50 or 0.0) for c in front]
-    xs, ys = zip(*points, strict=True)
+    xs, ys = zip(*(_point(c, seconds) for c in front), strict=True)
     axes.step(xs, ys, where="post", color=BLACK, linewidth=1, linestyle="--", label="Pareto front")
-    for cell in front[-MAX_LABELS:] if len(cells) > MAX_LABELS else cells:
-        point = ((cell.wall_time_s or 0.0) / seconds, cell.map50 or 0.0)
-        colour = BLACK if cell in front else GREY
-        axes.annotate(
-            cell.name, point, (6, -11), textcoords="offset points", fontsize=8, color=colour
-        )
-    axes.margins(x=0.12, y=0.12)
+    _name_points(axes, front, [c for c in cells if c not in front], seconds)
+    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return chart
+
+
+def _point(cell: Cell, seconds: float) -> tuple[float, float]:
+    return (cell.wall_time_s or 0.0) / seconds, cell.map50 or 0.0
+
+
+def _name_points(axes: Axes, front: list[Cell], others: list[Cell], seconds: float) -> None:
+    """Name the front's points, then others as long as no name would cover another one."""
+    axes.margins(x=0.12, y=0.12)
+    taken: list[tuple[float, float]] = []
+    to_axes = axes.transData + axes.transAxes.inverted()
+    for cell, colour in [*((c, BLACK) for c in reversed(front)), *((c, GREY) for c in others)]:
+        point = _point(cell, seconds)
+        x, y = to_axes.transform(point)
+        if all(abs(x - a) > LABEL_SIZE[0] or abs(y - b) > LABEL_SIZE[1] for a, b in taken):
+            taken.append((x, y))
+            axes.annotate(
+                cell.name, point, (6, -11), textcoords="offset points", fontsize=8, color=colour
+            )
+        if len(taken) == MAX_LABELS:
+            return
 
 
 def learning_curves(curves: Curves) -> Chart:
@@ -142,9 +154,8 @@ def learning_curves(curves: Curves) -> Chart:
     return chart
 
 
-def peak_parts(study: StudyRecord) -> Chart:
+def peak_parts(findings: Findings) -> Chart:
     """The peak in its parts, one bar per distinct peak, with the budget."""
-    findings = Findings(study)
     cells = cells_with_parts(findings)[:MAX_BARS]
     chart = Chart(height_in=max(SIZE_IN[1] / 2, 1.4 + 0.32 * len(cells)))
     axes = new_axes(chart, "Peak memory in its parts", _peak_label(findings), "")
@@ -166,8 +177,7 @@ def peak_parts(study: StudyRecord) -> Chart:
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.2)
-    if findings.budget_gib is not None and findings.budget_gib < FAR * max(lefts):
-        _draw_budget(axes.axvline, findings.budget_gib)
+    _draw_budget(axes, axes.axvline, findings)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return chart
 
@@ -214,9 +224,16 @@ def _peaks_by_batch(cells: list[Cell]) -> dict[int, float]:
     return peaks
 
 
-def _draw_budget(line: Callable[..., Line2D], budget_gib: float) -> None:
-    label = f"budget {limit(budget_gib)} GiB"
-    line(budget_gib, color=GREY, linestyle="--", linewidth=1.5, label=label)
+def _draw_budget(axes: Axes, line: Callable[..., Line2D], findings: Findings) -> None:
+    """The budget as a line, or in the legend only where it would dwarf the data."""
+    budget = findings.budget_gib
+    if budget is None:
+        return
+    label = f"budget {limit(budget)} GiB"
+    if budget < FAR * max(c.peak_gib or 0.0 for c in findings.cells):
+        line(budget, color=GREY, linestyle="--", linewidth=1.5, label=label)
+    else:
+        axes.plot([], [], color=GREY, linestyle="--", label=f"{label},\nfar beyond the axis")
 
 
 def _time_unit(longest_s: float) -> tuple[str, float]:

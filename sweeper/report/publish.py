@@ -48,15 +48,15 @@ def publish(settings: Settings, name: str | None) -> Path:
 
 def _write_plots(findings: Findings, uri: str, folder: Path) -> list[Path]:
     """The plots that have something to show."""
-    study, charts = findings.study, {}
+    charts = {}
     if curves := _curves(findings, uri):
         charts["curves"] = plots.learning_curves(curves)
     if any(c.peak_gib is not None for c in findings.cells):
-        charts["memory"] = plots.memory_by_batch(study)
+        charts["memory"] = plots.memory_by_batch(findings)
     if findings.ranked:
-        charts["map50"] = plots.map50_by_time(study)
+        charts["map50"] = plots.map50_by_time(findings)
     if tables.cells_with_parts(findings):
-        charts["parts"] = plots.peak_parts(study)
+        charts["parts"] = plots.peak_parts(findings)
     for old in folder.glob("*.png"):
         old.unlink()
     for name, chart in charts.items():

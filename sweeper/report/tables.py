@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sweeper.report.cells import Cell, is_infeasible
 from sweeper.report.findings import Findings
 from sweeper.report.levers import effect, levers, summarise
@@ -122,21 +124,21 @@ def lever_effects(findings: Findings) -> Table:
             [
                 lever.title,
                 str(len(effects)),
-                _span([e.peak_percent for e in effects], 0, " %"),
-                _span([e.map50_points for e in effects], 1, ""),
-                _span([e.time_percent for e in effects], 0, " %"),
+                _span([e.peak_percent for e in effects], percent),
+                _span([e.map50_points for e in effects], points),
+                _span([e.time_percent for e in effects], percent),
             ]
         )
     return Table(header, rows)
 
 
-def _span(values: list[float | None], digits: int, unit: str) -> str:
-    """``-20 % (-25 to -15)``."""
+def _span(values: list[float | None], show: Callable[[float], str]) -> str:
+    """``-20 % (-25 % to -15 %)``."""
     found = summarise(values)
     if found is None:
         return NOTHING
-    median, low, high = (f"{round(v, digits) + 0.0:+.{digits}f}" for v in found)
-    return f"{median}{unit}" + (f" ({low} to {high})" if low != high else "")
+    median, low, high = map(show, found)
+    return median if low == high else f"{median} ({low} to {high})"
 
 
 def split_peaks(findings: Findings) -> Table:
@@ -155,8 +157,8 @@ def cells_with_parts(findings: Findings) -> list[Cell]:
     ordered = sorted([*findings.ranked, *findings.infeasible], key=_memory_order)
     distinct: dict[tuple[object, ...], Cell] = {}
     for cell in ordered:
-        if cell.first.parts:
-            key = tuple((k, round(v, 3)) for k, v in sorted(cell.first.parts.items()))
+        if parts := cell.first.parts:
+            key = tuple((k, round(v, 3)) for k, v in sorted(parts.items()))
             distinct.setdefault(key, cell)
     return list(distinct.values())
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
@@ -109,7 +112,8 @@ class TrialRecord:
     @property
     def overrides(self) -> tuple[str, ...]:
         """The Hydra overrides that make the cell."""
-        return tuple(shlex.split(self.tags.get("overrides", "")))
+        text = self.tags.get("overrides", "")
+        return tuple(shlex.split(text) if "'" in text else text.split())  # shlex is slow
 
     @property
     def parts(self) -> dict[str, float]:
@@ -200,11 +204,27 @@ def _trial_runs(client: MlflowClient, experiment_id: str, study: str) -> list[Ru
     wanted = f"tags.study = '{study}' and tags.kind = 'trial'"
     runs: list[Run] = []
     token = None
-    while token != "":
-        page = client.search_runs([experiment_id], wanted, max_results=PAGE, page_token=token)
-        runs += page
-        token = page.token or ""
+    with _garbage_left():
+        while token != "":
+            page = client.search_runs([experiment_id], wanted, max_results=PAGE, page_token=token)
+            runs += page
+            token = page.token or ""
     return runs
+
+
+@contextmanager
+def _garbage_left() -> Iterator[None]:
+    """Keep the collector away from the dozens of objects that SQLAlchemy makes per trial.
+
+    It would search them all again and again, which triples the time of 10,000 trials.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _trial_record(run: Run) -> TrialRecord:
