@@ -20,7 +20,7 @@ DOORS = {
         *("sweeper/cli.py", "sweeper/compose.py", "sweeper/search/space.py"),
         "sweeper/settings.py",  # MISSING, the mark of a required key
     ),
-    "pandas": ("sweeper/report/frames.py",),
+    "pandas": ("sweeper/report/frames.py", "sweeper/report/notebook.py"),
     "matplotlib": ("sweeper/report/",),
     "markdown_it": ("sweeper/report/html.py",),
     "pynvml": ("sweeper/vram/nvml.py",),

@@ -116,7 +116,9 @@ def test_a_study_is_read_back_in_the_order_of_its_trials(
 def test_a_trial_is_read_back_with_its_types(uri: str, make_spec, tmp_path: Path) -> None:
     tracker = Tracker(uri, "types", tmp_path)
     tracker.start_study("s", {}, "", {})
-    spec = make_spec(batch=2, accumulate=8, amp=True, seed=3, overrides=("a=1", "b='x y'"))
+    spec = make_spec(
+        study="s", batch=2, accumulate=8, amp=True, seed=3, overrides=("a=1", "b='x y'")
+    )
     run_id = tracker.start_trial(spec)
     tracker.finish_trial(run_id, result(Outcome.OVER_BUDGET), tmp_path)
     client = MlflowClient(uri)
@@ -159,7 +161,7 @@ def test_the_answer_is_written_to_the_parent_run(uri: str, tmp_path: Path) -> No
 def test_what_mlflow_would_refuse_as_too_long_is_cut(uri: str, make_spec, tmp_path: Path) -> None:
     tracker = Tracker(uri, "long", tmp_path)
     tracker.start_study("s", {"space": "x" * 9000}, "n" * 9000, {})
-    run_id = tracker.start_trial(make_spec(overrides=("y" * 9000,)))
+    run_id = tracker.start_trial(make_spec(study="s", overrides=("y" * 9000,)))
     tracker.finish_trial(run_id, replace(result(Outcome.CRASHED), reason="z" * 9000), tmp_path)
     assert len(read_study(uri, "long", "s").trials[0].reason) == 8000
 

@@ -66,9 +66,9 @@ def standing(findings: Findings) -> str:
     ended = tally.trials - tally.running
     of_all = f"{ended} of {wanted}" if wanted else str(ended)
     if study.status == "RUNNING" or tally.running:
-        return f"*The study has not ended: {of_all} trials are done, {tally.running} running.*"
+        return f"*The study has not ended: {of_all} trials done, {tally.running} running.*"
     if study.status == "KILLED":
-        return f"*The study was stopped: {of_all} trials are done. The same command goes on.*"
+        return f"*The study was stopped: {of_all} trials done. The same command goes on.*"
     if tally.failed:
         return f"*{count(tally.failed, 'trial')} of {ended} failed; the reasons are below.*"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,6 +18,8 @@ GREY, LIGHT_GREY = "#6b6b6b", "#c4c4c4"
 
 SIZE_IN = (8.0, 4.5)
 DPI = 150
+MAX_NAMES = 12
+NAME_SIZE = (0.13, 0.05)  # of a point's name, in fractions of the axes
 
 
 class Chart(Figure):
@@ -54,3 +57,28 @@ def say_empty(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
     axes.set_xticks([])
     axes.set_yticks([])
+
+
+def place_legend(axes: Axes) -> None:
+    """Put the legend to the right of the axes, where it covers no data."""
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def name_points(axes: Axes, points: Iterable[tuple[str, tuple[float, float], str]]) -> None:
+    """Name points, the first ones first, as long as no name would cover another one.
+
+    Args:
+        axes: With all of the data drawn.
+        points: Name, place and colour of each.
+    """
+    axes.margins(x=0.12, y=0.12)
+    to_axes = axes.transData + axes.transAxes.inverted()
+    taken: list[tuple[float, float]] = []
+    for name, point, colour in points:
+        x, y = to_axes.transform(point)
+        covers = any(abs(x - a) < NAME_SIZE[0] and abs(y - b) < NAME_SIZE[1] for a, b in taken)
+        if not covers and len(taken) < MAX_NAMES:
+            taken.append((x, y))
+            axes.annotate(
+                name, point, (6, 6), textcoords="offset points", fontsize=8, color=colour
+            )

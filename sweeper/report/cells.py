@@ -92,7 +92,8 @@ class Cell:
     @cached_property
     def need_gib(self) -> float | None:
         """The peak where it is what the cell needs: a run that was stopped measured less."""
-        whole = self.fits or self.first.vram_source == "simulated"
+        ran = self.fits or self.outcome == Outcome.OVER_BUDGET
+        whole = ran or self.first.vram_source == "simulated"
         return self.peak_gib if whole else None
 
 

@@ -28,13 +28,10 @@ def certainty(findings: Findings) -> str:
             f"{_runs(winner)} {rival.name} is {lead:.1f} points behind, and a difference between "
             "single runs can be noise."
         )
-    lead_of = f"its lead of {lead:.1f} points over {rival.name} ({_seeds(rival)})"
+    lead_of = f"{_runs(winner)} Its lead of {lead:.1f} points over {rival.name} ({_seeds(rival)})"
     if lead > margin:
-        return f"{_runs(winner)} And {lead_of} is larger than the noise (95 %: ±{margin:.1f})."
-    return (
-        f"{_runs(winner)} But {lead_of} is not larger than the noise (95 %: ±{margin:.1f}): "
-        "the two cannot be told apart."
-    )
+        return f"{lead_of} is larger than the noise (95 %: ±{margin:.1f})."
+    return f"{lead_of} is within the noise (95 %: ±{margin:.1f}): the two cannot be told apart."
 
 
 def margin_points(one: Cell, other: Cell) -> float | None:

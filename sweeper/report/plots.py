@@ -24,7 +24,9 @@ from sweeper.report.canvas import (
     VERMILLION,
     YELLOW,
     Chart,
+    name_points,
     new_axes,
+    place_legend,
     say_empty,
 )
 from sweeper.report.cells import Cell
@@ -33,8 +35,6 @@ from sweeper.report.numbers import gib, limit
 from sweeper.report.tables import PARTS, cells_with_parts, part_names
 
 MAX_SERIES = 5  # memory classes; vermillion marks what does not fit
-MAX_LABELS = 12
-LABEL_SIZE = (0.13, 0.05)  # of a name in the plot, in fractions of the axes
 MAX_BARS = 16
 FAR = 3  # a budget of that many times the largest peak would leave the data no room
 SMALL_PART = 0.015  # of the whole bar
@@ -78,7 +78,7 @@ def memory_by_batch(findings: Findings) -> Chart:
     axes.set_xticks(batches, [str(b) for b in batches])
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    place_legend(axes)
     return chart
 
 
@@ -103,31 +103,17 @@ def map50_by_time(findings: Findings) -> Chart:
     front = _fastest_first(cells)
     xs, ys = zip(*(_point(c, seconds) for c in front), strict=True)
     axes.step(xs, ys, where="post", color=BLACK, linewidth=1, linestyle="--", label="Pareto front")
-    _name_points(axes, front, [c for c in cells if c not in front], seconds)
-    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    others = [c for c in cells if c not in front]
+    named = [*((c, BLACK) for c in reversed(front)), *((c, GREY) for c in others)]
+    name_points(axes, [(c.name, _point(c, seconds), colour) for c, colour in named])
+    low, high = axes.get_ylim()
+    axes.set_ylim(bottom=max(low, -0.03 * high))  # a mark at 0 is whole, and nothing lies below
+    place_legend(axes)
     return chart
 
 
 def _point(cell: Cell, seconds: float) -> tuple[float, float]:
     return (cell.wall_time_s or 0.0) / seconds, cell.map50 or 0.0
-
-
-def _name_points(axes: Axes, front: list[Cell], others: list[Cell], seconds: float) -> None:
-    """Name the front's points, then others as long as no name would cover another one."""
-    axes.margins(x=0.12, y=0.12)
-    taken: list[tuple[float, float]] = []
-    to_axes = axes.transData + axes.transAxes.inverted()
-    for cell, colour in [*((c, BLACK) for c in reversed(front)), *((c, GREY) for c in others)]:
-        point = _point(cell, seconds)
-        x, y = to_axes.transform(point)
-        if all(abs(x - a) > LABEL_SIZE[0] or abs(y - b) > LABEL_SIZE[1] for a, b in taken):
-            taken.append((x, y))
-            axes.annotate(
-                cell.name, point, (6, -11), textcoords="offset points", fontsize=8, color=colour
-            )
-        if len(taken) == MAX_LABELS:
-            return
 
 
 def learning_curves(curves: Curves) -> Chart:
@@ -150,7 +136,7 @@ def learning_curves(curves: Curves) -> Chart:
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    place_legend(axes)
     return chart
 
 
@@ -178,7 +164,7 @@ def peak_parts(findings: Findings) -> Chart:
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.2)
     _draw_budget(axes, axes.axvline, findings)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    place_legend(axes)
     return chart
 
 
