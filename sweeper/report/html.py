@@ -32,7 +32,7 @@ def to_html(markdown: str, folder: Path) -> str:
         markdown: The report; its images are paths relative to ``folder``.
         folder: Where report.md lies.
     """
-    parser = MarkdownIt("commonmark").enable("table")
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
     for token in tokens:
         for child in token.children or []:

@@ -39,11 +39,11 @@ def render_table(table: Table) -> str:
 
 
 def escape(text: str) -> str:
-    """One line of bounded length that cannot end a table's cell."""
+    """One line of bounded length that ends no cell of a table and starts no HTML."""
     line = " ".join(text.split())
     if len(line) > MAX_TEXT:
         line = line[: MAX_TEXT - 1].rstrip() + "…"
-    return line.replace("|", "\\|")
+    return line.replace("|", "\\|").replace("<", "\\<")
 
 
 def code(text: str) -> str:

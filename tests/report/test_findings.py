@@ -4,6 +4,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from scipy.stats import ttest_ind
 
 from sweeper.report.cells import Cell
 from sweeper.report.certainty import certainty, margin_points
@@ -85,9 +86,12 @@ def test_each_lever_compares_cells_that_differ_in_nothing_else() -> None:
 
 
 def test_the_margin_is_that_of_students_t() -> None:
-    # scipy.stats.ttest_ind([.42, .43, .41], [.40, .39, .40]).confidence_interval(), halved
-    one, other = cell([0.42, 0.43, 0.41], 1.0, 1.0), cell([0.40, 0.39, 0.40], 1.0, 1.0)
-    assert margin_points(one, other) == pytest.approx(1.8508, abs=2e-3)
+    a, b = [0.42, 0.43, 0.41], [0.40, 0.39, 0.40, 0.38]
+    one, other = cell(a, 1.0, 1.0), cell(b, 1.0, 1.0)
+    interval = ttest_ind(a, b).confidence_interval()
+    assert margin_points(one, other) == pytest.approx(
+        50 * (interval.high - interval.low), abs=0.01
+    )
     assert margin_points(one, cell(0.4, 1.0, 1.0)) is None
 
 
