@@ -24,7 +24,8 @@ from sweeper.display import StudyDisplay
 from sweeper.executors import Watcher
 from sweeper.ledger import Ledger
 from sweeper.records import write_record
-from sweeper.report.markdown import render
+from sweeper.report.document import render
+from sweeper.report.findings import Findings
 from sweeper.search.loop import StudyLoop
 from sweeper.search.pruner import make_pruner
 from sweeper.search.space import Cell, Space
@@ -118,7 +119,7 @@ def main() -> None:
 
         def connect() -> Tracker:
             tracker = Tracker(uri, "scale", folder / "artifacts")
-            tracker.start_study("scale", {}, "")
+            tracker.start_study("scale", {}, "", {})
             return tracker
 
         url = f"sqlite:///{folder}/optuna.db"
@@ -134,7 +135,7 @@ def main() -> None:
         tenth = max(1, count // 10)
         first, last = (statistics.median(d) for d in (durations[1:tenth], durations[-tenth:]))
         started = time.perf_counter()
-        lines = render(read_study(uri, "scale", "scale")).count("\n")
+        lines = render(Findings(read_study(uri, "scale", "scale")), set()).count("\n")
         report_s = time.perf_counter() - started
     print(f"{count} trials, one run; median of the first and of the last {tenth}:")
     print(f"  ask + run + log + tell   {first * 1e3:.1f} ms, then {last * 1e3:.1f} ms per trial")

@@ -50,11 +50,11 @@ class Ledger:
             self._down = False
             self.send_waiting()
 
-    def finish_study(self, metrics: dict[str, float], tags: dict[str, str], done: bool) -> None:
-        """Write the answer to the parent run."""
+    def finish_study(self, done: bool) -> None:
+        """Send what waits and end the parent run."""
         self._retry_at = 0.0
         self.send_waiting()
-        self._attempt(lambda tracker: tracker.finish_study(metrics, tags, done))
+        self._attempt(lambda tracker: tracker.finish_study(done))
         if left := len(self.waiting()):
             self._warn(
                 f"{left} finished trials are not in MLflow yet; the same command sends them"

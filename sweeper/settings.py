@@ -131,6 +131,13 @@ class PlanSettings:
 
 
 @dataclass
+class ReportSettings:
+    """Group ``report``."""
+
+    format: str = "markdown"
+
+
+@dataclass
 class Settings:
     """One composed configuration."""
 
@@ -147,6 +154,7 @@ class Settings:
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     plan: PlanSettings = field(default_factory=PlanSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
 
     @property
     def effective_batch(self) -> int:

@@ -15,6 +15,7 @@ from sweeper.settings import Settings
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
 PRUNERS = ("percentile", "median", "asha", "none")
+REPORT_FORMATS = ("markdown", "html")
 SAMPLERS = ("auto", "grid", "tpe", "random")
 PLAN_FORMATS = ("table", "markdown", "json", "csv")
 
@@ -31,6 +32,7 @@ def validate(settings: Settings) -> None:
     _one_of("study.pruner", settings.study.pruner, PRUNERS)
     _one_of("study.sampler", settings.study.sampler, SAMPLERS)
     _one_of("plan.format", settings.plan.format, PLAN_FORMATS)
+    _one_of("report.format", settings.report.format, REPORT_FORMATS)
     if settings.train.rect and settings.accumulate > 1:
         raise SettingsError(
             f"train.rect=true cannot go with accumulate={settings.accumulate}: rectangular "

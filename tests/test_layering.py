@@ -13,14 +13,19 @@ SOURCES = sorted((ROOT / "sweeper").rglob("*.py"))
 DOORS = {
     "torch": ("sweeper/training/", "sweeper/vram/"),
     "ultralytics": ("sweeper/training/", "sweeper/vram/"),
-    "mlflow": ("sweeper/tracking.py",),
+    "mlflow": ("sweeper/tracking/",),
     "optuna": ("sweeper/search/",),
-    "sqlalchemy": ("sweeper/search/storage.py",),  # what Optuna's storage raises
+    "sqlalchemy": (  # what the storages of Optuna and MLflow raise
+        *("sweeper/search/storage.py", "sweeper/tracking/writer.py"),
+    ),
     "hydra": ("sweeper/cli.py", "sweeper/compose.py", "sweeper/search/space.py"),
     "omegaconf": (
         *("sweeper/cli.py", "sweeper/compose.py", "sweeper/search/space.py"),
         "sweeper/settings.py",  # MISSING, the mark of a required key
     ),
+    "pandas": ("sweeper/report/frames.py", "sweeper/report/notebook.py"),
+    "matplotlib": ("sweeper/report/",),
+    "markdown_it": ("sweeper/report/html.py",),
     "pynvml": ("sweeper/vram/nvml.py",),
 }
 

@@ -1,25 +1,20 @@
-"""``python -m sweeper.report [study.name=NAME]``."""
+"""``python -m sweeper.report [study.name=NAME] [report.format=html]``."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from sweeper.cli import readable_errors
 from sweeper.compose import compose_settings
-from sweeper.report.markdown import render
-from sweeper.tracking import read_study
+from sweeper.report.publish import publish
 
 
 def main(overrides: list[str]) -> None:
-    """Write ``runs/<study>/report.md`` and print it."""
+    """Write ``runs/<study>/report.md``, log it to the study's MLflow run, and print it."""
     settings = compose_settings(overrides)
-    study = read_study(settings.tracking_uri, settings.tracking.experiment, settings.study.name)
-    text = render(study)
-    path = Path(settings.runs_dir) / study.name / "report.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    print(text)
+    path = publish(settings, settings.study.name)
+    if path.suffix == ".md":
+        print(path.read_text(encoding="utf-8"))
     print(f"written to {path}")
 
 

@@ -1,71 +1,58 @@
-"""The report of a study as one markdown document."""
+"""Tables as GitHub markdown that also lines up in a terminal."""
 
 from __future__ import annotations
 
-from sweeper.display import format_seconds
-from sweeper.report.tables import best, comparison
-from sweeper.tracking import StudyRecord
+from dataclasses import dataclass
+
+from sweeper.report.numbers import count
+
+MAX_ROWS = 50
+MAX_TEXT = 160
+ALL_ROWS = "report/trials.csv"  # beside report.md
 
 
-def render(study: StudyRecord) -> str:
-    """The whole document."""
-    sections = [f"# Study {study.name}", _asked(study), _answer(study), "## Comparison"]
-    sections += [markdown_table(comparison(study)) if study.trials else "No trial has run yet."]
-    sections += _reasons(study) + _reproduce(study)
-    return "\n\n".join(s for s in sections if s) + "\n"
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text under a header; the first column and those named are set flush left."""
+
+    header: list[str]
+    rows: list[list[str]]
+    left: tuple[str, ...] = ()
 
 
-def markdown_table(rows: list[list[str]]) -> str:
-    """Rows as a GitHub table whose columns also line up in a terminal."""
-    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) + " |" for r in rows
+def render_table(table: Table) -> str:
+    """The table, cut after `MAX_ROWS` with a sentence that says so."""
+    shown = [[escape(c) for c in row] for row in table.rows[:MAX_ROWS]]
+    lefts = [i == 0 or name in table.left for i, name in enumerate(table.header)]
+    widths = [max(len(r[i]) for r in [table.header, *shown]) for i in range(len(lefts))]
+    if lefts[-1]:
+        widths[-1] = len(table.header[-1])  # a long text at the end of a row needs no padding
+    lines = [_line(row, widths, lefts) for row in [table.header, *shown]]
+    rule = [
+        f"{'-' * (w + 1)}{'-' if left else ':'}" for w, left in zip(widths, lefts, strict=True)
     ]
-    rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    text = "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
+    if len(table.rows) > MAX_ROWS:
+        total = count(len(table.rows), "row")
+        text += f"\n\nThe first {MAX_ROWS} of {total}; every trial is in [{ALL_ROWS}]({ALL_ROWS})."
+    return text
 
 
-def _asked(study: StudyRecord) -> str:
-    asked = [f"Space: `{study.params.get('space', '–')}`"]
-    if study.trials:
-        params = study.trials[0].params
-        asked.append(
-            f"{params['model']} on {params['data']}, {params['imgsz']} px, "
-            f"{params['epochs']} epochs, {params['optimizer']}."
-        )
-    return "  \n".join(asked)
+def escape(text: str) -> str:
+    """One line of bounded length that ends no cell of a table and starts no HTML."""
+    line = " ".join(text.split())
+    if len(line) > MAX_TEXT:
+        line = line[: MAX_TEXT - 1].rstrip() + "…"
+    return line.replace("|", "\\|").replace("<", "\\<")
 
 
-def _answer(study: StudyRecord) -> str:
-    winner = best(study)
-    if winner is None:
-        return "**No trial has completed, so there is nothing to recommend.**"
-    params, metrics = winner.params, winner.metrics
-    amp = "on" if params["amp"] == "True" else "off"
-    return (
-        f"**Use batch {params['batch']} × accumulate {params['accumulate']}, amp {amp}**: "
-        f"mAP@0.5 {metrics['map50']:.3f}, peak {metrics['peak_gib']:.2f} GiB "
-        f"({winner.tags['vram_source']}), {format_seconds(metrics['wall_time_s'])}. "
-        "One run per cell: small differences are noise."
-    )
+def code(text: str) -> str:
+    """A command to copy."""
+    return f"```sh\n{text}\n```"
 
 
-def _reasons(study: StudyRecord) -> list[str]:
-    lines = [
-        f"- {t.label}: {t.outcome}. {t.tags['reason']}"
-        for t in study.trials
-        if t.tags.get("reason")
+def _line(row: list[str], widths: list[int], lefts: list[bool]) -> str:
+    cells = [
+        c.ljust(w) if left else c.rjust(w) for c, w, left in zip(row, widths, lefts, strict=True)
     ]
-    return ["## What did not complete, and why", "\n".join(lines)] if lines else []
-
-
-def _reproduce(study: StudyRecord) -> list[str]:
-    winner = best(study)
-    if winner is None:
-        return []
-    return [
-        "## Use it",
-        "```\n" + winner.tags["yolo_command"] + "\n```",
-        "Ultralytics knows no `accumulate`: it accumulates `nbs / batch` batches, and fewer "
-        "during warm-up, where sweeper holds it constant.",
-    ]
+    return f"| {' | '.join(cells)} |"

@@ -1,69 +1,178 @@
-"""The comparison of a study's trials as rows of text."""
+"""The tables of the report, from findings to rows of text."""
 
 from __future__ import annotations
 
-from sweeper.display import format_seconds
-from sweeper.tracking import StudyRecord, TrialRecord
+from collections.abc import Callable
+
+from sweeper.report.cells import Cell, is_infeasible
+from sweeper.report.findings import Findings
+from sweeper.report.levers import effect, levers, summarise
+from sweeper.report.markdown import Table
+from sweeper.report.numbers import NOTHING, duration, gib, percent, points, score
+from sweeper.tracking import TrialRecord
 from sweeper.trial import Outcome
 
-BASELINE = ("baseline", "b16×a1")
+# In the order in which they are stacked; the names are those of MemoryReading.parts.
+PARTS = {
+    "context": "CUDA context",
+    "weights": "weights",
+    "gradients": "gradients",
+    "optimizer": "optimizer",
+    "ema": "EMA copy",
+    "activations": "activations",
+    "loss": "loss",
+    "input": "input",
+    "workspace": "workspace",
+    "cache": "cache",
+}
 
 
-def comparison(study: StudyRecord) -> list[list[str]]:
-    """Header and one row per trial, the best mAP@0.5 first."""
-    base = baseline(study)
-    source = next((t.tags["vram_source"] for t in study.trials if "vram_source" in t.tags), "")
-    header = ["strategy", "batch", "accumulate", "effective batch", "amp"]
-    header += [f"peak GiB ({source})", "mAP@0.5", "wall time", "outcome"]
-    if base is not None:
-        header += [f"peak vs {base.params['strategy']}", "mAP@0.5 (points)", "time"]
-    ranked = sorted(study.trials, key=lambda t: t.metrics.get("map50", -1.0), reverse=True)
-    return [header, *(_row(t, base) for t in ranked)]
+def comparison(findings: Findings) -> Table:
+    """One row per cell: those that completed by mAP@0.5, then the others."""
+    header = ["strategy", "batch", "accumulate", "amp", "peak GiB", "mAP@0.5", "time"]
+    header += ["peak change", "mAP points", "time change"] if findings.reference else []
+    others = [c for c in findings.cells if not c.fits]
+    rows = [_comparison_row(c, findings.reference) for c in [*findings.ranked, *others]]
+    return Table(header, rows, left=("amp",))
 
 
-def baseline(study: StudyRecord) -> TrialRecord | None:
-    """The trial of the baseline strategy, else the largest plain batch, if it completed."""
-    complete = [t for t in study.trials if t.outcome == Outcome.COMPLETE]
-    plain = [t for t in complete if t.params["accumulate"] == "1" and t.params["amp"] == "False"]
-    named = [t for t in plain if t.params["strategy"] in BASELINE]
-    return max(named or plain, key=lambda t: int(t.params["batch"]), default=None)
+def _comparison_row(cell: Cell, reference: Cell | None) -> list[str]:
+    first = cell.first
+    row = [cell.title, str(first.batch), str(first.accumulate), "on" if first.amp else "off"]
+    row += [gib(cell.peak_gib)]
+    if cell.fits:
+        row += [score(cell.map50, cell.map50_deviation), duration(cell.wall_time_s)]
+    else:
+        row += ["does not fit" if cell.infeasible else cell.outcome, NOTHING]
+    if reference is None:
+        return row
+    if cell is reference:
+        return [*row, "reference", NOTHING, NOTHING]
+    seen = effect(reference, cell)
+    return [
+        *row,
+        percent(seen.peak_percent),
+        points(seen.map50_points),
+        percent(seen.time_percent),
+    ]
 
 
-def best(study: StudyRecord) -> TrialRecord | None:
-    """The complete trial with the highest mAP@0.5."""
-    complete = [t for t in study.trials if t.outcome == Outcome.COMPLETE]
-    return max(complete, key=lambda t: t.metrics.get("map50", 0.0), default=None)
+def every_trial(findings: Findings) -> Table:
+    """One row per trial, in order."""
+    header = ["trial", "cell", "seed", "outcome", "peak GiB", "mAP@0.5", "time", "reason"]
+    names = {t.number: c.name for c in findings.cells for t in c.trials}
+    rows = [_trial_row(t, names[t.number]) for t in findings.study.trials]
+    return Table(header, rows, left=("cell", "outcome", "reason"))
 
 
-def _row(trial: TrialRecord, base: TrialRecord | None) -> list[str]:
-    params, metrics = trial.params, trial.metrics
-    row = [params["strategy"], params["batch"], params["accumulate"], params["effective_batch"]]
-    row += ["on" if params["amp"] == "True" else "off"]
-    row += [_number(metrics.get("peak_gib"), ".2f"), _number(metrics.get("map50"), ".3f")]
-    row += [format_seconds(metrics["wall_time_s"]) if "wall_time_s" in metrics else "–"]
-    row += [trial.outcome]
-    if base is not None:
-        row += [
-            _change(trial, base, "peak_gib"),
-            _points(trial, base),
-            _change(trial, base, "wall_time_s"),
-        ]
-    return row
+def _trial_row(trial: TrialRecord, name: str) -> list[str]:
+    row = [str(trial.number), name, str(trial.seed), trial.outcome.replace("_", " ")]
+    row += [gib(trial.peak_gib), score(trial.map50), duration(trial.wall_time_s)]
+    return [*row, reason_of(trial)]
 
 
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)
+def reason_of(trial: TrialRecord) -> str:
+    """Why the trial ended as it did, and what to trust less about it."""
+    if trial.outcome == Outcome.COMPLETE:
+        note = "complete, but without a mAP@0.5" if trial.map50 is None else ""
+        return note or (f"repeats trial {trial.confirms}" if trial.confirms is not None else "")
+    return trial.reason
 
 
-def _change(trial: TrialRecord, base: TrialRecord, metric: str) -> str:
-    ours, theirs = trial.metrics.get(metric), base.metrics.get(metric)
-    if trial is base or ours is None or not theirs:
-        return "–"
-    return f"{100 * (ours / theirs - 1):+.0f} %"
+def not_fitting(findings: Findings) -> Table:
+    """One row per cell that does not fit, with the evidence."""
+    header = ["cell", "peak GiB", "over budget by", "how it is known"]
+    rows = [_not_fitting_row(c, findings) for c in findings.infeasible]
+    return Table(header, rows, left=("how it is known",))
 
 
-def _points(trial: TrialRecord, base: TrialRecord) -> str:
-    ours, theirs = trial.metrics.get("map50"), base.metrics.get("map50")
-    if trial is base or ours is None or theirs is None:
-        return "–"
-    return f"{100 * (ours - theirs):+.1f}"
+def _not_fitting_row(cell: Cell, findings: Findings) -> list[str]:
+    peak, budget = cell.peak_gib, findings.budget_gib
+    excess = peak - budget if peak is not None and budget is not None else None
+    over = f"{gib(excess)} GiB" if excess is not None and excess > 0 else NOTHING
+    return [cell.name, gib(peak), over, _evidence(cell.first, findings)]
+
+
+def _evidence(trial: TrialRecord, findings: Findings) -> str:
+    if trial.implied_by is None:
+        return f"trial {trial.number}, {trial.outcome.replace('_', ' ')}: {trial.reason}"
+    by = findings.by_number.get(trial.implied_by)
+    does_not_fit = f", {by.label}, does not fit" if by and is_infeasible(by) else ""
+    return (
+        f"implied by trial {trial.implied_by}{does_not_fit}; "
+        "more memory is needed here, so it was not run"
+    )
+
+
+def pareto(findings: Findings) -> Table:
+    """The cells of the Pareto front."""
+    header = ["cell", "mAP@0.5", "time", "peak GiB"]
+    rows = [
+        [c.name, score(c.map50, c.map50_deviation), duration(c.wall_time_s), gib(c.peak_gib)]
+        for c in findings.front
+    ]
+    return Table(header, rows)
+
+
+def lever_effects(findings: Findings) -> Table:
+    """One row per lever: median over its pairs, with the lowest and highest."""
+    header = ["lever", "pairs", "peak memory", "mAP@0.5, points", "time"]
+    rows = []
+    for lever in levers(findings.cells):
+        effects = lever.effects
+        rows.append(
+            [
+                lever.title,
+                str(len(effects)),
+                _span([e.peak_percent for e in effects], percent),
+                _span([e.map50_points for e in effects], points),
+                _span([e.time_percent for e in effects], percent),
+            ]
+        )
+    return Table(header, rows)
+
+
+def _span(values: list[float | None], show: Callable[[float], str]) -> str:
+    """``-20 % (-25 % to -15 %)``."""
+    found = summarise(values)
+    if found is None:
+        return NOTHING
+    median, low, high = map(show, found)
+    return median if low == high else f"{median} ({low} to {high})"
+
+
+def split_peaks(findings: Findings) -> Table:
+    """The peak in its parts, one row per distinct peak; those that fit first."""
+    cells = cells_with_parts(findings)
+    known = [p for p in part_names(cells) if any(_shown(c, p) for c in cells)]
+    header = ["cell", *(PARTS.get(p, p) for p in known), "peak GiB"]
+    rows = [
+        [c.name, *(gib(c.first.parts.get(p, 0.0)) for p in known), gib(c.peak_gib)] for c in cells
+    ]
+    return Table(header, rows)
+
+
+def cells_with_parts(findings: Findings) -> list[Cell]:
+    """Cells whose peak is split up; where several have the same parts, one of them."""
+    ordered = sorted([*findings.ranked, *findings.infeasible], key=_memory_order)
+    distinct: dict[tuple[object, ...], Cell] = {}
+    for cell in ordered:
+        if parts := cell.first.parts:
+            key = tuple((k, round(v, 3)) for k, v in sorted(parts.items()))
+            distinct.setdefault(key, cell)
+    return list(distinct.values())
+
+
+def part_names(cells: list[Cell]) -> list[str]:
+    """The parts that occur, in the order of `PARTS`; unknown ones last."""
+    found = dict.fromkeys(k for c in cells for k in c.first.parts)
+    return [*(p for p in PARTS if p in found), *(p for p in found if p not in PARTS)]
+
+
+def _memory_order(cell: Cell) -> tuple[int, int, bool]:
+    return cell.first.batch, cell.first.accumulate, not cell.first.amp
+
+
+def _shown(cell: Cell, part: str) -> bool:
+    """Whether the part shows at two decimals."""
+    return cell.first.parts.get(part, 0.0) >= 0.005

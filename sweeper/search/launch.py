@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 from sweeper.display import StudyDisplay, result_line
+from sweeper.errors import StudyError
+from sweeper.provenance import describe_origin
+from sweeper.report.publish import publish
 from sweeper.search.confirm import confirm
 from sweeper.search.frontier import proving_order
 from sweeper.search.identity import identity
@@ -17,6 +21,7 @@ from sweeper.search.storage import readable_faults, study_exists
 from sweeper.search.study import CellStudy
 from sweeper.search.workplace import Workplace, open_workplace
 from sweeper.settings import Settings
+from sweeper.tracking import FAULTS
 from sweeper.trial import EpochReport, Outcome, cell_label
 from sweeper.vram.budget import Budget
 
@@ -52,7 +57,9 @@ def run_study(space: Space) -> bool:
                 budget_gib,
                 identity(space, budget_gib),
             )
-        ledger = place.open_ledger(_study_params(space, place.budget), _note(space))
+        params = _budget_params(place.budget) | _space_params(space)
+        tags = {"command": _command(space), **describe_origin(place.devices.gpu)}
+        ledger = place.open_ledger(params, f"Search space: `{space.describe()}`", tags)
         with StudyDisplay(place.console) as display:
             loop = StudyLoop(
                 study,
@@ -69,12 +76,8 @@ def run_study(space: Space) -> bool:
                 seeds = settings.study.confirm.seeds
                 display.note(f"confirming trials {winners} with {seeds} other seeds each")
                 done = confirm(winners, seeds, place.trials, place.executor, ledger, display)
-        best = study.best()
-        ledger.finish_study(
-            {"best_map50": best[0].map50} if best else {},
-            {"best_trial": str(best[0].number)} if best else {},
-            done,
-        )
+        ledger.finish_study(done)
+        _publish(place)
         place.console.print(display.summary())
         _say_outcome(place, study, done)
     return done
@@ -89,7 +92,8 @@ def run_single(settings: Settings) -> bool:
     label = cell_label(settings.batch, settings.accumulate, settings.amp)
     with open_workplace(settings, settings.study.name or SINGLE) as place:
         (spec,) = place.forecast([place.builder.build(settings, label)])
-        ledger = place.open_ledger({}, "Trials run one at a time.")
+        params, origin = _budget_params(place.budget), describe_origin(place.devices.gpu)
+        ledger = place.open_ledger(params, "Trials run one at a time.", origin)
         folder = _next_trial_folder(place.trials)
         spec = replace(spec, number=int(folder.name))
         ledger.start(spec, folder)
@@ -104,7 +108,7 @@ def run_single(settings: Settings) -> bool:
                 place.executor.close()
                 result = future.result()
         ledger.finish(spec, result, folder)
-        ledger.finish_study({}, {}, done=True)
+        ledger.finish_study(done=True)
         place.say(f"{label}  {result_line(result)}")
         if result.amp_dtype:
             place.say(
@@ -153,17 +157,25 @@ def _next_trial_folder(trials: Path) -> Path:
     return folder
 
 
-def _study_params(space: Space, budget: Budget) -> dict[str, str]:
-    return {
-        "space": space.describe(),
-        "fixed": " ".join(space.fixed),
-        "budget_gib": f"{budget.budget_gib:g}",
-        "budget_source": budget.source,
-    }
+def _space_params(space: Space) -> dict[str, str]:
+    return {"space": space.describe(), "fixed": shlex.join(space.fixed)}
 
 
-def _note(space: Space) -> str:
-    return f"Search space: `{space.describe()}`"
+def _budget_params(budget: Budget) -> dict[str, str]:
+    return {"budget_gib": f"{budget.budget_gib:g}", "budget_source": budget.source}
+
+
+def _command(space: Space) -> str:
+    """The command that runs the study again."""
+    return shlex.join(["python", "-m", "sweeper", "-m", *space.overrides])
+
+
+def _publish(place: Workplace) -> None:
+    """Write the report, if MLflow answers."""
+    try:
+        publish(place.settings, place.name)
+    except (StudyError, *FAULTS) as error:
+        place.say(f"no report yet, MLflow does not answer: {str(error).splitlines()[0]}")
 
 
 def _say_outcome(place: Workplace, study: CellStudy, done: bool) -> None:
@@ -176,7 +188,8 @@ def _say_outcome(place: Workplace, study: CellStudy, done: bool) -> None:
         place.say(f"best: trial {best[0].number}, mAP@0.5 {best[0].map50:.3f}")
     else:
         place.say(study.nearest_miss())
+    place.say(f"report: {place.folder}/report.md")
     place.say("next:")
-    place.say(f"  python -m sweeper.report study.name={place.name}")
+    place.say(f"  python -m sweeper.report study.name={place.name} report.format=html")
     place.say("  make ui   # compare in MLflow")
     place.say(f"  python -m sweeper.deploy study.name={place.name}")

@@ -21,7 +21,7 @@ from sweeper.trial import cell_label
 
 MEMORY_KEYS = ("batch", "accumulate", "amp")
 
-STUDY_WIDE = ("study.", "executor.", "tracking.", "plan.", "runs_dir", "hydra")
+STUDY_WIDE = ("study.", "executor.", "tracking.", "plan.", "report.", "runs_dir", "hydra")
 
 Value = bool | int | float | str
 
@@ -62,15 +62,25 @@ class Space:
 
     def describe(self) -> str:
         """One line for people: ``batch=2,4,8 accumulate=1,4 (6 cells)``."""
-        swept = " ".join(
-            f"{k}={','.join(_as_text(v) for v in values)}" for k, values in self.dimensions.items()
-        )
+        swept = " ".join(self.swept)
         count = len(self.cells)
         return f"{swept} ({count} cell{'s' if count != 1 else ''})"
 
     def names(self, key: str) -> bool:
         """Whether a key is swept or fixed, rather than left to conf/."""
         return key in self.dimensions or any(f.split("=")[0] == key for f in self.fixed)
+
+    @property
+    def swept(self) -> tuple[str, ...]:
+        """The dimensions as Hydra sweep overrides."""
+        return tuple(
+            f"{k}={','.join(_as_text(v) for v in values)}" for k, values in self.dimensions.items()
+        )
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The whole space as Hydra overrides."""
+        return (*self.swept, *self.fixed)
 
     @property
     def defining(self) -> list[str]:

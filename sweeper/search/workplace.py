@@ -45,7 +45,7 @@ class Workplace:
         """Folder of the trial folders."""
         return self.folder / "trials"
 
-    def open_ledger(self, params: dict[str, str], note: str) -> Ledger:
+    def open_ledger(self, params: dict[str, str], note: str, tags: dict[str, str]) -> Ledger:
         """Start to keep records; only when nothing can be refused any more."""
         self.trials.mkdir(parents=True, exist_ok=True)
         tracking = self.settings.tracking
@@ -53,7 +53,7 @@ class Workplace:
 
         def connect() -> Tracker:
             tracker = Tracker(self.settings.tracking_uri, tracking.experiment, artifacts)
-            tracker.start_study(self.name, params, note)
+            tracker.start_study(self.name, params, note, tags)
             return tracker
 
         return Ledger(connect, self.trials, self.say)

@@ -71,7 +71,7 @@ class Study:
     def ledger(self, uri: str | None = None) -> Ledger:
         def connect() -> Tracker:
             tracker = Tracker(uri or self.uri, "x", self.folder / "artifacts")
-            tracker.start_study("s", {}, "")
+            tracker.start_study("s", {}, "", {})
             return tracker
 
         (self.folder / "trials").mkdir(exist_ok=True)
@@ -90,7 +90,7 @@ class Study:
                 self.order(),
             )
             done = loop.run(n_trials)
-        ledger.finish_study({}, {}, done)
+        ledger.finish_study(done)
         return done
 
     def outcomes(self) -> dict[tuple, str]:

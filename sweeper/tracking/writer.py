@@ -1,26 +1,23 @@
-"""The one door to MLflow: one parent run per study, one nested run per trial."""
+"""What sweeper writes to MLflow: one parent run per study, one nested run per trial."""
 
 from __future__ import annotations
 
-import logging
 import os
+import shlex
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
+from mlflow.entities import Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import (
-    MLFLOW_PARENT_RUN_ID,
-    MLFLOW_RUN_NAME,
-    MLFLOW_RUN_NOTE,
-)
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
+from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.command import yolo_command
-from sweeper.errors import StudyError
+from sweeper.tracking.reader import RUNNING, find_study
 from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec
 
 # Every name that sweeper writes to MLflow, and where its value comes from.
@@ -37,6 +34,7 @@ PARAMS: dict[str, Callable[[TrialSpec], Any]] = {
     "optimizer": lambda s: s.optimizer,
     "lr0": lambda s: s.train_args.get("lr0"),
     "seed": lambda s: s.seed,
+    "budget_gib": lambda s: s.budget_gib,
 }
 METRICS: dict[str, Callable[[TrialResult], float | None]] = {
     "map50": lambda r: r.map50,
@@ -49,7 +47,9 @@ METRICS: dict[str, Callable[[TrialResult], float | None]] = {
     "iterations": lambda r: r.iterations,
     "best_epoch": lambda r: r.best_epoch,
     "peak_rss_gib": lambda r: r.peak_rss_gib,
+    "context_gib": lambda r: r.memory.context_gib if r.memory else None,
 }
+PART_METRIC = "part_{}_gib"  # one per part of MemoryReading.parts that is not 0
 EPOCH_METRICS: dict[str, Callable[[EpochReport], float]] = {
     "epoch_map50": lambda e: e.map50,
     "epoch_map50_95": lambda e: e.map50_95,
@@ -58,16 +58,29 @@ EPOCH_METRICS: dict[str, Callable[[EpochReport], float]] = {
     "epoch_learning_rate": lambda e: e.learning_rate,
     "epoch_train_time_s": lambda e: e.train_time_s,
 }
+VERSIONS = ("ultralytics", "torch", "python")  # of what the child really ran
+# An empty one is not written: 10,000 trials are read in seconds only if they are lean.
 TRIAL_TAGS: dict[str, Callable[[TrialResult], str]] = {
     "outcome": lambda r: r.outcome.value,
     "reason": lambda r: r.reason,
     "vram_source": lambda r: r.memory.source if r.memory else "none",
+    "memory_method": lambda r: r.memory.method if r.memory else "",
+    "memory_note": lambda r: r.memory.note if r.memory else "",
     "amp_dtype": lambda r: r.amp_dtype or "",
     "implied_by": lambda r: "" if r.implied_by is None else str(r.implied_by),
+    "versions": lambda r: " ".join(f"{k} {r.settings[k]}" for k in VERSIONS if k in r.settings),
 }
+SPEC_TAGS: dict[str, Callable[[TrialSpec], str]] = {
+    "study": lambda s: s.study,
+    "trial": lambda s: str(s.number),
+    "overrides": lambda s: shlex.join(s.overrides),
+    "yolo_command": yolo_command,
+    "confirms": lambda s: "" if s.confirms is None else str(s.confirms),
+}
+# Of a study's parent run: what was asked, and how and where it ran.
+STUDY_PARAMS = ("space", "fixed", "budget_gib", "budget_source")
+STUDY_TAGS = ("command", "n_trials", "machine", "versions", "git_commit")
 ARTIFACTS = ("spec.json", "result.json", "log.txt", "args.yaml", "results.csv", "train_batch0.jpg")
-
-RUNNING = "running"
 
 _STATUS = {
     Outcome.COMPLETE: RunStatus.FINISHED,
@@ -77,15 +90,11 @@ _STATUS = {
 
 
 # What a server or database that cannot take records raises.
-FAULTS = (MlflowException, OSError)
+FAULTS = (MlflowException, SQLAlchemyError, OSError)
 
 # A study waits for MLflow no longer than this; what could not be sent is sent later.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-
-# MLflow and Alembic report each step of creating a database; the terminal belongs to the study.
-for _name in ("mlflow", "alembic"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class Tracker:
@@ -93,6 +102,7 @@ class Tracker:
 
     def __init__(self, uri: str, experiment: str, artifacts: Path) -> None:
         """Connect; a new experiment in a local database keeps its files in ``artifacts``."""
+        _create_database(uri)
         self._client = MlflowClient(tracking_uri=uri)
         found = self._client.get_experiment_by_name(experiment)
         if found is not None:
@@ -102,16 +112,27 @@ class Tracker:
             self.experiment_id = self._client.create_experiment(experiment, location)
         self._parent_id = ""
 
-    def start_study(self, study: str, params: dict[str, Any], note: str) -> None:
-        """Open the study's parent run, new or found by its name."""
+    def start_study(
+        self, study: str, params: dict[str, str], note: str, tags: dict[str, str]
+    ) -> None:
+        """Open the study's parent run, new or found by its name.
+
+        Args:
+            study: Its name.
+            params: Values of `STUDY_PARAMS`; a resumed study keeps those it has.
+            note: Markdown that the MLflow UI shows on top.
+            tags: Values of `STUDY_TAGS`, of the latest start.
+        """
         parent = find_study(self._client, self.experiment_id, study)
         if parent is None:
-            tags = {"study": study, "kind": "study", MLFLOW_RUN_NAME: study}
-            parent = self._client.create_run(self.experiment_id, tags=tags)
-            for key, value in params.items():
-                self._client.log_param(parent.info.run_id, key, value)
+            own = {"study": study, "kind": "study", MLFLOW_RUN_NAME: study}
+            parent = self._client.create_run(self.experiment_id, tags=own)
+            logged = [Param(k, v[:MAX_PARAM_VAL_LENGTH]) for k, v in params.items()]
+            self._client.log_batch(parent.info.run_id, params=logged)
         self._parent_id = parent.info.run_id
-        self._client.set_tag(self._parent_id, MLFLOW_RUN_NOTE, note)
+        known = {**tags, MLFLOW_RUN_NOTE: note}
+        run_tags = [RunTag(k, v[:MAX_TAG_VAL_LENGTH]) for k, v in known.items()]
+        self._client.log_batch(self._parent_id, tags=run_tags)
         self._client.update_run(self._parent_id, status="RUNNING")
 
     def start_trial(self, spec: TrialSpec) -> str:
@@ -120,11 +141,8 @@ class Tracker:
             MLFLOW_PARENT_RUN_ID: self._parent_id,
             MLFLOW_RUN_NAME: spec.label,
             "kind": "trial",
-            "study": spec.study,
-            "trial": str(spec.number),
             "outcome": RUNNING,
-            "yolo_command": yolo_command(spec),
-            "confirms": "" if spec.confirms is None else str(spec.confirms),
+            **{k: get(spec)[:MAX_TAG_VAL_LENGTH] for k, get in SPEC_TAGS.items()},
         }
         run = self._client.create_run(self.experiment_id, tags=tags)
         params = [Param(k, str(get(spec))) for k, get in PARAMS.items()]
@@ -150,10 +168,13 @@ class Tracker:
         record = folder / "result.json"
         now = int((record.stat().st_mtime if record.exists() else time.time()) * 1000)
         values = {k: get(result) for k, get in METRICS.items()}
+        parts = result.memory.parts if result.memory else {}
+        values |= {PART_METRIC.format(k): v for k, v in parts.items() if v}
         metrics = [Metric(k, float(v), now, 0) for k, v in values.items() if v is not None]
         for report in result.epochs:
             metrics += _epoch_points(report)
-        tags = [RunTag(k, get(result)) for k, get in TRIAL_TAGS.items()]
+        texts = {k: get(result)[:MAX_TAG_VAL_LENGTH] for k, get in TRIAL_TAGS.items()}
+        tags = [RunTag(k, text) for k, text in texts.items() if text]
         self._client.log_batch(run_id, metrics=metrics, tags=tags)
         for name in ARTIFACTS:
             if (folder / name).exists():
@@ -161,93 +182,54 @@ class Tracker:
         status = _STATUS.get(result.outcome, RunStatus.FAILED)
         self._client.set_terminated(run_id, RunStatus.to_string(status))
 
-    def finish_study(self, metrics: dict[str, float], tags: dict[str, str], done: bool) -> None:
-        """Write the answer to the parent run and end it."""
-        now = int(time.time() * 1000)
-        self._client.log_batch(
-            self._parent_id,
-            metrics=[Metric(k, v, now, 0) for k, v in metrics.items()],
-            tags=[RunTag(k, v) for k, v in tags.items()],
-        )
+    def finish_study(self, done: bool) -> None:
+        """End the parent run; `publish_report` writes the answer to it."""
         self._client.set_terminated(self._parent_id, "FINISHED" if done else "KILLED")
 
 
-def find_study(client: MlflowClient, experiment_id: str, study: str | None) -> Run | None:
-    """The parent run of a study, or of the latest one."""
-    named = f" and tags.study = '{study}'" if study else ""
-    runs = client.search_runs([experiment_id], f"tags.kind = 'study'{named}", max_results=1)
-    return runs[0] if runs else None
+def publish_report(
+    uri: str,
+    run_id: str,
+    metrics: dict[str, float],
+    tags: dict[str, str],
+    note: str,
+    files: Iterable[tuple[Path, str | None]],
+) -> None:
+    """Write a study's answer, its note and the files of its report to its parent run.
+
+    Args:
+        uri: MLflow server or database.
+        run_id: The parent run.
+        metrics: Of the best trial and of the study.
+        tags: Which trial is the best.
+        note: Markdown that the MLflow UI shows on top.
+        files: Each with its folder among the artifacts; None is the top.
+    """
+    client = MlflowClient(tracking_uri=uri)
+    tags = {**tags, MLFLOW_RUN_NOTE: note}
+    now = int(time.time() * 1000)
+    client.log_batch(
+        run_id,
+        metrics=[Metric(k, v, now, 0) for k, v in metrics.items()],
+        tags=[RunTag(k, v[:MAX_TAG_VAL_LENGTH]) for k, v in tags.items()],
+    )
+    for path, folder in files:
+        client.log_artifact(run_id, str(path), folder)
+
+
+def _create_database(uri: str) -> None:
+    """Create a missing SQLite database whole: MLflow cannot use one with half of its tables."""
+    scheme, _, name = uri.partition("sqlite:///")
+    path = Path(name)
+    if scheme or not name or path.exists():
+        return
+    draft = path.with_suffix(".part")
+    draft.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments()
+    os.replace(draft, path)
 
 
 def _epoch_points(report: EpochReport) -> list[Metric]:
     millis = int(report.time * 1000)
     points = {k: get(report) for k, get in EPOCH_METRICS.items()}
     return [Metric(k, v, millis, report.epoch) for k, v in points.items()]
-
-
-@dataclass(frozen=True, slots=True)
-class TrialRecord:
-    """One trial as MLflow holds it: the names of `PARAMS`, `METRICS` and `TRIAL_TAGS`."""
-
-    run_id: str
-    number: int
-    params: dict[str, str]
-    metrics: dict[str, float]
-    tags: dict[str, str]
-
-    @property
-    def outcome(self) -> str:
-        """An `Outcome` value, or ``running``."""
-        return self.tags.get("outcome", RUNNING)
-
-    @property
-    def label(self) -> str:
-        """The cell as people say it."""
-        return self.tags[MLFLOW_RUN_NAME]
-
-
-@dataclass(frozen=True, slots=True)
-class StudyRecord:
-    """One study as MLflow holds it; trials in order of their numbers."""
-
-    run_id: str
-    name: str
-    params: dict[str, str]
-    trials: tuple[TrialRecord, ...]
-
-
-def read_study(uri: str, experiment: str, name: str | None) -> StudyRecord:
-    """Read a study, or the latest one, from an MLflow server or database.
-
-    Raises:
-        StudyError: There is no such study.
-    """
-    client = MlflowClient(tracking_uri=uri)
-    found = client.get_experiment_by_name(experiment)
-    parent = find_study(client, found.experiment_id, name) if found else None
-    if found is None or parent is None:
-        wanted = f"study.name={name}" if name else "any study"
-        raise StudyError(
-            f"{wanted} is not in {uri}. Run one first: python -m sweeper -m experiment=demo"
-        )
-    study = parent.data.tags["study"]
-    runs: list[Run] = []
-    token = None
-    while token != "":
-        page = client.search_runs(
-            [found.experiment_id],
-            f"tags.study = '{study}' and tags.kind = 'trial'",
-            max_results=1000,
-            page_token=token,
-        )
-        runs += page
-        token = page.token or ""
-    trials = sorted((_trial_record(r) for r in runs), key=lambda t: t.number)
-    return StudyRecord(parent.info.run_id, study, dict(parent.data.params), tuple(trials))
-
-
-def _trial_record(run: Run) -> TrialRecord:
-    tags = dict(run.data.tags)
-    return TrialRecord(
-        run.info.run_id, int(tags["trial"]), dict(run.data.params), dict(run.data.metrics), tags
-    )

@@ -1,0 +1,107 @@
+"""The answer first: one sentence, or why there is none and what to do."""
+
+from __future__ import annotations
+
+import shlex
+
+from sweeper.report.cells import Cell
+from sweeper.report.certainty import certainty
+from sweeper.report.findings import Findings
+from sweeper.report.numbers import count, duration, gib, limit, score
+
+# Below this nobody would use the model, and a ranking of such numbers says nothing.
+LEAST_MAP50 = 0.01
+
+
+def answer(findings: Findings) -> str:
+    """The first paragraph of the report, in markdown."""
+    return " ".join(s for s in (_answer(findings), standing(findings)) if s)
+
+
+def _answer(findings: Findings) -> str:
+    winner, tally = findings.winner, findings.tally
+    if winner is not None and (winner.map50 or 0.0) < LEAST_MAP50:
+        return (
+            "**No recommendation: no trial detects anything yet**, mAP@0.5 is below "
+            f"{LEAST_MAP50} in all of them. Train longer, e.g. with more train.epochs. The "
+            "fastest that fits is "
+            f"{cell_in_words(winner)}: {_costs(winner, findings)}."
+        )
+    if winner is not None:
+        return (
+            f"**Use {cell_in_words(winner)}**: {_costs(winner, findings)}. {certainty(findings)}"
+        )
+    if not tally.trials:
+        return f"**No trial has run yet.** Start them: `{command(findings)}`"
+    if tally.infeasible and tally.infeasible == tally.trials - tally.running:
+        return _nothing_fits(findings)
+    if tally.running:
+        return "**No answer yet: no trial has completed.**"
+    return (
+        "**No answer: no trial completed.** The reasons are below; mend them and run again: "
+        f"`{command(findings)}`"
+    )
+
+
+def cell_in_words(cell: Cell) -> str:
+    """``batch 4 × accumulate 4, amp on``."""
+    first = cell.first
+    words = (
+        f"batch {first.batch} × accumulate {first.accumulate}, amp {'on' if first.amp else 'off'}"
+    )
+    extra = cell.name.removeprefix(first.label).strip()
+    return f"{words} ({extra})" if extra else words
+
+
+def command(findings: Findings) -> str:
+    """The command that runs the study."""
+    default = shlex.join(["python", "-m", "sweeper", "-m", f"study.name={findings.study.name}"])
+    return findings.study.tags.get("command", default)
+
+
+def standing(findings: Findings) -> str:
+    """How far the study is, when that matters to the reader; else empty."""
+    study, tally = findings.study, findings.tally
+    wanted = study.tags.get("n_trials")
+    ended = tally.trials - tally.running
+    of_all = f"{ended} of {wanted}" if wanted else str(ended)
+    if study.status == "RUNNING" or tally.running:
+        return f"*The study has not ended: {of_all} trials done, {tally.running} running.*"
+    if study.status == "KILLED":
+        return f"*The study was stopped: {of_all} trials done. The same command goes on.*"
+    if tally.failed:
+        return f"*{count(tally.failed, 'trial')} of {ended} failed; the reasons are below.*"
+    return ""
+
+
+def _costs(cell: Cell, findings: Findings) -> str:
+    """``peak 12.1 GiB of the budget's 23.7 (51 %, simulated), mAP@0.5 0.423, 3 h 42 min``."""
+    parts = []
+    if cell.peak_gib is not None:
+        parts.append(_peak(cell.peak_gib, findings.budget_gib, cell.first.vram_source))
+    parts.append(f"mAP@0.5 {score(cell.map50)}")
+    epochs = f" for {count(cell.first.epochs, 'epoch')}" if cell.first.epochs else ""
+    parts.append(f"{duration(cell.wall_time_s)}{epochs}")
+    return ", ".join(parts)
+
+
+def _peak(peak_gib: float, budget_gib: float | None, source: str | None) -> str:
+    if budget_gib is None:
+        return f"peak {gib(peak_gib)} GiB ({source})"
+    share = 100 * peak_gib / budget_gib
+    return f"peak {gib(peak_gib)} GiB of {limit(budget_gib)} ({share:.0f} %, {source})"
+
+
+def _nothing_fits(findings: Findings) -> str:
+    """Say what comes closest, where it is known."""
+    budget = f" {limit(findings.budget_gib)} GiB" if findings.budget_gib else " the budget"
+    known = [c for c in findings.infeasible if c.need_gib is not None]
+    least = min(known, key=lambda c: c.need_gib or 0.0, default=None)
+    closest = ""
+    if least is not None:
+        closest = f" The smallest, {least.name}, needs {gib(least.need_gib)} GiB."
+    so_far = " so far" if findings.tally.running else ""
+    return (
+        f"**Nothing fits{budget}{so_far}.**{closest} Try a smaller batch, train.imgsz or model, "
+        "amp=true, or a card with more memory."
+    )

@@ -1,0 +1,84 @@
+"""How every plot looks: colours, marks, sizes and axes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, https://jfly.uni-koeln.de/color/: told apart with any colour vision.
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, BLACK, YELLOW, VERMILLION)
+MARKERS = ("o", "s", "^", "D", "v", "P", "*", "X")
+GREY, LIGHT_GREY = "#6b6b6b", "#c4c4c4"
+
+SIZE_IN = (8.0, 4.5)
+DPI = 150
+MAX_NAMES = 12
+NAME_SIZE = (0.13, 0.05)  # of a point's name, in fractions of the axes
+
+
+class Chart(Figure):
+    """A figure that notebooks show by themselves, and that needs no pyplot."""
+
+    def __init__(self, height_in: float = SIZE_IN[1]) -> None:
+        super().__init__(figsize=(SIZE_IN[0], height_in), dpi=DPI, layout="constrained")
+        FigureCanvasAgg(self)
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
+
+    def png(self) -> bytes:
+        """The figure as a PNG file; equal figures give equal bytes."""
+        file = io.BytesIO()
+        self.savefig(file, format="png", metadata={"Software": None})
+        return file.getvalue()
+
+
+def new_axes(chart: Chart, title: str, x: str, y: str) -> Axes:
+    """Axes with a title, units at the axes, and a faint grid behind the data."""
+    axes = chart.add_subplot()
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(color="#d9d9d9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return axes
+
+
+def say_empty(axes: Axes, text: str) -> None:
+    """Say in the middle of the axes why there is nothing to see."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def place_legend(axes: Axes) -> None:
+    """Put the legend to the right of the axes, where it covers no data."""
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def name_points(axes: Axes, points: Iterable[tuple[str, tuple[float, float], str]]) -> None:
+    """Name points, the first ones first, as long as no name would cover another one.
+
+    Args:
+        axes: With all of the data drawn.
+        points: Name, place and colour of each.
+    """
+    axes.margins(x=0.12, y=0.12)
+    to_axes = axes.transData + axes.transAxes.inverted()
+    taken: list[tuple[float, float]] = []
+    for name, point, colour in points:
+        x, y = to_axes.transform(point)
+        covers = any(abs(x - a) < NAME_SIZE[0] and abs(y - b) < NAME_SIZE[1] for a, b in taken)
+        if not covers and len(taken) < MAX_NAMES:
+            taken.append((x, y))
+            axes.annotate(
+                name, point, (6, 6), textcoords="offset points", fontsize=8, color=colour
+            )

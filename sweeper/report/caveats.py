@@ -1,0 +1,71 @@
+"""What a reader must know before trusting the numbers."""
+
+from __future__ import annotations
+
+from sweeper.report.findings import Findings
+from sweeper.report.numbers import count
+from sweeper.trial import Outcome
+
+# Ultralytics trains 100 epochs by default; the ranking of much shorter runs may turn around.
+BRIEF_EPOCHS = 50
+
+SIMULATED = (
+    "Memory is simulated: the training step is traced and replayed through a model of the CUDA "
+    "allocator. It was not measured on the card; leave some room below the budget."
+)
+MIXED = (
+    "Some peaks are measured and others simulated: do not compare one with the other; trials.csv "
+    "says which is which."
+)
+ON_CPU = (
+    "Trained without a GPU: times say little about a GPU, least of all what amp saves there; on "
+    "the CPU amp is bfloat16."
+)
+ONE_SEED = "One run per cell: differences of a point or two of mAP@0.5 may be noise."
+
+
+def caveats(findings: Findings) -> list[str]:
+    """One sentence or two each; empty without trials."""
+    return [
+        text for text in (*_memory(findings), *_training(findings), *_records(findings)) if text
+    ]
+
+
+def _memory(findings: Findings) -> list[str]:
+    notes = dict.fromkeys(t.tags.get("memory_note", "") for t in findings.study.trials)
+    if len(findings.sources) > 1:
+        return [MIXED, *notes]
+    return [SIMULATED if findings.sources == ["simulated"] else "", *notes]
+
+
+def _training(findings: Findings) -> list[str]:
+    if not findings.ranked:
+        return []
+    epochs = findings.ranked[0].first.epochs or BRIEF_EPOCHS
+    brief = (
+        f"Brief training ({count(epochs, 'epoch')}): a longer one may rank the cells in another "
+        "order."
+    )
+    single = all(len(c.complete) == 1 for c in findings.ranked)
+    no_gpu = "simulated" in findings.sources  # a peak is simulated exactly where there is no GPU
+    return [
+        ON_CPU if no_gpu else "",
+        ONE_SEED if single else "",
+        brief if epochs < BRIEF_EPOCHS else "",
+    ]
+
+
+def _records(findings: Findings) -> list[str]:
+    """Runs that are not what they should be."""
+    study = findings.study
+    unreadable = len(study.unreadable)
+    lost = sum(t.outcome == Outcome.COMPLETE and t.map50 is None for t in study.trials)
+    return [
+        f"{count(unreadable, 'run')} in MLflow without batch, accumulate and amp left out: "
+        f"{', '.join(study.unreadable[:3])}{', …' if unreadable > 3 else ''}."
+        if unreadable
+        else "",
+        f"{count(lost, 'trial')} recorded as complete but without a mAP@0.5: not ranked."
+        if lost
+        else "",
+    ]

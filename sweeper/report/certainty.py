@@ -1,0 +1,59 @@
+"""How sure the answer is: the winner's lead against the noise between seeds."""
+
+from __future__ import annotations
+
+import math
+
+from sweeper.report.cells import Cell
+from sweeper.report.findings import Findings
+from sweeper.report.numbers import score
+
+# Two-sided 95 % quantiles of Student's t for 1, 2, … degrees of freedom; beyond, the normal one.
+T_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
+NORMAL_95 = 1.96
+
+
+def certainty(findings: Findings) -> str:
+    """One or two sentences on how far the winner can be trusted; there must be one."""
+    winner, rival = findings.winner, findings.rival
+    assert winner is not None
+    if rival is None:
+        return f"{_runs(winner)} No other cell completed to compare with."
+    lead = 100 * ((winner.map50 or 0.0) - (rival.map50 or 0.0))
+    margin = margin_points(winner, rival)
+    if margin is None and len(winner.complete) > 1:
+        return f"{_runs(winner)} {rival.name}, {abs(lead):.1f} points away, was not repeated."
+    if margin is None:
+        return (
+            f"{_runs(winner)} {rival.name} is {lead:.1f} points behind, and a difference between "
+            "single runs can be noise."
+        )
+    lead_of = f"{_runs(winner)} Its lead of {lead:.1f} points over {rival.name} ({_seeds(rival)})"
+    if lead > margin:
+        return f"{lead_of} is larger than the noise (95 %: ±{margin:.1f})."
+    return f"{lead_of} is within the noise (95 %: ±{margin:.1f}): the two cannot be told apart."
+
+
+def margin_points(one: Cell, other: Cell) -> float | None:
+    """Half the 95 % interval of the difference of two cells' mean mAP@0.5, points.
+
+    Student's t with pooled variance; None unless both cells have at least two seeds.
+    """
+    if one.map50_deviation is None or other.map50_deviation is None:
+        return None
+    n, m = len(one.complete), len(other.complete)
+    freedom = n + m - 2
+    squares = (n - 1) * one.map50_deviation**2 + (m - 1) * other.map50_deviation**2
+    quantile = T_95[freedom - 1] if freedom <= len(T_95) else NORMAL_95
+    return 100 * quantile * math.sqrt(squares / freedom * (1 / n + 1 / m))
+
+
+def _runs(cell: Cell) -> str:
+    if cell.map50_deviation is None:
+        return "One run with one seed."
+    return f"The mean of {_seeds(cell)}: {score(cell.map50, cell.map50_deviation)}."
+
+
+def _seeds(cell: Cell) -> str:
+    count = len(cell.complete)
+    return f"{count} seed{'s' if count != 1 else ''}"

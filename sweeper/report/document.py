@@ -1,0 +1,168 @@
+"""The report of a study, section by section."""
+
+from __future__ import annotations
+
+import shlex
+import time
+
+from sweeper.report import article, tables
+from sweeper.report.answer import answer, command
+from sweeper.report.caveats import caveats
+from sweeper.report.findings import Findings
+from sweeper.report.markdown import Table, code, render_table
+from sweeper.report.numbers import limit
+
+# The plots, in the order of the report: file name and what it shows.
+PLOTS = {
+    "map50": "mAP@0.5 against wall time, with the Pareto front",
+    "curves": "Learning curves of the best cells",
+    "memory": "Peak memory against batch, with the budget",
+    "parts": "Peak memory in its parts",
+}
+
+
+def render(findings: Findings, plots: set[str]) -> str:
+    """The whole document.
+
+    Args:
+        findings: Of the study.
+        plots: Names of `PLOTS` that lie beside it in ``report/``.
+    """
+    sections = [
+        [f"# {title(findings)}", answer(findings)],
+        _asked(findings),
+        [*_section("Comparison", tables.comparison(findings)), _reference(findings)],
+        _images(plots, "curves"),
+        _not_fitting(findings, plots),
+        [*_section("Pareto front", tables.pareto(findings), PARETO), *_images(plots, "map50")],
+        _section("What each lever is worth", tables.lever_effects(findings), LEVERS),
+        [
+            *_section("Where the memory goes", tables.split_peaks(findings)),
+            *_images(plots, "parts"),
+        ],
+        _use(findings),
+        _section("Every trial", tables.every_trial(findings)),
+        _article(findings),
+        _caveats(findings),
+    ]
+    return "\n\n".join(text for section in sections for text in section if text) + "\n"
+
+
+PARETO = "No other cell is better in mAP@0.5, time and memory at once."
+LEVERS = (
+    "Medians over the pairs of cells that differ in nothing else, with the lowest and the highest."
+)
+
+
+def title(findings: Findings) -> str:
+    """``Study demo: yolo11n on digits within 23.7 GiB``."""
+    name = f"Study {findings.study.name}"
+    if findings.study.trials:
+        params = findings.study.trials[0].params
+        name += f": {params.get('model', 'a model')} on {params.get('data', 'its data')}"
+    if findings.budget_gib is not None:
+        name += f" within {limit(findings.budget_gib)} GiB"
+    return name
+
+
+def _asked(findings: Findings) -> list[str]:
+    study = findings.study
+    started = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(study.started))
+    facts = {
+        "space": f"`{study.params['space']}`" if "space" in study.params else "",
+        "budget": _budget(findings),
+        "training": _training(findings),
+        "started": started if study.started else "",
+        "machine": study.tags.get("machine", ""),
+        "versions": study.tags.get("versions", ""),
+        "sweeper commit": study.tags.get("git_commit", ""),
+    }
+    lines = [f"- {name}: {text}" for name, text in facts.items() if text]
+    return ["## What was asked", "\n".join(lines)]
+
+
+def _budget(findings: Findings) -> str:
+    if findings.budget_gib is None:
+        return "not recorded"
+    source = findings.study.params.get("budget_source")
+    origin = f", from {source}" if source else ""
+    how = f"; peaks are {' and '.join(findings.sources)}" if findings.sources else ""
+    return f"{limit(findings.budget_gib)} GiB of device memory{origin}{how}"
+
+
+def _training(findings: Findings) -> str:
+    """Each parameter with the values that occur."""
+    names = ("model", "data", "imgsz", "epochs", "optimizer", "lr0", "seed")
+    trials = findings.study.trials
+    values = {n: dict.fromkeys(t.params[n] for t in trials if n in t.params) for n in names}
+    return ", ".join(f"{n} {'/'.join(v)}" for n, v in values.items() if v)
+
+
+def _section(heading: str, table: Table, text: str = "") -> list[str]:
+    """Heading, text and table; nothing where the table has no rows."""
+    return [f"## {heading}", text, render_table(table)] if table.rows else []
+
+
+def _images(plots: set[str], name: str) -> list[str]:
+    return [f"![{PLOTS[name]}](report/{name}.png)"] if name in plots else []
+
+
+def _reference(findings: Findings) -> str:
+    reference, baseline = findings.reference, findings.baseline
+    if reference is None:
+        return ""
+    text = f"The last three columns are changes against {reference.title}"
+    if baseline is not None and baseline is not reference:
+        state = "does not fit" if baseline.infeasible else f"is {baseline.outcome}"
+        return f"{text}: the baseline, {baseline.name}, {state}."
+    if baseline is None:
+        return f"{text}, the largest batch that fits without accumulate and amp."
+    return f"{text}."
+
+
+def _not_fitting(findings: Findings, plots: set[str]) -> list[str]:
+    images = _images(plots, "memory")
+    if findings.infeasible:
+        return [*_section("What does not fit, and why", tables.not_fitting(findings)), *images]
+    if not findings.ranked:
+        return []
+    return ["## What does not fit, and why", "Every cell that was tried to its end fits.", *images]
+
+
+def _use(findings: Findings) -> list[str]:
+    winner = findings.winner
+    if winner is None:
+        return []
+    tags, name = winner.first.tags, findings.study.name
+    sections = ["## Use it", "Train with the winner's settings in plain Ultralytics:"]
+    sections += [code(tags.get("yolo_command", "")), ACCUMULATE]
+    sections += ["Run this cell, or the whole study, again:"]
+    again = [f"study.name={name}-again", *winner.first.overrides]
+    one = [shlex.join(["python", "-m", "sweeper", *_without_name(again)])] if again[1:] else []
+    sections += [code("\n".join([*one, command(findings)]))]
+    deploy = shlex.join(["python", "-m", "sweeper.deploy", f"study.name={name}"])
+    return [*sections, "Export the winner and measure each export:", code(deploy)]
+
+
+ACCUMULATE = (
+    "Ultralytics has no `accumulate`: it accumulates `nbs / batch` batches, and fewer during its "
+    "warm-up, where sweeper holds the number constant."
+)
+
+
+def _without_name(overrides: list[str]) -> list[str]:
+    """Without the study's own name, which the first entry replaces."""
+    return [o for i, o in enumerate(overrides) if i == 0 or not o.startswith("study.name=")]
+
+
+def _article(findings: Findings) -> list[str]:
+    claims = article.claims(findings)
+    return _section("The article's claims", claims, ARTICLE) if claims else []
+
+
+ARTICLE = "The article trained on an RTX 3090 with 24 GB and COCO128; what follows was run here."
+
+
+def _caveats(findings: Findings) -> list[str]:
+    lines = [f"- {text}" for text in caveats(findings)]
+    return ["## What to keep in mind", "\n".join(lines)] if lines else []

@@ -1,0 +1,22 @@
+"""The one door to MLflow."""
+
+from __future__ import annotations
+
+import logging
+
+from sweeper.tracking.reader import StudyRecord, TrialRecord, read_curve, read_study
+from sweeper.tracking.writer import FAULTS, Tracker, publish_report
+
+__all__ = [
+    "FAULTS",
+    "StudyRecord",
+    "Tracker",
+    "TrialRecord",
+    "publish_report",
+    "read_curve",
+    "read_study",
+]
+
+# MLflow and Alembic report each step of creating a database; the terminal belongs to the study.
+for _name in ("mlflow", "alembic"):
+    logging.getLogger(_name).setLevel(logging.WARNING)

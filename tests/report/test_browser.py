@@ -1,0 +1,139 @@
+"""MLflow as a user opens it: a real server and a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs chromium or google-chrome on the PATH"
+)
+
+QUIET = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--disable-default-apps", "--disable-extensions", "--hide-scrollbars"),
+    "--window-size=1700,1200",  # the list of runs renders only the rows that it shows
+)
+STARTUP_S = 90
+RENDER_MS = 20_000  # of the page's own clock, which runs ahead while nothing is loading
+ATTEMPTS = 3  # the page may still be loading when its clock runs out on a busy machine
+
+Page = Callable[[str, str], str]
+
+
+@pytest.fixture(scope="module")
+def server(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server over the published study."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{published}/mlflow.db"]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, cwd=log.parent, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(f"{address}/health", process, log)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + STARTUP_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.3)
+    pytest.fail(f"mlflow server did not start:\n{log.read_text()}")
+
+
+@pytest.fixture
+def page(server: str, tmp_path: Path) -> Page:
+    """Renders a page of the UI and returns its DOM, once ``wanted`` is in it."""
+
+    def render(path: str, wanted: str) -> str:
+        for _ in range(ATTEMPTS):
+            dom = browse(f"{server}/#{path}", tmp_path)
+            if wanted in dom:
+                break
+        return dom
+
+    return render
+
+
+def browse(address: str, folder: Path) -> str:
+    """The DOM of a page after its scripts have run."""
+    assert CHROMIUM is not None
+    done = subprocess.run(
+        [
+            *(CHROMIUM, *QUIET, f"--user-data-dir={folder}/profile"),
+            *(f"--virtual-time-budget={RENDER_MS}", "--dump-dom", address),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def parent(published: Path) -> str:
+    """The run id of the study."""
+    client = MlflowClient(f"sqlite:///{published}/mlflow.db")
+    return client.search_runs(["1"], "tags.kind = 'study'")[0].info.run_id
+
+
+def test_the_parent_run_shows_the_answer(page: Page, parent: str) -> None:
+    dom = page(f"/experiments/1/runs/{parent}", "best_map50")
+    assert "Use batch 4 × accumulate 4, amp off" in dom
+    assert "peak 12.1 GiB of 23.65 (51 %, simulated)" in dom
+    assert "best_map50" in dom and "0.423" in dom
+    assert "b4×a4 amp" in dom  # a child run by its name
+
+
+def test_the_parent_run_has_the_report_and_its_plots(page: Page, parent: str) -> None:
+    dom = page(f"/experiments/1/runs/{parent}/artifacts", "report.md")
+    assert "report.md" in dom and "report.html" in dom
+    dom = page(f"/experiments/1/runs/{parent}/artifacts/report.md", "Pareto front")
+    assert "What each lever is worth" in dom and "Pareto front" in dom
+    dom = page(f"/experiments/1/runs/{parent}/artifacts/report/memory.png", "<img")
+    assert "memory.png" in dom and "parts.png" in dom and "<img" in dom
+
+
+def test_the_runs_sort_by_map50_under_names_that_speak(page: Page) -> None:
+    sort = "orderByKey=metrics.%60map50%60&orderByAsc=false"
+    dom = page(f"/experiments/1/runs?workflowType=machine_learning&{sort}", ">b16×a1<")
+    names = [">b4×a4<", ">b4×a4 amp<", ">b8×a1<", ">b4×a1<", ">b16×a1<"]
+    assert [dom.find(n) for n in names] == sorted(dom.find(n) for n in names)
+    assert all(n in dom for n in names)
+
+
+def test_the_html_report_opens_by_itself(published: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "alone.html"
+    shutil.copy(published / "article/report.html", copy)
+    dom = browse(copy.as_uri(), tmp_path)
+    assert "<title>Study article: yolo11x on coco128 within 23.65 GiB</title>" in dom
+    assert dom.count('<img src="data:image/png;base64,') == 4

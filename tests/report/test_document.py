@@ -1,0 +1,98 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from sweeper.compose import compose_settings
+from sweeper.report.document import render
+from sweeper.report.findings import Findings
+from sweeper.report.publish import publish
+from sweeper.trial import Outcome
+from tests.report.synthetic import ARTICLE, PARAMS, Row, read, write_study
+
+GOLDEN = Path(__file__).parent / "golden"
+CRASHED = "RuntimeError: no kernel image. See log.txt."
+STUDIES: dict[str, dict] = {
+    "article": {"rows": ARTICLE},
+    "seeds": {
+        "rows": [
+            Row(4, 4, False, peak_gib=12.1, map50=(0.420,), wall_time_s=600.0),
+            Row(4, 1, False, peak_gib=11.5, map50=(0.390,), wall_time_s=590.0),
+            Row(2, 8, False, peak_gib=8.1, map50=(0.350,), wall_time_s=700.0),
+            Row(4, 4, False, peak_gib=12.1, map50=(0.424,), wall_time_s=604.0, seed=1,
+                tags={"confirms": "0"}, overrides=("seed=1",)),
+            Row(4, 1, False, peak_gib=11.5, map50=(0.394,), wall_time_s=596.0, seed=1,
+                tags={"confirms": "1"}, overrides=("seed=1",)),
+        ],
+    },
+    "running": {
+        "rows": [
+            Row(4, 1, False, peak_gib=11.5, map50=(0.2, 0.3), wall_time_s=90.0),
+            Row(4, 4, False, outcome=None, map50=(0.1,)),
+        ],
+        "done": None,
+    },
+    "empty": {"rows": [], "done": None},
+    "infeasible": {
+        "rows": [
+            Row(2, 1, True, Outcome.OUT_OF_MEMORY, 25.2, reason="2.00 GiB asked for, none free",
+                source="measured"),
+            Row(4, 1, True, Outcome.IMPLIED, reason="b2×a1 amp does not fit either",
+                tags={"implied_by": "0"}, source="measured"),
+            Row(1, 1, False, Outcome.OVER_BUDGET, 24.05, (0.1,), 60.0, source="measured",
+                reason="peak 24.05 GiB, 0.40 GiB over the budget"),
+        ],
+    },
+    "broken": {
+        "rows": [
+            Row(4, 1, False, Outcome.CRASHED, reason=CRASHED + "\n| and | more " + "x" * 300),
+            Row(4, 2, False, Outcome.DIVERGED, 11.5, (0.1, 0.0), 50.0, reason="the loss is nan"),
+            Row(4, 4, False, Outcome.COMPLETE),
+            Row(2, 1, False, Outcome.INTERRUPTED, reason="the study was stopped"),
+        ],
+        "done": False,
+        "params": {},
+    },
+    "all_crashed": {"rows": [Row(4, 1, False, Outcome.CRASHED, reason=CRASHED)]},
+    "nothing_learnt": {"rows": [Row(4, 1, False, peak_gib=0.66, map50=(0.0, 0.0), wall_time_s=3)]},
+}  # fmt: skip
+
+
+def report(runs: Path, name: str) -> str:
+    options = {"params": PARAMS | {"fixed": f"study.name={name}"}, **STUDIES[name]}
+    write_study(runs, options.pop("rows"), name=name, **options)
+    publish(compose_settings([f"runs_dir={runs}"]), name)
+    text = (runs / name / "report.md").read_text()
+    return re.sub(r"(?<=^- started: ).*", "2026-11-24 10:00 UTC", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_report_is_the_golden_one(name: str, tmp_path: Path) -> None:
+    """To accept a change: delete the golden files, run twice, and read the difference."""
+    text = report(tmp_path, name)
+    golden = GOLDEN / f"{name}.md"
+    if not golden.exists():
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text)
+        pytest.fail(f"{golden} was written anew; read it")
+    assert text == golden.read_text()
+    for image in re.findall(r"!\[.*\]\((.*)\)", text):
+        assert (tmp_path / name / image).read_bytes().startswith(b"\x89PNG\r\n")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_row_of_a_table_has_as_many_cells_as_its_header(name: str) -> None:
+    text = (GOLDEN / f"{name}.md").read_text()
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        widths = {len(re.split(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(widths) == 1, table
+
+
+def test_measured_and_simulated_peaks_are_not_compared(tmp_path: Path) -> None:
+    rows = [
+        Row(4, 1, False, peak_gib=10.0, map50=(0.4,), wall_time_s=9.0, source="measured"),
+        Row(4, 1, True, peak_gib=8.0, map50=(0.4,), wall_time_s=9.0, source="simulated"),
+    ]
+    text = render(Findings(read(tmp_path, rows)), set())
+    assert "Some peaks are measured and others simulated" in text
+    assert "-20 %" not in text

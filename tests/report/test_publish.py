@@ -1,0 +1,108 @@
+import csv
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from sweeper.compose import compose_settings
+from sweeper.report import publish as module
+from sweeper.report.__main__ import main
+from sweeper.report.html import to_html
+from sweeper.report.markdown import Table, render_table
+from sweeper.report.publish import publish
+from tests.report.many import multiply_trials
+from tests.report.synthetic import ARTICLE, Row, write_study
+
+
+class Outside(HTMLParser):
+    """Collects what an HTML file would load from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        values = dict(attrs)
+        assert tag not in {"script", "link", "iframe"}
+        if tag == "img":
+            self.images.append(values["src"])
+        if tag == "a":
+            self.links.append(values["href"])
+
+
+def test_the_html_needs_no_other_file(published: Path) -> None:
+    text = (published / "article/report.html").read_text()
+    outside = Outside()
+    outside.feed(text)
+    assert len(outside.images) == 4
+    assert all(i.startswith("data:image/png;base64,iVBOR") for i in outside.images)
+    assert "url(" not in text and "@import" not in text
+    assert text.count("<table>") == text.count("</table>") == 7
+
+
+def test_a_reason_is_text_and_not_markup(tmp_path: Path) -> None:
+    text = render_table(Table(["a", "why"], [["1", "<b>in</b>\n| out"]], left=("why",)))
+    assert "| 1 | \\<b>in\\</b> \\| out |" in text
+    assert "<td>&lt;b&gt;in&lt;/b&gt; | out</td>" in to_html(text, tmp_path)
+
+
+def test_the_parent_run_holds_the_answer(published: Path) -> None:
+    client = MlflowClient(f"sqlite:///{published}/mlflow.db")
+    (run,) = client.search_runs(["1"], "tags.kind = 'study'")
+    metrics, tags = run.data.metrics, run.data.tags
+    assert (metrics["best_map50"], metrics["best_batch"], metrics["trials"]) == (0.423, 4, 7)
+    assert (metrics["trials_complete"], metrics["trials_infeasible"]) == (4, 3)
+    assert (tags["best_cell"], tags["best_trial"]) == ("b4×a4", "3")
+    assert "**Use batch 4 × accumulate 4, amp off**" in tags["mlflow.note.content"]
+    assert {a.path for a in client.list_artifacts(run.info.run_id, "report")} == {
+        f"report/{name}"
+        for name in ("curves.png", "map50.png", "memory.png", "parts.png", "trials.csv")
+    }
+    assert {"report.md", "report.html"} <= {a.path for a in client.list_artifacts(run.info.run_id)}
+
+
+def test_the_csv_has_every_trial(published: Path) -> None:
+    with (published / "article/report/trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [r["cell"] for r in rows][3:5] == ["b4×a4", "b16×a1 amp"]
+    assert rows[0]["reason"] == ARTICLE[0].reason
+
+
+def test_the_command_prints_the_report_and_where_it_is(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([f"runs_dir={published}"])
+    output = capsys.readouterr().out
+    assert output.startswith("# Study article: yolo11x on coco128 within 23.65 GiB")
+    assert output.rstrip().endswith(f"written to {published}/article/report.md")
+
+
+def test_a_report_again_replaces_the_old_plots(tmp_path: Path) -> None:
+    write_study(tmp_path, [Row(4, 1, False, None)], done=None)
+    (tmp_path / "article/report").mkdir(parents=True)
+    (tmp_path / "article/report/map50.png").write_text("of an earlier report")
+    publish(compose_settings([f"runs_dir={tmp_path}"]), None)
+    assert [p.name for p in (tmp_path / "article/report").iterdir()] == ["trials.csv"]
+
+
+def test_two_thousand_trials_are_read_in_pages_and_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(tmp_path, ARTICLE)
+    multiply_trials(tmp_path / "mlflow.db", 285)
+    read, asked = module.read_curve, []
+    monkeypatch.setattr(module, "read_curve", lambda *a: asked.append(a) or read(*a))
+    started = time.process_time()
+    publish(compose_settings([f"runs_dir={tmp_path}"]), None)
+    assert time.process_time() - started < 8  # 10,000 take about 9 on a busy machine
+    assert len(asked) == 8
+    text = (tmp_path / "article/report.md").read_text()
+    assert "The first 50 of 2,002 rows; every trial is in [report/trials.csv]" in text
+    assert len(text) < 50_000
+    last = re.findall(r"^\| (\d+) +\| b", text, re.MULTILINE)[-1]
+    assert last == "49"
+    assert len((tmp_path / "article/report/trials.csv").read_text().splitlines()) == 2003
