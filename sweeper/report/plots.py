@@ -62,7 +62,12 @@ def memory_by_batch(findings: Findings) -> Chart:
         say_empty(axes, "no peak is known yet")
         return chart
     classes = _memory_classes(known)
-    for (name, cells), colour, marker in zip(classes.items(), SERIES, MARKERS, strict=False):
+    if len(classes) > MAX_SERIES:
+        note = f"lines of the first {MAX_SERIES} of {len(classes):,} memory classes"
+        axes.set_title(note, loc="right", fontsize=9)
+    for (name, cells), colour, marker in zip(
+        [*classes.items()][:MAX_SERIES], SERIES, MARKERS, strict=False
+    ):
         peaks = _peaks_by_batch(cells)
         axes.plot([*peaks], [*peaks.values()], color=colour, marker=marker, label=name)
     outside = [c for c in known if c.infeasible]
@@ -190,7 +195,7 @@ def _peak_label(findings: Findings) -> str:
 
 
 def _memory_classes(cells: list[Cell]) -> dict[str, list[Cell]]:
-    """Cells whose peak depends on the batch alone, by a name; the first few classes."""
+    """Cells whose peak depends on the batch alone, by a name."""
     accumulates = {c.first.accumulate > 1 for c in cells}
     classes: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
@@ -199,7 +204,7 @@ def _memory_classes(cells: list[Cell]) -> dict[str, list[Cell]]:
         if len(accumulates) > 1:
             words += ["accumulate > 1" if cell.first.accumulate > 1 else "accumulate 1"]
         classes[", ".join(w for w in words if w)].append(cell)
-    return dict(sorted(classes.items())[:MAX_SERIES])
+    return dict(sorted(classes.items()))
 
 
 def _peaks_by_batch(cells: list[Cell]) -> dict[int, float]:
