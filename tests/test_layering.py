@@ -24,7 +24,7 @@ DOORS = {
         "sweeper/settings.py",  # MISSING, the mark of a required key
     ),
     "pandas": ("sweeper/report/frames.py", "sweeper/report/notebook.py"),
-    "matplotlib": ("sweeper/report/",),
+    "matplotlib": ("sweeper/report/", "sweeper/plan/plot.py"),
     "markdown_it": ("sweeper/report/html.py",),
     "pynvml": ("sweeper/vram/nvml.py",),
 }

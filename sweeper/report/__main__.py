@@ -12,7 +12,7 @@ from sweeper.report.publish import publish
 def main(overrides: list[str]) -> None:
     """Write ``runs/<study>/report.md``, log it to the study's MLflow run, and print it."""
     settings = compose_settings(overrides)
-    path = publish(settings, settings.study.name)
+    path = publish(settings, settings.study.name).path
     if path.suffix == ".md":
         print(path.read_text(encoding="utf-8"))
     print(f"written to {path}")

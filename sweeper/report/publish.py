@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper.report import plots, tables
@@ -21,8 +21,16 @@ FOLDER = "report"  # beside report.md, and among the artifacts
 BEST = ("map50", "map50_95", "peak_gib", "wall_time_s", "train_time_s", "images_per_s")
 
 
-def publish(settings: Settings, name: str | None) -> Path:
-    """Write the report of a study, or of the latest one, and return its file.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A written report: its file, and its first paragraph as plain text."""
+
+    path: Path
+    answer: str
+
+
+def publish(settings: Settings, name: str | None) -> Report:
+    """Write the report of a study, or of the latest one.
 
     Raises:
         StudyError: There is no such study.
@@ -43,7 +51,7 @@ def publish(settings: Settings, name: str | None) -> Path:
         documents[-1].write_text(to_html(report.read_text(encoding="utf-8"), folder), "utf-8")
     files = [*((d, None) for d in documents), *((f, FOLDER) for f in (table, *images))]
     publish_report(uri, study.run_id, _metrics(findings), _tags(findings), _note(findings), files)
-    return documents[-1]
+    return Report(documents[-1], answer(findings).replace("**", ""))
 
 
 def _write_plots(findings: Findings, uri: str, folder: Path) -> list[Path]:

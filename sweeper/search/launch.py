@@ -77,7 +77,6 @@ def run_study(space: Space) -> bool:
                 display.note(f"confirming trials {winners} with {seeds} other seeds each")
                 done = confirm(winners, seeds, place.trials, place.executor, ledger, display)
         ledger.finish_study(done)
-        _publish(place)
         place.console.print(display.summary())
         _say_outcome(place, study, done)
     return done
@@ -170,25 +169,19 @@ def _command(space: Space) -> str:
     return shlex.join(["python", "-m", "sweeper", "-m", *space.overrides])
 
 
-def _publish(place: Workplace) -> None:
-    """Write the report, if MLflow answers."""
+def _say_outcome(place: Workplace, study: CellStudy, done: bool) -> None:
+    """Write the report; say the answer and what to do next."""
     try:
-        publish(place.settings, place.name)
+        report = publish(place.settings, place.name)
     except (StudyError, *FAULTS) as error:
         place.say(f"no report yet, MLflow does not answer: {str(error).splitlines()[0]}")
-
-
-def _say_outcome(place: Workplace, study: CellStudy, done: bool) -> None:
-    """The answer in one line, and what to do next."""
+    else:
+        place.say(f"{report.answer}\nreport: {report.path}")
+    if not study.best():
+        place.say(study.nearest_miss())
     if not done:
         place.say("stopped. The same command goes on where it left off.")
         return
-    best = study.best()
-    if best:
-        place.say(f"best: trial {best[0].number}, mAP@0.5 {best[0].map50:.3f}")
-    else:
-        place.say(study.nearest_miss())
-    place.say(f"report: {place.folder}/report.md")
     place.say("next:")
     place.say(f"  python -m sweeper.report study.name={place.name} report.format=html")
     place.say("  make ui   # compare in MLflow")
