@@ -4,7 +4,7 @@ NAME ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report ui test check clean
+.PHONY: help doctor sweep report ui test check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -13,6 +13,9 @@ help: ## list the targets
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
+
+doctor: .venv/.ready ## check this machine before a long study
+	$(BIN)/python -m sweeper.doctor
 
 sweep: .venv/.ready ## run the demo study on the embedded digits, then its report
 	$(BIN)/python -m sweeper -m experiment=demo

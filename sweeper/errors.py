@@ -4,6 +4,7 @@
   + SettingsError — a key of the configuration has a value that cannot work
   + DataError — the dataset on disk is not what its YAML says
   + StudyError — the stored study and the command do not fit together
+  + MachineError — the machine is not fit for the study
 """
 
 from __future__ import annotations
@@ -23,3 +24,7 @@ class DataError(SweeperError):
 
 class StudyError(SweeperError):
     """The stored study and the command do not fit together."""
+
+
+class MachineError(SweeperError):
+    """The machine is not fit for the study; the message says what to mend."""

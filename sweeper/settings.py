@@ -116,6 +116,7 @@ class Settings:
     amp: bool = MISSING
     seed: int = 0
     runs_dir: str = "runs"
+    doctor: bool = True
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)

@@ -13,7 +13,7 @@ SOURCES = sorted((ROOT / "sweeper").rglob("*.py"))
 DOORS = {
     "torch": ("sweeper/training/", "sweeper/vram/"),
     "ultralytics": ("sweeper/training/", "sweeper/vram/"),
-    "mlflow": ("sweeper/tracking.py",),
+    "mlflow": ("sweeper/tracking.py", "sweeper/tracking_probe.py"),
     "optuna": ("sweeper/search/",),
     "hydra": ("sweeper/cli.py", "sweeper/compose.py", "sweeper/search/space.py"),
     "omegaconf": (
