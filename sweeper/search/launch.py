@@ -12,6 +12,7 @@ from rich.console import Console
 
 from sweeper.compose import CONF_DIR
 from sweeper.display import StudyDisplay, result_line
+from sweeper.doctor.checks import require_health
 from sweeper.executors.devices import find_devices
 from sweeper.executors.local import LocalExecutor
 from sweeper.search.loop import StudyLoop
@@ -62,7 +63,10 @@ def run_study(space: Space) -> bool:
     """
     settings = space.cells[0].settings
     default = f"{settings.model.name}-{settings.data.name}-{space.digest()}"
+    warnings = require_health(settings, len(space.cells))
     with _workplace(settings, settings.study.name or default) as place:
+        for warning in warnings:
+            place.say(warning)
         place.say(f"study {place.name}: {space.describe()}")
         specs = [  # every fault is found before the first trial
             place.builder.build(c.settings, c.strategy, (*space.fixed, *c.overrides))
