@@ -4,7 +4,7 @@ NAME ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor sweep report ui test check clean
+.PHONY: help deploy doctor sweep report ui test check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -13,6 +13,9 @@ help: ## list the targets
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
+
+deploy: .venv/.ready ## export the winner and measure each export (NAME=study, default the latest)
+	$(BIN)/python -m sweeper.deploy $(if $(NAME),study.name=$(NAME))
 
 doctor: .venv/.ready ## check this machine before a long study
 	$(BIN)/python -m sweeper.doctor

@@ -13,6 +13,7 @@ from sweeper.errors import SettingsError
 from sweeper.settings import Settings
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
+EXPORTS = ("torchscript", "onnx", "onnx_fp16", "openvino", "openvino_fp16", "tensorrt")
 SAMPLERS = ("auto", "grid", "tpe", "random")
 
 
@@ -35,6 +36,8 @@ def validate(settings: Settings) -> None:
     slots = settings.executor.slots
     if slots != "auto" and (not isinstance(slots, int) or slots < 1):
         raise SettingsError(f"executor.slots must be auto or at least 1 but got {slots}.")
+    for name in settings.deploy.formats:
+        _one_of("deploy.formats", name, EXPORTS)
     _check_extra(settings)
 
 
@@ -51,6 +54,14 @@ _AT_LEAST: dict[str, float] = {
     "study.n_trials": 1,
     "study.effective_batch": 1,
     "study.trial_timeout_s": 0,
+    "deploy.epochs": 1,
+    "deploy.imgsz": 32,
+    "deploy.batch": 2,
+    "deploy.opset": 9,
+    "deploy.runs": 1,
+    "deploy.warmup": 0,
+    "deploy.threads": 1,
+    "deploy.timeout_s": 1,
 }
 
 

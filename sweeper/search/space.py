@@ -19,7 +19,7 @@ from sweeper.trial import cell_label
 
 MEMORY_KEYS = ("batch", "accumulate", "amp")
 
-STUDY_WIDE = ("study.", "executor.", "tracking.", "runs_dir", "doctor", "hydra")
+STUDY_WIDE = ("study.", "executor.", "tracking.", "runs_dir", "doctor", "deploy", "hydra")
 
 Value = bool | int | float | str
 

@@ -139,6 +139,11 @@ def check_dataset(path: Path, nc: int | None = None) -> Dataset:
     return Dataset(path, names, counts["train"], counts["val"], sum(boxes), max(boxes))
 
 
+def split_images(path: Path, split: str) -> list[Path]:
+    """The images of one split of a ``data.yaml``, in the order that Ultralytics reads them."""
+    return list(_images(_read_yaml(path), split, path))
+
+
 def label_path(image: Path) -> Path:
     """Where Ultralytics looks for an image's labels (its ``img2label_paths``)."""
     head, found, tail = str(image).rpartition("/images/")
