@@ -12,7 +12,11 @@ def recommendations(deployment: Deployment) -> list[list[str]]:
     on_gpu = deployment.conditions["gpu"]
     rows = [r for r in deployment.rows if r.status is Status.OK and r.speeds]
     cpu = "not measured: the GPU was used" if on_gpu else _most_images(rows)
-    gpu = _most_images(rows) if on_gpu else f"{CPU_ONLY}; make the engine there (commands above)"
+    gpu = (
+        _most_images(rows)
+        if on_gpu
+        else CPU_ONLY + ("; make the engine there (commands above)" if deployment.commands else "")
+    )
     return [
         ["target", "use", "because"],
         ["CPU server", *_split(cpu)],
@@ -63,7 +67,11 @@ def _loads(pt: Row | None, script: Row | None) -> str:
     if pt is None or script is None or not (script.load_ratio and script.load_s and pt.load_s):
         return "not measured: no TorchScript export"
     first = pt.load_s / script.load_s
-    return f"{first:.1f} × faster at the first load, {script.load_ratio:.1f} × at later ones"
+    return f"{_times(first)} at the first load, {_times(script.load_ratio)} at later ones"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f} × faster" if ratio >= 1 else f"{1 / ratio:.1f} × slower"
 
 
 def _memory(pt: Row | None, script: Row | None) -> str:

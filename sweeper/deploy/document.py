@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sweeper.deploy.advice import claims, recommendations
 from sweeper.deploy.rows import Deployment, Row, Status
 from sweeper.report.markdown import markdown_table
@@ -30,7 +32,7 @@ def render(deployment: Deployment) -> str:
 def speed_table(rows: list[Row], gpu: bool) -> list[list[str]]:
     """Header and one row per format that was measured."""
     measured = [r for r in rows if r.speeds]
-    header = ["format", "status", "file MiB", "load ms", "reload ms"]
+    header = ["format", "ran", "status", "file MiB", "load ms", "reload ms"]
     for speed in measured[0].speeds:
         b = f"b{speed.batch}"
         header += [f"{b} median ms", f"{b} p95 ms", f"{b} images/s", f"{b} × .pt"]
@@ -39,7 +41,7 @@ def speed_table(rows: list[Row], gpu: bool) -> list[list[str]]:
 
 
 def _speed_row(row: Row, gpu: bool) -> list[str]:
-    cells = [row.name, row.status.value, _number(row.size_mib, 1)]
+    cells = [row.name, row.ran, row.status.value, _number(row.size_mib, 1)]
     cells += [_number(1000 * s if s else None, 0) for s in (row.load_s, row.reload_s)]
     for speed in row.speeds:
         cells += [_number(speed.median_ms, 2), _number(speed.p95_ms, 2)]
@@ -58,7 +60,10 @@ def agreement_table(rows: list[Row]) -> list[list[str]]:
 def _agreement_row(row: Row) -> list[str]:
     box, score = ("–" if v is None else f"{v:.2g}" for v in (row.box_px, row.score))
     map50 = _number(row.map50, 4)
-    return [row.name, row.precision, row.status.value, map50, box, score, row.reason or "–"]
+    ran = (
+        f"{row.precision}, ran {row.ran}" if row.ran not in {"", row.precision} else row.precision
+    )
+    return [row.name, ran, row.status.value, map50, box, score, row.reason or "–"]
 
 
 def _conditions(deployment: Deployment) -> str:
@@ -72,7 +77,19 @@ def _conditions(deployment: Deployment) -> str:
         "× .pt is the median over turns. Load: the first in a fresh process, imports done; "
         "reload: median of 5, in turns with the .pt. Peak RSS: above the interpreter with "
         "torch, Ultralytics, ONNX Runtime and OpenVINO imported, which is the same for every "
-        f"row. mAP@0.5 on {c['images']} validation images, each letterboxed to the square. {versions}."
+        f"row. mAP@0.5 on {c['images']} validation images, each letterboxed to the square. "
+        f"{versions}.{_crowded(c)}"
+    )
+
+
+def _crowded(conditions: dict[str, Any]) -> str:
+    """A warning when other programs had the processor; ratios suffer less than times."""
+    load, cores = conditions["load"], conditions["cores"]
+    if load < cores / 2:
+        return ""
+    return (
+        f" **The machine was busy: load average {load:.1f} on {cores} core(s) before the "
+        "measurement. Times are too long and scatter.**"
     )
 
 
@@ -85,7 +102,7 @@ def _left_out(deployment: Deployment) -> list[str]:
     if deployment.commands:
         lines = "\n".join(deployment.commands)
         sections += [
-            "On a machine with an NVIDIA GPU, from this folder (the second line for TensorRT up to 10):",
+            "On a machine with an NVIDIA GPU, from this folder (`--fp16`: TensorRT up to 10):",
             f"```\n{lines}\n```",
         ]
     return sections

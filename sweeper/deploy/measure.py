@@ -56,11 +56,11 @@ class Scene:
         shared = {"device": self.device, "threads": self.threads, "imgsz": self.imgsz}
         return {**shared, "log": str(self.folder / "logs" / f"{name}.txt"), **values}
 
-    def bench(self, name: str, file: Path) -> Child:
+    def bench(self, name: str, file: Path, precision: str) -> Child:
         """A bench for one model file."""
         needed = max(IMAGES, self.deploy.batch)
         images = (self.images * math.ceil(needed / len(self.images)))[:needed]
-        job = self.job(name, file=str(file), images=images)
+        job = self.job(name, file=str(file), precision=precision, images=images)
         return Child(BENCH, job, self.deploy.timeout_s)
 
 
@@ -110,7 +110,7 @@ def open_reference(scene: Scene, weights: Path, child: Child) -> Reference:
 def measure(scene: Scene, row: Row, reference: Reference) -> Row:
     """The row of an export with its numbers; failed when it cannot run or disagrees."""
     try:
-        with scene.bench(row.name, scene.folder / row.path) as child:
+        with scene.bench(row.name, scene.folder / row.path, row.precision) as child:
             child.ask("ready")
             row = replace(row, **_first_use(scene, child))
             speeds = [_race(scene, batch, reference, child) for batch in scene.batches]
@@ -132,7 +132,7 @@ def _first_use(scene: Scene, child: Child) -> dict[str, Any]:
     rss_mib = memory.pop("rss_mib")
     peak = sampler.stop().peak_gib if sampler is not None else None
     gpu = memory | ({"nvml": peak} if peak is not None else {})
-    found = {"load_s": loaded["seconds"], "device": loaded["device"]}
+    found = {"load_s": loaded["seconds"], "device": loaded["device"], "ran": loaded["ran"]}
     return {**found, "rss_mib": rss_mib, "gpu": gpu}
 
 
@@ -151,7 +151,7 @@ def _race(scene: Scene, batch: int, reference: Reference, child: Child) -> Speed
     return _speed(batch, all_of_ours, median(ratios))
 
 
-def _reloads(reference: Reference, child: Child) -> dict[str, float]:
+def _reloads(reference: Reference, child: Child) -> dict[str, Any]:
     """Load both again in turns."""
     pairs = [
         (reference.child.ask("load")["seconds"], child.ask("load")["seconds"])
@@ -171,7 +171,8 @@ def _agree(scene: Scene, row: Row, reference: Reference, child: Child) -> Row:
     box_px, score = differences(reference.outputs, outputs)
     map50 = child.ask("validate", data=scene.data_yaml, batch=scene.deploy.batch)["map50"]
     assert reference.row.map50 is not None
-    tolerance = getattr(scene.deploy.tolerance, row.precision)
+    tolerances = scene.deploy.tolerance
+    tolerance = tolerances.fp32 if row.ran == "fp32" else tolerances.fp16
     reason = verdict(tolerance, box_px, score, map50, reference.row.map50)
     status = Status.FAILED if reason else row.status
     return replace(

@@ -42,7 +42,8 @@ class Row:
 
     Attributes:
         name: As in ``deploy.formats``; ``pt`` is the reference.
-        precision: ``fp32`` or ``fp16``.
+        precision: ``fp32`` or ``fp16``, as stored.
+        ran: The precision that ran: OpenVINO takes ``bf16`` where the CPU has it.
         status: What became of it.
         reason: Why it failed or was skipped; empty when ok.
         path: The file or folder, relative to the deployment's own.
@@ -62,6 +63,7 @@ class Row:
 
     name: str
     precision: str = "fp32"
+    ran: str = ""
     status: Status = Status.OK
     reason: str = ""
     path: str = ""

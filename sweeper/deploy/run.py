@@ -73,6 +73,7 @@ def _fill(settings: Settings, source: Source, draft: Path, say: Say) -> Deployme
     if weights is None:
         weights = train_again(source, settings.deploy.epochs, draft / "train", say)
     shutil.copyfile(weights, draft / "model.pt")
+    load = os.getloadavg()[0]
     scene = _scene(settings, source, draft)
     exports = [_export(scene, FORMATS[name], say) for name in settings.deploy.formats]
     _require_one(exports)
@@ -80,7 +81,7 @@ def _fill(settings: Settings, source: Source, draft: Path, say: Say) -> Deployme
     deployment = Deployment(
         source.study,
         source.text,
-        _conditions(scene, versions),
+        _conditions(scene, versions, load),
         rows,
         tuple(_commands(scene, rows)),
     )
@@ -145,7 +146,7 @@ def _require_one(exports: list[Row]) -> None:
 def _measure(scene: Scene, exports: list[Row], say: Say) -> tuple[tuple[Row, ...], dict[str, str]]:
     """Measure the .pt and each export beside it."""
     weights = scene.folder / "model.pt"
-    with scene.bench("pt", weights) as child:
+    with scene.bench("pt", weights, "fp32") as child:
         try:
             reference = open_reference(scene, weights, child)
         except ChildFault as error:
@@ -162,12 +163,14 @@ def _measured(scene: Scene, row: Row, reference: Reference, say: Say) -> Row:
     return row
 
 
-def _conditions(scene: Scene, versions: dict[str, str]) -> dict[str, Any]:
+def _conditions(scene: Scene, versions: dict[str, str], load: float) -> dict[str, Any]:
     """What every number depends on."""
     return {
         "device": scene.device if scene.device != "cpu" else _cpu_name(),
         "gpu": scene.device != "cpu",
         "threads": scene.threads,
+        "cores": len(os.sched_getaffinity(0)),
+        "load": load,
         "imgsz": scene.imgsz,
         "batch": scene.deploy.batch,
         "dynamic": scene.deploy.dynamic,
