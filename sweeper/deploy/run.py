@@ -59,12 +59,20 @@ def _draft(target: Path) -> Iterator[Path]:
     draft.mkdir(parents=True)
     try:
         yield draft
-        shutil.rmtree(target, ignore_errors=True)
-        draft.rename(target)
+        _replace(target, draft)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         if not any(target.parent.iterdir()):
             target.parent.rmdir()
+
+
+def _replace(target: Path, draft: Path) -> None:
+    """Put the draft in place of the old deployment, which is removed last."""
+    old = target.with_name(f"{target.name}.old-{os.getpid()}")
+    if target.exists():
+        target.rename(old)
+    draft.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _fill(settings: Settings, source: Source, draft: Path, say: Say) -> Deployment:
