@@ -26,14 +26,15 @@ class Child:
     def __init__(self, module: str, job: dict[str, Any], timeout_s: float) -> None:
         """Start ``python -m module`` with the job."""
         self._timeout_s, self._log = timeout_s, Path(job["log"])
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, json.dumps(job)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log.open("ab"),
-            env=environment(job["device"], job["threads"]),
-            start_new_session=True,
-        )
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, json.dumps(job)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment(job["device"], job["threads"]),
+                start_new_session=True,
+            )
         self._rest = b""
 
     @property
