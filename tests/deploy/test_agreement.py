@@ -83,10 +83,12 @@ def test_a_perturbed_export_has_failed_whatever_its_speed(
     folder, _ = deployed
     weights = Path(shutil.copy(folder / "deploy/model.pt", tmp_path))
     model = onnx.load(str(folder / "deploy/onnx/model.onnx"))
-    largest = max(model.graph.initializer, key=lambda t: int(np.prod(t.dims)))
-    largest.CopyFrom(
-        numpy_helper.from_array(numpy_helper.to_array(largest) * np.float32(1.5), largest.name)
-    )
+    noise = np.random.default_rng(0)
+    for tensor in model.graph.initializer:  # biases: a barely trained model hears little else
+        bias = numpy_helper.to_array(tensor)
+        if bias.ndim == 1 and bias.dtype == np.float32:
+            moved = (bias + noise.normal(0, 2, bias.shape)).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
     onnx.save(model, str(tmp_path / "model.onnx"))
     data = next((folder.parent / "data").glob("*/data.yaml"))
     images = tuple(str(p) for p in split_images(data, "val"))
@@ -96,5 +98,5 @@ def test_a_perturbed_export_has_failed_whatever_its_speed(
         reference = open_reference(scene, weights, child)
         row = measure(scene, Row("onnx", path="model.onnx"), reference)
     assert row.status is Status.FAILED
-    assert row.reason.startswith("disagrees with the .pt: box_px differs by")
+    assert row.reason.startswith("disagrees with the .pt:")
     assert row.speeds
