@@ -117,7 +117,7 @@ def measure(scene: Scene, row: Row, reference: Reference) -> Row:
             row = replace(row, speeds=tuple(speeds), **_reloads(reference, child))
             return _agree(scene, row, reference, child)
     except (ChildFault, ValueError) as error:
-        return replace(row, status=Status.FAILED, reason=str(error))
+        return replace(row, status=Status.FAILED, reason=f"cannot be measured: {error}")
 
 
 def _first_use(scene: Scene, child: Child) -> dict[str, Any]:
