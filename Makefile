@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report ui plan bench-vram test check clean
+.PHONY: help sweep report ui plan deploy doctor bench-vram test check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -14,6 +14,12 @@ help: ## list the targets
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
+
+deploy: .venv/.ready ## export the winner and measure each export (NAME=study, default the latest)
+	$(BIN)/python -m sweeper.deploy $(if $(NAME),study.name=$(NAME))
+
+doctor: .venv/.ready ## check this machine before a long study
+	$(BIN)/python -m sweeper.doctor
 
 sweep: .venv/.ready ## run the demo study on the embedded digits, then its report
 	$(BIN)/python -m sweeper -m experiment=demo

@@ -4,6 +4,8 @@
   + SettingsError — a key of the configuration has a value that cannot work
   + DataError — the dataset on disk is not what its YAML says
   + StudyError — the stored study and the command do not fit together
+  + MachineError — the machine is not fit for the study
+  + DeployError — nothing could be exported or measured
 """
 
 from __future__ import annotations
@@ -23,3 +25,11 @@ class DataError(SweeperError):
 
 class StudyError(SweeperError):
     """The stored study and the command do not fit together."""
+
+
+class MachineError(SweeperError):
+    """The machine is not fit for the study; the message says what to mend."""
+
+
+class DeployError(SweeperError):
+    """Nothing could be exported or measured; the message says why and what to do."""

@@ -138,6 +138,41 @@ class ReportSettings:
 
 
 @dataclass
+class ToleranceSettings:
+    """How far an export may be from the .pt: pixels of a box, score and mAP@0.5 from 0 to 1."""
+
+    box_px: float = MISSING
+    score: float = MISSING
+    map50: float = MISSING
+
+
+@dataclass
+class TolerancesSettings:
+    """One tolerance for each precision of an export."""
+
+    fp32: ToleranceSettings = field(default_factory=ToleranceSettings)
+    fp16: ToleranceSettings = field(default_factory=ToleranceSettings)
+
+
+@dataclass
+class DeploySettings:
+    """Group ``deploy``."""
+
+    weights: str | None = None
+    formats: list[str] = field(default_factory=list)
+    epochs: int | None = None
+    imgsz: int | None = None
+    batch: int = 8
+    dynamic: bool = True
+    opset: int | None = None
+    runs: int = 60
+    warmup: int = 3
+    threads: int | None = None
+    timeout_s: float = 600.0
+    tolerance: TolerancesSettings = field(default_factory=TolerancesSettings)
+
+
+@dataclass
 class Settings:
     """One composed configuration."""
 
@@ -146,6 +181,7 @@ class Settings:
     amp: bool = MISSING
     seed: int = 0
     runs_dir: str = "runs"
+    doctor: bool = True
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
@@ -155,6 +191,7 @@ class Settings:
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     plan: PlanSettings = field(default_factory=PlanSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
+    deploy: DeploySettings = field(default_factory=DeploySettings)
 
     @property
     def effective_batch(self) -> int:

@@ -16,6 +16,7 @@ from sweeper.settings import Settings
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
 PRUNERS = ("percentile", "median", "asha", "none")
 REPORT_FORMATS = ("markdown", "html")
+EXPORTS = ("torchscript", "onnx", "onnx_fp16", "openvino", "openvino_fp16", "tensorrt")
 SAMPLERS = ("auto", "grid", "tpe", "random")
 PLAN_FORMATS = ("table", "markdown", "json", "csv")
 
@@ -44,6 +45,8 @@ def validate(settings: Settings) -> None:
     slots = settings.executor.slots
     if slots != "auto" and (not isinstance(slots, int) or slots < 1):
         raise SettingsError(f"executor.slots must be auto or at least 1 but got {slots}.")
+    for name in settings.deploy.formats:
+        _one_of("deploy.formats", name, EXPORTS)
     _check_extra(settings)
 
 
@@ -65,6 +68,14 @@ _AT_LEAST: dict[str, float] = {
     "study.confirm.seeds": 1,
     "plan.effective_batch": 1,
     "plan.boxes_per_image": 0,
+    "deploy.epochs": 1,
+    "deploy.imgsz": 32,
+    "deploy.batch": 2,
+    "deploy.opset": 9,
+    "deploy.runs": 1,
+    "deploy.warmup": 0,
+    "deploy.threads": 1,
+    "deploy.timeout_s": 1,
 }
 
 

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "sweeper").rglob("*.py"))
 
 DOORS = {
-    "torch": ("sweeper/training/", "sweeper/vram/"),
-    "ultralytics": ("sweeper/training/", "sweeper/vram/"),
+    "torch": ("sweeper/training/", "sweeper/vram/", "sweeper/deploy/"),
+    "ultralytics": ("sweeper/training/", "sweeper/vram/", "sweeper/deploy/"),
     "mlflow": ("sweeper/tracking/",),
     "optuna": ("sweeper/search/",),
     "sqlalchemy": (  # what the storages of Optuna and MLflow raise
@@ -65,7 +65,8 @@ def test_the_child_knows_nothing_of_the_study() -> None:
 
 def test_the_parent_process_never_imports_torch() -> None:
     code = (
-        "import sys, sweeper.search.launch, sweeper.report.__main__; print('torch' in sys.modules)"
+        "import sys, sweeper.search.launch, sweeper.report.__main__, sweeper.doctor.__main__\n"
+        "import sweeper.deploy.__main__; print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "False", done.stderr

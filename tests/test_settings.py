@@ -7,7 +7,7 @@ from sweeper.errors import SettingsError
 from sweeper.validation import ultralytics_defaults
 
 GROUPS = ("data", "model", "memory", "train", "vram", "study", "executor", "tracking")
-GROUPS += ("plan", "report")
+GROUPS += ("plan", "report", "deploy")
 FILES = [(p.parent.name, p.stem) for g in GROUPS for p in sorted((CONF_DIR / g).glob("*.yaml"))]
 NEEDS = {"data=custom": ["data.yaml=x.yaml"], "model=custom": ["model.file=x.yaml"]}
 
@@ -58,6 +58,8 @@ def test_a_memory_strategy_sets_the_three_keys_at_top_level(memory: str, expecte
         ("+train.extra.batch=2", "train.extra.batch cannot be set here"),
         ("study.sampler=best", "study.sampler must be one of auto"),
         ("report.format=pdf", "report.format must be one of markdown, html but got pdf"),
+        ("deploy.formats=[onnxx]", "deploy.formats must be one of torchscript, onnx.*got onnxx"),
+        ("deploy.batch=1", "deploy.batch must be at least 2 but got 1"),
         ("model=custom", "model.file is not set"),
         ("model=yolo99", "yolo99"),
     ],

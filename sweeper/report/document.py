@@ -8,6 +8,7 @@ import time
 from sweeper.report import article, tables
 from sweeper.report.answer import answer, command
 from sweeper.report.caveats import caveats
+from sweeper.report.deployment import deployment
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, code, render_table
 from sweeper.report.numbers import limit
@@ -41,6 +42,7 @@ def render(findings: Findings, plots: set[str]) -> str:
             *_images(plots, "parts"),
         ],
         _use(findings),
+        _section("The winner's exports", deployment(findings.winner), DEPLOYMENT),
         _section("Every trial", tables.every_trial(findings)),
         _article(findings),
         _caveats(findings),
@@ -48,6 +50,7 @@ def render(findings: Findings, plots: set[str]) -> str:
     return "\n\n".join(text for section in sections for text in section if text) + "\n"
 
 
+DEPLOYMENT = "Measured by `python -m sweeper.deploy`; its own table says how, and what failed."
 PARETO = "No other cell is better in mAP@0.5, time and memory at once."
 LEVERS = (
     "Medians over the pairs of cells that differ in nothing else, with the lowest and the highest."

@@ -10,6 +10,7 @@ from sweeper.search.space import MEMORY_KEYS, Space
 
 # How a study is run, not what a trial is.
 _NOT_IDENTITY = {"study", "executor", "tracking", "runs_dir", "vram"}
+_NOT_IDENTITY |= {"plan", "report", "deploy", "doctor"}
 
 
 def identity(space: Space, budget_gib: float) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeper.display import StudyDisplay, result_line
+from sweeper.doctor.checks import require_health
 from sweeper.errors import StudyError
 from sweeper.provenance import describe_origin
 from sweeper.report.publish import publish
@@ -35,7 +36,10 @@ def run_study(space: Space) -> bool:
         SweeperError: Something is wrong that a person must mend first.
     """
     settings = space.cells[0].settings
+    warnings = require_health(settings, len(space.cells))
     with open_workplace(settings, _study_name(settings, space)) as place:
+        for warning in warnings:
+            place.say(warning)
         place.say(f"study {place.name}: {space.describe()}")
         specs = [  # every fault is found before the first trial
             place.builder.build(c.settings, c.strategy, (*space.fixed, *c.overrides))

@@ -21,7 +21,10 @@ from sweeper.trial import cell_label
 
 MEMORY_KEYS = ("batch", "accumulate", "amp")
 
-STUDY_WIDE = ("study.", "executor.", "tracking.", "plan.", "report.", "runs_dir", "hydra")
+STUDY_WIDE = (
+    *("study.", "executor.", "tracking.", "plan.", "report.", "deploy", "doctor"),
+    *("runs_dir", "hydra"),
+)
 
 Value = bool | int | float | str
 

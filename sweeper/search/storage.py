@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import optuna
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import OptunaError, StorageInternalError
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.errors import StudyError
@@ -51,3 +53,18 @@ def _cause(error: BaseException) -> str:
 def study_exists(name: str, storage: str) -> bool:
     """Whether a study of this name is stored."""
     return name in optuna.get_all_study_names(open_storage(storage))
+
+
+def storage_fault(url: str) -> str:
+    """What goes wrong when a study is written to ``url``; empty when nothing does.
+
+    Creates a study and deletes it.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage = open_storage(url)
+        created = storage.create_new_study([StudyDirection.MAXIMIZE], f"doctor-{uuid.uuid4().hex}")
+        storage.delete_study(created)
+    except (StudyError, OptunaError, *STORAGE_FAULTS, ValueError) as error:
+        return _cause(error)
+    return ""

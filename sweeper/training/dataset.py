@@ -17,6 +17,7 @@ import yaml
 from sweeper.errors import DataError
 from sweeper.settings import DataSettings
 from sweeper.training.digits import DigitScenes, write_digits
+from sweeper.training.labels import check_labels, label_path
 
 IMAGE_NAME = re.compile(
     r"\.(avif|bmp|dng|heic|heif|jp2|jpe?g|jpeg2000|mpo|png|tiff?|webp)$", re.IGNORECASE
@@ -74,6 +75,14 @@ def read_class_names(name: str) -> tuple[str, ...]:
     if not path.is_file():
         path = shipped_yaml(name)
     return _class_names(_read_yaml(path), path)
+
+
+def is_shipped(name: str) -> bool:
+    """Whether Ultralytics ships a dataset of this name."""
+    try:
+        return shipped_yaml(name).is_file()
+    except DataError:
+        return False
 
 
 def shipped_yaml(name: str) -> Path:
@@ -141,7 +150,7 @@ def check_dataset(path: Path, nc: int | None = None) -> Dataset:
         counts[split] = len(images)
         if not images:
             raise DataError(f"{path}: the {split} split has no images ({content[split]}).")
-        per_image = [_check_labels(label_path(i), len(names), faults) for i in images]
+        per_image = [check_labels(label_path(i), len(names), faults) for i in images]
         if not faults and all(n is None for n in per_image):
             raise DataError(
                 f"{path}: no image of the {split} split has a label file, "
@@ -157,10 +166,9 @@ def check_dataset(path: Path, nc: int | None = None) -> Dataset:
     return Dataset(path, names, counts["train"], counts["val"], sum(boxes), max(boxes))
 
 
-def label_path(image: Path) -> Path:
-    """Where Ultralytics looks for an image's labels (its ``img2label_paths``)."""
-    head, found, tail = str(image).rpartition("/images/")
-    return Path(f"{head}/labels/{tail}" if found else tail).with_suffix(".txt")
+def split_images(path: Path, split: str) -> list[Path]:
+    """The images of one split of a ``data.yaml``, in the order that Ultralytics reads them."""
+    return list(_images(_read_yaml(path), split, path))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -216,35 +224,3 @@ def _images(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
 
 def _sorted_images(files: Iterable[Path]) -> list[Path]:
     return sorted(f for f in files if IMAGE_NAME.search(f.name))
-
-
-def _check_labels(path: Path, nc: int, faults: list[str]) -> int | None:
-    """Number of boxes in a label file, None if there is no file; faults are appended."""
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        faults.append(f"{path} cannot be read: {error}")
-        return 0
-    rows = [(i, line.split()) for i, line in enumerate(lines, 1) if line.strip()]
-    for number, row in rows:
-        fault = _row_fault(row, nc)
-        if fault:
-            faults.append(f"{path}:{number}: {fault}")
-    return len(rows)
-
-
-def _row_fault(row: list[str], nc: int) -> str | None:
-    """What is wrong with ``class x y w h`` (or a polygon), None if nothing is."""
-    try:
-        values = [float(v) for v in row]
-    except ValueError:
-        return f"not all numbers: {' '.join(row)[:60]}"
-    if len(row) != 5 and (len(row) < 7 or len(row) % 2 == 0):
-        return f"expected 'class x y w h' but got {len(row)} columns"
-    if not (values[0].is_integer() and 0 <= values[0] < nc):
-        return f"class {row[0]} is not one of 0 to {nc - 1}"
-    if not all(0 <= v <= 1 for v in values[1:]):
-        return f"coordinates must be fractions from 0 to 1 but got {' '.join(row[1:5])}"
-    return None

@@ -6,7 +6,8 @@ from PIL import Image
 
 from sweeper.errors import DataError
 from sweeper.settings import DataSettings
-from sweeper.training.dataset import check_dataset, label_path, prepare_dataset
+from sweeper.training.dataset import check_dataset, prepare_dataset
+from sweeper.training.labels import label_path
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

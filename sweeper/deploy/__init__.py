@@ -1,0 +1,1 @@
+"""From a study's winner to exports that are measured against it, each in its own process."""

@@ -1,0 +1,24 @@
+"""``python -m sweeper.deploy [study.name=NAME | deploy.weights=PATH]``."""
+
+from __future__ import annotations
+
+import sys
+
+from sweeper.cli import readable_errors
+from sweeper.compose import compose_settings
+from sweeper.deploy.document import render
+from sweeper.deploy.rows import Status
+from sweeper.deploy.run import deploy
+
+
+def main(overrides: list[str]) -> int:
+    """Deploy, print the document, and return 1 when an export failed."""
+    deployment, folder = deploy(compose_settings(overrides), print)
+    print(render(deployment))
+    print(f"written to {folder}")
+    return 1 if any(r.status is Status.FAILED for r in deployment.rows) else 0
+
+
+if __name__ == "__main__":
+    with readable_errors():
+        sys.exit(main(sys.argv[1:]))

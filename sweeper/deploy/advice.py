@@ -1,0 +1,99 @@
+"""Which export to use where, and what became of the article's claims: from measured rows only."""
+
+from __future__ import annotations
+
+from sweeper.deploy.rows import Deployment, Row, Speed, Status, find
+
+CPU_ONLY = "not measured: no GPU was here"
+
+
+def recommendations(deployment: Deployment) -> list[list[str]]:
+    """Header and one row per target."""
+    on_gpu = deployment.conditions["gpu"]
+    rows = [r for r in deployment.rows if r.status is Status.OK and r.speeds]
+    cpu = "not measured: the GPU was used" if on_gpu else _most_images(rows)
+    gpu = (
+        _most_images(rows)
+        if on_gpu
+        else CPU_ONLY + ("; make the engine there (commands above)" if deployment.commands else "")
+    )
+    return [
+        ["target", "use", "because"],
+        ["CPU server", *_split(cpu)],
+        ["NVIDIA server", *_split(gpu)],
+        ["edge", *_split(_quickest(rows))],
+    ]
+
+
+def _split(text: str) -> list[str]:
+    use, _, why = text.partition(": ")
+    return ["–" if use == "not measured" else f"**{use}**", why or use]
+
+
+def _most_images(rows: list[Row]) -> str:
+    best = max(rows, key=lambda r: r.speeds[-1].images_per_s)
+    speed = best.speeds[-1]
+    return (
+        f"{best.name}: most images per second at batch {speed.batch} "
+        f"({speed.images_per_s:.0f}, {speed.ratio:.2f} × the .pt)"
+    )
+
+
+def _quickest(rows: list[Row]) -> str:
+    """At batch 1; what another processor does was not measured."""
+    best = min(rows, key=lambda r: r.speeds[0].median_ms)
+    small = min(rows, key=lambda r: r.size_mib or 0.0)
+    return (
+        f"{best.name}: lowest latency at batch 1 ({best.speeds[0].median_ms:.1f} ms on this "
+        f"machine, an edge device was not measured); smallest file: {small.name}, "
+        f"{small.size_mib:.1f} MiB"
+    )
+
+
+def claims(deployment: Deployment) -> list[list[str]]:
+    """The article's claims beside what was measured here."""
+    pt, script = find(deployment.rows, "pt"), find(deployment.rows, "torchscript")
+    engine = find(deployment.rows, "tensorrt")
+    return [
+        ["claim of the article", "here"],
+        ["TorchScript loads 3 × faster", _loads(pt, script)],
+        ["TorchScript takes 18 % less memory", _memory(pt, script)],
+        ["TensorRT engine five times smaller in memory", _engine_memory(pt, engine)],
+        ["TensorRT engine at 142 images/s on a T4", _engine_speed(deployment, engine)],
+    ]
+
+
+def _loads(pt: Row | None, script: Row | None) -> str:
+    if pt is None or script is None or not (script.load_ratio and script.load_s and pt.load_s):
+        return "not measured: no TorchScript export"
+    first = pt.load_s / script.load_s
+    return f"{_times(first)} at the first load, {_times(script.load_ratio)} at later ones"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f} × faster" if ratio >= 1 else f"{1 / ratio:.1f} × slower"
+
+
+def _memory(pt: Row | None, script: Row | None) -> str:
+    if pt is None or script is None or not (pt.rss_mib and script.rss_mib):
+        return "not measured: no TorchScript export"
+    if "allocated" in pt.gpu and "allocated" in script.gpu:
+        change = script.gpu["allocated"] / pt.gpu["allocated"] - 1
+        return f"{100 * change:+.0f} % (peak of the GPU allocator)"
+    change = script.rss_mib / pt.rss_mib - 1
+    return f"{100 * change:+.0f} % ({script.rss_mib:.0f} against {pt.rss_mib:.0f} MiB, CPU)"
+
+
+def _engine_memory(pt: Row | None, engine: Row | None) -> str:
+    if pt is None or engine is None:
+        return CPU_ONLY
+    if "nvml" not in pt.gpu or "nvml" not in engine.gpu:
+        return "not measured: NVML did not answer"
+    return f"{pt.gpu['nvml'] / engine.gpu['nvml']:.1f} × smaller (NVML, CUDA context included)"
+
+
+def _engine_speed(deployment: Deployment, engine: Row | None) -> str:
+    if engine is None:
+        return CPU_ONLY
+    speed: Speed = engine.speeds[0]
+    return f"{speed.images_per_s:.0f} images/s on {deployment.conditions['device']}"

@@ -1,0 +1,180 @@
+"""The child that measures one model file: commands in as JSON lines, numbers out."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+import traceback
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sweeper.deploy.child import start
+
+# Imported by every bench alike, so that the interpreter they are compared above is the same.
+RUNTIMES = ("onnxruntime", "openvino")
+IMPORTS = ("torchvision", "ultralytics.nn.tasks", "ultralytics.nn.autobackend", "onnx", *RUNTIMES)
+
+
+class Bench:
+    """One model file in a process of its own, loaded by Ultralytics' AutoBackend."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        """Import everything, read the images and take the memory as the zero."""
+        import torch
+
+        self._job, self._torch = job, torch
+        torch.set_num_threads(job["threads"])
+        for name in IMPORTS:
+            _import_if_there(name)
+        self._images = self._read_images()
+        self._cuda = job["device"] != "cpu"
+        self._zero_kib = _reset_peak_kib()
+        self._model: Any = None
+
+    def ready(self) -> dict[str, Any]:
+        """Versions of what measures."""
+        return {"versions": {n: _version(n) for n in ("torch", "ultralytics", *RUNTIMES)}}
+
+    def load(self) -> dict[str, Any]:
+        """Load the file; also again."""
+        from ultralytics.nn.autobackend import AutoBackend
+
+        device = self._torch.device("cuda:0" if self._cuda else "cpu")
+        self._model = None
+        started = time.perf_counter()
+        self._model = AutoBackend(self._job["file"], device=device, verbose=False)
+        self._model.eval()
+        self._wait()
+        seconds = time.perf_counter() - started
+        ran = _precision(self._model, self._job["precision"])
+        return {"seconds": seconds, "device": str(self._model.device), "ran": ran}
+
+    def run(self, batch: int, runs: int, warmup: int) -> dict[str, Any]:
+        """Latencies of passes from a ready input to the raw output, seconds."""
+        inputs = self._images[:batch].to(self._model.device)
+        latencies = []
+        with self._torch.inference_mode():
+            for number in range(-warmup, runs):
+                started = time.perf_counter()
+                self._model(inputs)
+                self._wait()
+                if number >= 0:
+                    latencies.append(time.perf_counter() - started)
+        return {"latencies_s": latencies}
+
+    def memory(self) -> dict[str, Any]:
+        """Peak resident memory since the zero, and the peaks of torch's allocator."""
+        found = {"rss_mib": (_status_kib("VmHWM") - self._zero_kib) / 1024}
+        if self._cuda:
+            found["allocated"] = self._torch.cuda.max_memory_allocated() / 2**30
+            found["reserved"] = self._torch.cuda.max_memory_reserved() / 2**30
+        return found
+
+    def predict(self, batch: int, file: str) -> dict[str, Any]:
+        """Write the raw outputs for all images, one by one and in batches, to ``file``."""
+        import numpy as np
+
+        with self._torch.inference_mode():
+            outputs = [
+                self._raw(chunk) for size in (1, batch) for chunk in self._images.split(size)
+            ]
+        np.save(file, np.concatenate(outputs))
+        return {}
+
+    def validate(self, data: str, batch: int) -> dict[str, Any]:
+        """mAP@0.5 on the validation set, every image letterboxed to the same square."""
+        from ultralytics import YOLO
+
+        self._model = None
+        metrics = YOLO(self._job["file"], task="detect").val(
+            data=data,
+            imgsz=self._job["imgsz"],
+            batch=batch,
+            device="0" if self._cuda else "cpu",
+            rect=False,
+            plots=False,
+            workers=0,
+            verbose=False,
+            project=str(Path(self._job["log"]).parent),
+            name="validation",
+            exist_ok=True,
+        )
+        return {"map50": float(metrics.box.map50)}
+
+    def _raw(self, images: Any) -> Any:
+        found = self._model(images.to(self._model.device))
+        first = found[0] if isinstance(found, list | tuple) else found
+        return first.float().cpu().numpy()
+
+    def _read_images(self) -> Any:
+        import cv2
+        from ultralytics.data.augment import LetterBox
+
+        letterbox = LetterBox((self._job["imgsz"], self._job["imgsz"]), auto=False)
+        images = [letterbox(image=cv2.imread(p)) for p in self._job["images"]]
+        stack = self._torch.stack([self._torch.from_numpy(i[..., ::-1].copy()) for i in images])
+        return stack.permute(0, 3, 1, 2).contiguous().float() / 255
+
+    def _wait(self) -> None:
+        if self._cuda:
+            self._torch.cuda.synchronize()
+
+
+def _precision(model: Any, stored: str) -> str:
+    """The precision that runs: OpenVINO takes bf16 of its own accord where the CPU has it."""
+    if model.format == "openvino":
+        hint = model.backend.ov_compiled_model.get_property("INFERENCE_PRECISION_HINT")
+        name = str(hint.to_string())
+        return {"f32": "fp32", "f16": "fp16"}.get(name, name)
+    return stored
+
+
+def _import_if_there(name: str) -> None:
+    try:
+        __import__(name)
+    except ImportError:
+        print(f"{name} is not installed")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _status_kib(key: str) -> int:
+    found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found.group(1)) if found else 0
+
+
+def _reset_peak_kib() -> int:
+    """Resident memory now; the kernel counts the peak from here on, if it lets us ask."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return _status_kib("VmHWM")
+    return _status_kib("VmRSS")
+
+
+def main(argument: str) -> None:
+    """Answer each line of JSON with one, until there are no more."""
+    job, answers = start(argument)
+    bench: Bench | None = None
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            bench = bench or Bench(job)
+            answer = getattr(bench, command.pop("do"))(**command)
+        except Exception as error:  # the boundary of the process: every failure crosses as data
+            traceback.print_exc()
+            first = next(iter(str(error).strip().splitlines()), "")
+            answer = {"error": f"{type(error).__name__}: {first}"}
+        answers.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,38 @@
+"""How a child of the deployment starts: pinned, quiet, and forbidden to install anything."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from typing import Any
+
+
+def start(argument: str) -> tuple[dict[str, Any], io.TextIOWrapper]:
+    """Read the job, take the process off the terminal and hold it to its cores.
+
+    Returns:
+        The job, and the stream on which to answer the parent.
+    """
+    job: dict[str, Any] = json.loads(argument)
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    # ONNX Runtime and OpenVINO size their pools by the cores they may use.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job["threads"]])
+    # OpenVINO reports its use to its makers unless this package is absent.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    return job, answers
+
+
+def environment(device: str, threads: int) -> dict[str, str]:
+    """The environment that the parent gives a child."""
+    return os.environ | {
+        "CUDA_VISIBLE_DEVICES": "" if device == "cpu" else device,
+        "MPLBACKEND": "Agg",
+        "OMP_NUM_THREADS": str(threads),
+        "YOLO_AUTOINSTALL": "false",  # else Ultralytics calls pip for what it misses
+        "YOLO_OFFLINE": "true",
+    }

@@ -1,0 +1,191 @@
+"""Measures each export beside the .pt: both alive at once, in turns, on the same images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from sweeper.deploy.agreement import differences, verdict
+from sweeper.deploy.process import Child, ChildFault
+from sweeper.deploy.rows import Row, Speed, Status
+from sweeper.settings import DeploySettings
+from sweeper.vram.sampler import MemorySampler
+
+BENCH = "sweeper.deploy.bench"
+TURNS = 5  # .pt, export, .pt, export, … for each batch size
+RELOADS = 5
+IMAGES = 16  # compared with the .pt output by output
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What all measurements share.
+
+    Attributes:
+        deploy: The settings.
+        folder: Where logs and outputs go.
+        device: ``cpu`` or a GPU's UUID.
+        threads: CPU cores of each process.
+        imgsz: Image side, pixels.
+        data_yaml: The dataset, for mAP.
+        images: Files of the validation set.
+    """
+
+    deploy: DeploySettings
+    folder: Path
+    device: str
+    threads: int
+    imgsz: int
+    data_yaml: str
+    images: tuple[str, ...]
+
+    @property
+    def batches(self) -> tuple[int, int]:
+        """The two batch sizes."""
+        return 1, self.deploy.batch
+
+    def job(self, name: str, **values: Any) -> dict[str, Any]:
+        """A child's job."""
+        (self.folder / "logs").mkdir(exist_ok=True)
+        shared = {"device": self.device, "threads": self.threads, "imgsz": self.imgsz}
+        return {**shared, "log": str(self.folder / "logs" / f"{name}.txt"), **values}
+
+    def bench(self, name: str, file: Path, precision: str) -> Child:
+        """A bench for one model file."""
+        needed = max(IMAGES, self.deploy.batch)
+        images = (self.images * math.ceil(needed / len(self.images)))[:needed]
+        job = self.job(name, file=str(file), precision=precision, images=images)
+        return Child(BENCH, job, self.deploy.timeout_s)
+
+
+@dataclass(slots=True)
+class Reference:
+    """The .pt, alive while the exports are measured.
+
+    Attributes:
+        child: Its bench.
+        row: Its numbers as far as known; `finished` adds the latencies of all turns.
+        outputs: File of its raw outputs.
+        versions: Of the libraries that measure.
+        latencies: By batch size, seconds.
+        reloads: Seconds.
+    """
+
+    child: Child
+    row: Row
+    outputs: Path
+    versions: dict[str, str]
+    latencies: dict[int, list[float]] = field(default_factory=dict)
+    reloads: list[float] = field(default_factory=list)
+
+    def finished(self) -> Row:
+        """The reference's own row."""
+        speeds = tuple(_speed(b, found, 1.0) for b, found in self.latencies.items())
+        reload_s = median(self.reloads) if self.reloads else None
+        return replace(self.row, speeds=speeds, reload_s=reload_s)
+
+
+def open_reference(scene: Scene, weights: Path, child: Child) -> Reference:
+    """Load the .pt and take its memory, outputs and mAP.
+
+    Raises:
+        ChildFault: It cannot be loaded or run.
+    """
+    versions = child.ask("ready")["versions"]
+    first = _first_use(scene, child)
+    outputs = scene.folder / "logs" / "pt.npy"
+    child.ask("predict", batch=scene.deploy.batch, file=str(outputs))
+    scored = child.ask("validate", data=scene.data_yaml, batch=scene.deploy.batch)
+    child.ask("load")
+    row = Row("pt", path=weights.name, size_mib=size_mib(weights), map50=scored["map50"], **first)
+    return Reference(child, row, outputs, versions)
+
+
+def measure(scene: Scene, row: Row, reference: Reference) -> Row:
+    """The row of an export with its numbers; failed when it cannot run or disagrees."""
+    try:
+        with scene.bench(row.name, scene.folder / row.path, row.precision) as child:
+            child.ask("ready")
+            row = replace(row, **_first_use(scene, child))
+            speeds = [_race(scene, batch, reference, child) for batch in scene.batches]
+            row = replace(row, speeds=tuple(speeds), **_reloads(reference, child))
+            return _agree(scene, row, reference, child)
+    except (ChildFault, ValueError) as error:
+        return replace(row, status=Status.FAILED, reason=f"cannot be measured: {error}")
+
+
+def _first_use(scene: Scene, child: Child) -> dict[str, Any]:
+    """Load in the fresh process, run both batch sizes, and read the peaks."""
+    sampler = None if scene.device == "cpu" else MemorySampler(scene.device)
+    if sampler is not None:
+        sampler.start(child.pid)
+    loaded = child.ask("load")
+    for batch in scene.batches:
+        child.ask("run", batch=batch, runs=1, warmup=scene.deploy.warmup)
+    memory = child.ask("memory")
+    rss_mib = memory.pop("rss_mib")
+    peak = sampler.stop().peak_gib if sampler is not None else None
+    gpu = memory | ({"nvml": peak} if peak is not None else {})
+    found = {"load_s": loaded["seconds"], "device": loaded["device"], "ran": loaded["ran"]}
+    return {**found, "rss_mib": rss_mib, "gpu": gpu}
+
+
+def _race(scene: Scene, batch: int, reference: Reference, child: Child) -> Speed:
+    """Run both in turns; the ratio is the median over the turns."""
+    runs = math.ceil(scene.deploy.runs / TURNS)
+    command = {"batch": batch, "runs": runs, "warmup": scene.deploy.warmup}
+    all_of_ours: list[float] = []
+    ratios: list[float] = []
+    for _ in range(TURNS):
+        theirs = reference.child.ask("run", **command)["latencies_s"]
+        ours = child.ask("run", **command)["latencies_s"]
+        reference.latencies.setdefault(batch, []).extend(theirs)
+        all_of_ours += ours
+        ratios.append(median(theirs) / median(ours))
+    return _speed(batch, all_of_ours, median(ratios))
+
+
+def _reloads(reference: Reference, child: Child) -> dict[str, Any]:
+    """Load both again in turns."""
+    pairs = [
+        (reference.child.ask("load")["seconds"], child.ask("load")["seconds"])
+        for _ in range(RELOADS)
+    ]
+    reference.reloads += [theirs for theirs, _ in pairs]
+    return {
+        "reload_s": median(ours for _, ours in pairs),
+        "load_ratio": median(theirs / ours for theirs, ours in pairs),
+    }
+
+
+def _agree(scene: Scene, row: Row, reference: Reference, child: Child) -> Row:
+    """The row with its agreement; failed beyond the tolerance."""
+    outputs = scene.folder / "logs" / f"{row.name}.npy"
+    child.ask("predict", batch=scene.deploy.batch, file=str(outputs))
+    box_px, score = differences(reference.outputs, outputs)
+    map50 = child.ask("validate", data=scene.data_yaml, batch=scene.deploy.batch)["map50"]
+    assert reference.row.map50 is not None
+    tolerances = scene.deploy.tolerance
+    tolerance = tolerances.fp32 if row.ran == "fp32" else tolerances.fp16
+    reason = verdict(tolerance, box_px, score, map50, reference.row.map50)
+    status = Status.FAILED if reason else row.status
+    return replace(
+        row, box_px=box_px, score=score, map50=map50, status=status, reason=reason or row.reason
+    )
+
+
+def _speed(batch: int, latencies_s: Sequence[float], ratio: float) -> Speed:
+    middle, p95 = np.percentile(latencies_s, [50, 95])
+    return Speed(batch, 1000 * float(middle), 1000 * float(p95), batch / float(middle), ratio)
+
+
+def size_mib(path: Path) -> float:
+    """Size of a file, or of all files of a folder, MiB."""
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(p.stat().st_size for p in files) / 2**20

@@ -1,0 +1,123 @@
+"""What is known of one export in the end: a frozen, JSON-able row of the deployment table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """What became of a format; only ``ok`` may be recommended."""
+
+    OK = "ok"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Passes at one batch size.
+
+    Attributes:
+        batch: Images per pass.
+        median_ms: Median latency of a pass.
+        p95_ms: 95th percentile of the latency.
+        images_per_s: ``batch`` over the median.
+        ratio: How many times faster than the ``.pt``, median over turns side by side.
+    """
+
+    batch: int
+    median_ms: float
+    p95_ms: float
+    images_per_s: float
+    ratio: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One format.
+
+    Attributes:
+        name: As in ``deploy.formats``; ``pt`` is the reference.
+        precision: ``fp32`` or ``fp16``, as stored.
+        ran: The precision that ran: OpenVINO takes ``bf16`` where the CPU has it.
+        status: What became of it.
+        reason: Why it failed or was skipped; empty when ok.
+        path: The file or folder, relative to the deployment's own.
+        export_s: Duration of the export.
+        size_mib: Size of the file or folder.
+        device: What the measurement really ran on.
+        load_s: First load in a fresh process.
+        reload_s: Median of later loads, in turns with those of the ``.pt``.
+        load_ratio: How many times faster than the ``.pt`` it reloads.
+        rss_mib: Peak resident memory above the interpreter with the same imports.
+        gpu: Peaks on the GPU, GiB: ``allocated``, ``reserved`` (torch's allocator), ``nvml``.
+        speeds: Batch 1 and ``deploy.batch``.
+        map50: mAP@0.5 on the validation set.
+        box_px: Largest difference of a box from the ``.pt``, pixels.
+        score: Largest difference of a score from the ``.pt``.
+    """
+
+    name: str
+    precision: str = "fp32"
+    ran: str = ""
+    status: Status = Status.OK
+    reason: str = ""
+    path: str = ""
+    export_s: float | None = None
+    size_mib: float | None = None
+    device: str = ""
+    load_s: float | None = None
+    reload_s: float | None = None
+    load_ratio: float | None = None
+    rss_mib: float | None = None
+    gpu: dict[str, float] = field(default_factory=dict)
+    speeds: tuple[Speed, ...] = ()
+    map50: float | None = None
+    box_px: float | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A deployment: its origin, the conditions of every number, and the rows."""
+
+    study: str
+    origin: str
+    conditions: dict[str, Any]
+    rows: tuple[Row, ...]
+    commands: tuple[str, ...]
+
+
+def find(rows: Sequence[Row], name: str) -> Row | None:
+    """The row of a format that was measured and agrees."""
+    return next((r for r in rows if r.name == name and r.status is Status.OK), None)
+
+
+def to_json(deployment: Deployment) -> str:
+    """The whole deployment as one JSON document."""
+    return json.dumps(asdict(deployment), indent=2)
+
+
+def metrics(deployment: Deployment) -> dict[str, float]:
+    """The numbers of every measured format under MLflow's names: ``deploy/onnx/map50``."""
+    found: dict[str, float] = {}
+    for row in deployment.rows:
+        values = {
+            "size_mib": row.size_mib,
+            "load_s": row.load_s,
+            "peak_rss_mib": row.rss_mib,
+            "map50": row.map50,
+            "box_px": row.box_px,
+            "score_difference": row.score,
+            **{f"peak_{k}_gib": v for k, v in row.gpu.items()},
+        }
+        for speed in row.speeds:
+            values[f"latency_ms_b{speed.batch}"] = speed.median_ms
+            values[f"latency_p95_ms_b{speed.batch}"] = speed.p95_ms
+            values[f"images_per_s_b{speed.batch}"] = speed.images_per_s
+        found |= {f"deploy/{row.name}/{k}": v for k, v in values.items() if v is not None}
+    return found

@@ -1,0 +1,1 @@
+"""Whether this machine will carry a long study, found out before it starts."""

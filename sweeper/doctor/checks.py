@@ -1,0 +1,59 @@
+"""The checks of the doctor in the order they are shown: all of them, or the quick ones."""
+
+from __future__ import annotations
+
+import os
+
+from sweeper.doctor import gpu, machine, places
+from sweeper.doctor.finding import Finding, Level, failures
+from sweeper.errors import MachineError
+from sweeper.settings import Settings
+
+
+def full_check(settings: Settings) -> list[Finding]:
+    """Every check; takes some seconds, because torch is imported once in a child."""
+    seen, devices = gpu.check_nvml(settings)
+    slots = settings.executor.slots
+    at_once = slots if isinstance(slots, int) else max(1, len(devices))
+    return [
+        seen,
+        *gpu.check_memory(settings, devices),
+        *gpu.check_torch(devices),
+        gpu.check_allocator(devices, os.environ),
+        machine.check_host_memory(at_once),
+        places.check_disk(settings, settings.study.n_trials or 1),
+        machine.check_data(settings),
+        places.check_storage(settings),
+        places.check_tracking(settings),
+        machine.check_versions(),
+        machine.check_ultralytics(settings),
+    ]
+
+
+def quick_check(settings: Settings, trials: int) -> list[Finding]:
+    """The checks that take less than a second together."""
+    seen, devices = gpu.check_nvml(settings)
+    return [
+        seen,
+        gpu.check_allocator(devices, os.environ),
+        places.check_disk(settings, trials),
+        machine.check_data_presence(settings),
+        places.check_storage(settings),
+        places.check_tracking(settings),
+    ]
+
+
+def require_health(settings: Settings, trials: int) -> list[str]:
+    """Run the quick checks before a study; return the warnings as lines.
+
+    Raises:
+        MachineError: A check failed; ``doctor=false`` skips them all.
+    """
+    if not settings.doctor:
+        return []
+    findings = quick_check(settings, trials)
+    failed = failures(findings)
+    if failed:
+        lines = [f"{f.check}: {f.text} {f.remedy}".strip() for f in failed]
+        raise MachineError("\n  ".join([*lines, "To start all the same: doctor=false."]))
+    return [f.line for f in findings if f.level is Level.WARNING]

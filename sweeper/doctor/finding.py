@@ -1,0 +1,58 @@
+"""What one check found, as a record, a line of text, and an exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """How much a finding matters: a failure stops a study."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor; ``remedy`` is empty when there is nothing to do."""
+
+    check: str
+    level: Level
+    text: str
+    remedy: str = ""
+
+    @property
+    def line(self) -> str:
+        """The finding as one line for a terminal."""
+        remedy = f" {self.remedy}" if self.remedy else ""
+        return f"{self.level.value:<8} {self.check:<12} {self.text}{remedy}"
+
+
+def ok(check: str, text: str) -> Finding:
+    """A check that found nothing wrong."""
+    return Finding(check, Level.OK, text)
+
+
+def warning(check: str, text: str, remedy: str) -> Finding:
+    """A check that found something a person should know."""
+    return Finding(check, Level.WARNING, text, remedy)
+
+
+def failure(check: str, text: str, remedy: str) -> Finding:
+    """A check that found what would end or spoil the study."""
+    return Finding(check, Level.FAILURE, text, remedy)
+
+
+def failures(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings that must stop a study."""
+    return [f for f in findings if f.level is Level.FAILURE]
+
+
+def as_json(findings: Sequence[Finding]) -> str:
+    """The findings as one JSON document."""
+    rows = [asdict(f) for f in findings]
+    return json.dumps({"ok": not failures(findings), "findings": rows}, indent=2)

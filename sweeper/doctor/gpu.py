@@ -1,0 +1,131 @@
+"""The GPU: visible, idle, large enough, and a driver that runs torch's build."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from sweeper.compose import CONF_DIR
+from sweeper.doctor.finding import Finding, failure, ok, warning
+from sweeper.errors import SweeperError
+from sweeper.settings import Settings
+from sweeper.vram.budget import Card, resolve_budget
+from sweeper.vram.nvml import Device, NvmlUnavailable, list_devices, versions
+from sweeper.vram.probe import Probe, processes_gib
+from sweeper.vram.visible import visible_devices
+
+NO_GPU = {"no_library", "driver_not_loaded"}
+TORCH_TIMEOUT_S = 120
+# CUDA is not initialised by this import, and no trial's environment is touched.
+TORCH_SCRIPT = (
+    "import json, torch, torchvision, ultralytics\n"
+    "print(json.dumps([torch.__version__, torch.version.cuda, torch.version.hip]))\n"
+)
+
+
+def check_nvml(settings: Settings) -> tuple[Finding, tuple[Device, ...]]:
+    """Ask NVML for the visible GPUs; none is fine, a driver that cannot answer is not."""
+    simulated = f"memory will be simulated for {settings.vram.fallback_card}"
+    if settings.vram.card != "auto":
+        simulated = f"memory will be simulated for {settings.vram.card}"
+    try:
+        listed = list_devices()
+    except NvmlUnavailable as error:
+        if error.reason in NO_GPU:
+            return ok("gpu", f"none on this machine: {simulated}"), ()
+        return failure("gpu", str(error), "Without a GPU: executor.slots=1 needs no driver."), ()
+    seen = visible_devices(listed, os.environ)
+    if not seen.devices:
+        hidden = warning(
+            "gpu",
+            f"CUDA_VISIBLE_DEVICES hides all {len(listed)} GPU(s): {simulated}.",
+            "Unset it to train on them.",
+        )
+        return (hidden if listed else ok("gpu", f"none on this machine: {simulated}")), ()
+    names = ", ".join(f"{d.name} {d.total_gib:.1f} GiB" for d in seen.devices)
+    if seen.note:
+        return warning("gpu", f"{names}.", seen.note), seen.devices
+    return ok("gpu", names), seen.devices
+
+
+def check_memory(settings: Settings, devices: tuple[Device, ...]) -> list[Finding]:
+    """Compare free device memory with the budget, and name who holds the rest."""
+    if not devices:
+        return []
+    gpu = min(devices, key=lambda device: device.total_gib)
+    try:
+        budget = resolve_budget(Card(**vars(settings.vram)), gpu, CONF_DIR / "vram")
+        return [_idle(device, budget.budget_gib) for device in devices]
+    except SweeperError as error:
+        return [failure("gpu memory", str(error), "")]
+
+
+def _idle(device: Device, budget_gib: float) -> Finding:
+    free = device.total_gib - Probe(device.uuid).used_gib()
+    holders = [
+        f"pid {pid}" + (f" {gib:.2f} GiB" if gib is not None else "")
+        for pid, gib in sorted(processes_gib(device.uuid).items())
+    ]
+    text = f"{device.name}: {free:.2f} GiB free, budget {budget_gib:.2f} GiB"
+    held = f"; in use by {', '.join(holders)}" if holders else ""
+    if free < budget_gib:
+        return failure(
+            "gpu memory",
+            f"{text}{held}.",
+            f"End what holds it, or set vram.budget_gib={max(free, 0):.1f}.",
+        )
+    if holders:
+        return warning(
+            "gpu memory", f"{text}{held}.", "Other processes disturb time and memory: end them."
+        )
+    return ok("gpu memory", f"{text}, idle")
+
+
+def check_torch(devices: tuple[Device, ...]) -> list[Finding]:
+    """Import torch in a child, and compare its CUDA with the driver's."""
+    done = subprocess.run(
+        [sys.executable, "-c", TORCH_SCRIPT],
+        capture_output=True,
+        text=True,
+        timeout=TORCH_TIMEOUT_S,
+        env=os.environ | {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "YOLO_OFFLINE": "1"},
+    )
+    if done.returncode:
+        cause = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return [failure("torch", f"cannot be imported: {cause}.", "Install again: pip install .")]
+    version, cuda, hip = json.loads(done.stdout.strip().splitlines()[-1])
+    if not devices:
+        return [ok("torch", f"{version} imports, runs on the CPU")]
+    if cuda is None:
+        what = f"{version} is built for ROCm {hip}" if hip else f"{version} is built without CUDA"
+        return [failure("torch", f"{what}.", "Install the CUDA build: see pytorch.org.")]
+    return [_compare_cuda(version, cuda)]
+
+
+def _compare_cuda(version: str, cuda: str) -> Finding:
+    """Within one major version of CUDA an older driver works; across majors it does not.
+
+    Source: CUDA Compatibility, "Minor Version Compatibility".
+    """
+    driver = versions()
+    text = f"torch {version} is built for CUDA {cuda}, driver {driver.driver} knows {driver.cuda}"
+    ours, theirs = (tuple(map(int, v.split(".")[:2])) for v in (cuda, driver.cuda))
+    if theirs[0] < ours[0]:
+        return failure("torch", f"{text}.", "Update the driver, or install torch for its CUDA.")
+    if theirs < ours:
+        return warning("torch", f"{text}.", "It should run; if a kernel fails, update the driver.")
+    return ok("torch", text)
+
+
+def check_allocator(devices: tuple[Device, ...], environ: Mapping[str, str]) -> Finding:
+    """cudaMallocAsync keeps no statistics and knows no cap, so nothing could be measured."""
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        if re.search(r"backend\s*:\s*cudaMallocAsync", environ.get(name, "")):
+            text = f"{name}={environ[name]}: this backend keeps no statistics to measure with."
+            level = failure if devices else warning
+            return level("allocator", text, f"Unset {name} for the study.")
+    return ok("allocator", "torch's own, whose peaks can be read")

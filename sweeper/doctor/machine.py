@@ -1,0 +1,146 @@
+"""What else a study stands on: host memory, versions, the dataset, Ultralytics' settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from sweeper.doctor.finding import Finding, failure, ok, warning
+from sweeper.errors import DataError
+from sweeper.settings import Settings
+from sweeper.training.dataset import is_shipped, prepare_dataset
+
+GIB = 2**30
+# Peak resident memory of a trial with two loader workers lies between 1 and 1.6 GiB.
+HOST_GIB_PER_TRIAL = 2.0
+# Integrations that log each trial once more when their package is there; mlflow is switched off.
+INTEGRATIONS = {
+    "clearml": "clearml",
+    "comet": "comet_ml",
+    "dvc": "dvclive",
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+}
+
+
+def check_data_presence(settings: Settings) -> Finding:
+    """Whether there is a dataset at all, without reading it."""
+    data = settings.data
+    if data.digits is not None:
+        return ok("dataset", f"{data.name} is composed here")
+    if data.yaml and Path(data.yaml).expanduser().is_file():
+        return ok("dataset", f"{data.yaml} is there")
+    if data.yaml and is_shipped(data.yaml):
+        return ok("dataset", f"{data.yaml} is one that Ultralytics can download")
+    text = f"data.yaml={data.yaml} does not exist." if data.yaml else "data.yaml is not set."
+    return failure("dataset", text, "Give your data.yaml: data=custom data.yaml=PATH.")
+
+
+def check_data(settings: Settings) -> Finding:
+    """Compose, fetch or find the dataset and read all of it."""
+    try:
+        found = prepare_dataset(settings.data, Path(settings.runs_dir))
+    except DataError as error:
+        return failure("dataset", str(error), "")
+    except OSError as error:
+        return failure("dataset", f"cannot be written: {error}.", "Choose runs_dir=PATH.")
+    counts = f"{found.train_images} + {found.val_images} images, {len(found.names)} classes"
+    return ok("dataset", f"{settings.data.name}: {counts}")
+
+
+def check_host_memory(trials_at_once: int) -> Finding:
+    """Compare free host memory with what the trials of all slots take."""
+    free = available_gib()
+    need = trials_at_once * HOST_GIB_PER_TRIAL
+    text = f"{free:.1f} GiB of host memory free, {trials_at_once} trial(s) at once take {need:.0f}"
+    if free < need:
+        remedy = "End other programs, or lower executor.slots or train.workers."
+        return warning("host memory", f"{text}.", remedy)
+    return ok("host memory", text)
+
+
+def available_gib() -> float:
+    """Memory that the kernel, or the container's limit, would still give, GiB."""
+    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    free = int(found.group(1)) * 1024 if found else 0
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text())  # "max" means none
+        free = min(free, limit - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass
+    return free / GIB
+
+
+def check_versions() -> Finding:
+    """Compare the installed versions with the tested range, which the package states."""
+    try:
+        ours = distribution("sweeper")
+    except PackageNotFoundError:
+        return warning("versions", "sweeper is not installed.", "Install it: pip install -e .")
+    wrong = [w for w in map(_outside, ours.requires or []) if w]
+    python = ours.metadata["Requires-Python"] or ""
+    if not SpecifierSet(python).contains(platform.python_version(), prereleases=True):
+        wrong.append(f"Python {platform.python_version()} (tested: {python})")
+    if wrong:
+        text = f"outside the tested range: {'; '.join(wrong)}."
+        return warning("versions", text, "Install again: pip install .")
+    return ok("versions", "all within the tested range")
+
+
+def _outside(text: str) -> str:
+    """What is wrong with one requirement; empty when nothing is, or it is only an extra."""
+    wanted = Requirement(text)
+    if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+        return ""
+    try:
+        found = version(wanted.name)
+    except PackageNotFoundError:
+        return f"{wanted.name} is missing"
+    if wanted.specifier.contains(found, prereleases=True):
+        return ""
+    return f"{wanted.name} {found} (tested: {wanted.specifier})"
+
+
+def check_ultralytics(settings: Settings) -> Finding:
+    """Read the user's settings file, as `yolo settings` writes it, without Ultralytics."""
+    path = settings_file()
+    try:
+        found = json.loads(path.read_text())
+        assert isinstance(found, dict)
+    except FileNotFoundError:
+        return ok("ultralytics", "no settings of the user: its defaults hold")
+    except (OSError, ValueError, AssertionError):
+        text = f"{path} is not readable JSON; Ultralytics will reset it."
+        return warning("ultralytics", text, "Remove the file.")
+    doubled = [k for k, module in INTEGRATIONS.items() if found.get(k) and find_spec(module)]
+    if doubled:
+        off = " ".join(f"{k}=False" for k in doubled)
+        text = f"{', '.join(doubled)} will log each trial a second time."
+        return warning("ultralytics", text, f"Switch off: yolo settings {off}.")
+    folder = found.get("datasets_dir", "")
+    if _needs_datasets(settings) and not Path(folder).is_dir():
+        text = f"datasets_dir={folder} does not exist yet; {settings.data.yaml} is put there."
+        return warning("ultralytics", text, "Or choose: yolo settings datasets_dir=PATH.")
+    mlflow = "its mlflow=True is switched off in each trial" if found.get("mlflow") else ""
+    return ok("ultralytics", f"settings do not interfere{'; ' if mlflow else ''}{mlflow}")
+
+
+def settings_file() -> Path:
+    """Where Ultralytics keeps the user's settings on Linux (its get_user_config_dir)."""
+    chosen = os.environ.get("YOLO_CONFIG_DIR")
+    home = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config"))
+    return (Path(chosen).expanduser() if chosen else home) / "Ultralytics" / "settings.json"
+
+
+def _needs_datasets(settings: Settings) -> bool:
+    file = settings.data.yaml
+    return bool(file) and not Path(str(file)).is_file() and is_shipped(str(file))

@@ -1,0 +1,152 @@
+"""Where a study writes: space on the disk, Optuna's storage and MLflow's, by really writing."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import socket
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sweeper.doctor.finding import Finding, failure, ok, warning
+from sweeper.settings import Settings
+
+MIB, GIB = 2**20, 2**30
+SERVER_TIMEOUT_S = 3.0
+LOCK_TIMEOUT_S = 2.0
+PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
+
+# What spec, log, curves, the first batch and their copies in MLflow come to, rounded up.
+RECORDS_MIB = 3
+# A checkpoint of Ultralytics: the weights in half precision and two moments of AdamW likewise.
+BYTES_PER_PARAMETER = 6
+# Ultralytics' cfg/models/11/yolo11.yaml, in millions.
+PARAMETERS = {"n": 2.6, "s": 9.5, "m": 20.1, "l": 25.4, "x": 57.0}
+
+
+def check_disk(settings: Settings, trials: int) -> Finding:
+    """Write to ``runs_dir`` and compare the free space with what the study will write."""
+    place = existing_parent(Path(settings.runs_dir))
+    fault = write_fault(place)
+    if fault:
+        return failure(
+            "disk",
+            f"runs_dir={settings.runs_dir} cannot be written: {fault}.",
+            "Free space there or choose another folder: runs_dir=PATH.",
+        )
+    need, free = study_bytes(settings, trials), shutil.disk_usage(place).free
+    text = f"{size(free)} free, {trials} trial(s) will write about {size(need)}"
+    remedy = "Free space, or lower the number of checkpoints: train.save_period=-1."
+    if free < need:
+        return failure("disk", f"{text}.", remedy)
+    return warning("disk", f"{text}.", remedy) if free < 2 * need else ok("disk", text)
+
+
+def size(count: int) -> str:
+    """A number of bytes as people read it."""
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / MIB:.0f} MiB"
+
+
+def study_bytes(settings: Settings, trials: int) -> int:
+    """What a study writes under ``runs_dir``: checkpoints and records; an estimate."""
+    train = settings.train
+    periodic = math.ceil(train.epochs / train.save_period) if train.save_period > 0 else 0
+    kept = 2 if settings.study.keep_best or periodic else 0  # best.pt and last.pt
+    millions = PARAMETERS.get(settings.model.name[-1:], PARAMETERS["x"])
+    checkpoint = int(millions * 1e6) * BYTES_PER_PARAMETER
+    return trials * (RECORDS_MIB * MIB + (periodic + kept) * checkpoint)
+
+
+def existing_parent(path: Path) -> Path:
+    """The path itself or its nearest parent that exists."""
+    path = path.expanduser().absolute()
+    return path if path.exists() else existing_parent(path.parent)
+
+
+def write_fault(folder: Path) -> str:
+    """What goes wrong when a megabyte is written there; empty when nothing does."""
+    if not folder.is_dir():
+        return f"{folder} is a file, not a folder"
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * MIB)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def check_storage(settings: Settings) -> Finding:
+    """Write to Optuna's storage and take it back."""
+    from sweeper.search.storage import storage_fault
+
+    url = settings.storage_url
+    fault = _sqlite_fault(url) if _is_sqlite(url) else _server_fault(url) or storage_fault(url)
+    remedy = "Start the server or mend the file; or choose another: study.storage=URL."
+    return _place("storage", "study.storage", url, fault, remedy)
+
+
+def check_tracking(settings: Settings) -> Finding:
+    """Write to MLflow and take it back."""
+    from sweeper.tracking.probe import tracking_fault
+
+    uri = settings.tracking_uri
+    fault = _sqlite_fault(uri) if _is_sqlite(uri) else _server_fault(uri) or tracking_fault(uri)
+    remedy = "Start the server or mend the file; or choose another: tracking.uri=URI."
+    return _place("tracking", "tracking.uri", uri, fault, remedy)
+
+
+def _place(check: str, key: str, url: str, fault: str, remedy: str) -> Finding:
+    shown = without_password(url)
+    if fault:
+        return failure(check, f"{key}={shown} cannot be written: {fault}.", remedy)
+    return ok(check, f"{shown} can be written")
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.split('@')[-1]}").geturl()
+
+
+def _is_sqlite(url: str) -> bool:
+    return url.startswith("sqlite:///")
+
+
+def _sqlite_fault(url: str) -> str:
+    """Write a row to the database in one transaction that leaves nothing behind.
+
+    A database that does not exist yet is not created: its folder is written to instead.
+    """
+    path = Path(url.removeprefix("sqlite:///").partition("?")[0])
+    if not path.exists():
+        return write_fault(existing_parent(path))
+    try:
+        with closing(sqlite3.connect(path, LOCK_TIMEOUT_S, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("CREATE TABLE sweeper_doctor (content BLOB)")
+            database.execute("INSERT INTO sweeper_doctor VALUES (zeroblob(100000))")
+            database.execute("DROP TABLE sweeper_doctor")
+            database.execute("COMMIT")
+    except sqlite3.Error as error:
+        return str(error)
+    return ""
+
+
+def _server_fault(url: str) -> str:
+    """Why the server does not answer at all; the libraries would retry for minutes."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or PORTS.get(parts.scheme.partition("+")[0])
+        if parts.hostname and port:
+            socket.create_connection((parts.hostname, port), SERVER_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        return f"no server answers there ({error})"
+    return ""

@@ -1,0 +1,30 @@
+"""The winner's exports in the report, from the metrics that a deployment logged."""
+
+from __future__ import annotations
+
+from sweeper.report.cells import Cell
+from sweeper.report.markdown import Table
+from sweeper.report.numbers import NOTHING
+
+PREFIX = "deploy/"
+
+# Column and metric of each export, and how its number is written.
+COLUMNS = {
+    "file MiB": ("size_mib", "{:.1f}"),
+    "load s": ("load_s", "{:.2f}"),
+    "ms at batch 1": ("latency_ms_b1", "{:.1f}"),
+    "images/s at batch 1": ("images_per_s_b1", "{:.0f}"),
+    "peak RSS MiB": ("peak_rss_mib", "{:.0f}"),
+    "mAP@0.5": ("map50", "{:.3f}"),
+}
+
+
+def deployment(winner: Cell | None) -> Table:
+    """One row per export that was measured; empty before ``python -m sweeper.deploy``."""
+    metrics = winner.first.metrics if winner is not None else {}
+    formats = dict.fromkeys(k.split("/")[1] for k in metrics if k.startswith(PREFIX))
+    rows = []
+    for name in formats:
+        values = [(metrics.get(f"{PREFIX}{name}/{key}"), form) for key, form in COLUMNS.values()]
+        rows.append([name, *(NOTHING if v is None else form.format(v) for v, form in values)])
+    return Table(["export", *COLUMNS], rows)

@@ -1,0 +1,57 @@
+"""Writes a deployment to the MLflow run of the trial that it came from."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+FOLDER = "deploy"
+
+
+def log_deployment(
+    uri: str,
+    run_id: str,
+    metrics: dict[str, float],
+    files: Sequence[Path],
+    onnx: Path | None,
+    shape: tuple[int, ...],
+) -> str:
+    """Log metrics, files and the ONNX model in MLflow's own flavor.
+
+    Returns:
+        The URI to serve the ONNX model from; empty without one.
+    """
+    client = MlflowClient(tracking_uri=uri)
+    now = int(time.time() * 1000)
+    client.log_batch(run_id, metrics=[Metric(k, v, now, 0) for k, v in metrics.items()])
+    for file in files:
+        client.log_artifact(run_id, str(file), FOLDER)
+    if onnx is None:
+        return ""
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "onnx_model"
+        _save(onnx, model, shape)
+        client.log_artifacts(run_id, str(model), f"{FOLDER}/onnx_model")
+    return f"runs:/{run_id}/{FOLDER}/onnx_model"
+
+
+def _save(file: Path, folder: Path, shape: tuple[int, ...]) -> None:
+    import mlflow.onnx
+    import onnx
+
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), shape, "images")]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1), "output0")]),
+    )
+    requirements = ["onnx", "onnxruntime", "numpy"]
+    mlflow.onnx.save_model(
+        onnx.load(str(file)), str(folder), signature=signature, pip_requirements=requirements
+    )

@@ -1,0 +1,121 @@
+"""Every bad case is one message, exit code 1, and leaves no trace."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sweeper.deploy.formats import FORMATS, Format, obstacle
+from sweeper.deploy.process import Child, ChildFault
+from tests.deploy.conftest import deploy
+from tests.test_end_to_end import SMALL, sweeper
+
+
+def refused(folder: Path, *arguments: str) -> str:
+    """Deploy, which must fail and change nothing; return the message."""
+    before = _files(folder)
+    done = deploy(folder, *arguments)
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    assert _files(folder) == before
+    return done.stderr
+
+
+def _files(folder: Path) -> dict[Path, int]:
+    """Files and when they were written, without the dataset, which is composed when missing."""
+    files = [p for p in folder.rglob("*") if p.is_file() and "data" not in p.parts]
+    return {p: p.stat().st_mtime_ns for p in files}
+
+
+def test_without_any_study_nothing_is_created(tmp_path: Path) -> None:
+    assert "any study is not in sqlite:///runs/mlflow.db" in refused(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_study_is_named(study: Path) -> None:
+    assert "study.name=nope is not in" in refused(study, "study.name=nope")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["deploy.weights=none.pt"], "deploy.weights=none.pt does not exist"),
+        (["deploy.weights=model.onnx"], "deploy.weights=model.onnx is no .pt file"),
+        (["deploy.weights=text.pt"], "deploy.weights=text.pt is damaged or no weights"),
+        (["deploy.formats=[onnxx]"], "deploy.formats must be one of torchscript"),
+        (["deploy.batch=1"], "deploy.batch must be at least 2 but got 1"),
+    ],
+)
+def test_bad_input_is_named_as_typed(tmp_path: Path, arguments: list[str], message: str) -> None:
+    for name in ("model.onnx", "text.pt"):
+        (tmp_path / name).write_text("no weights")
+    assert message in refused(tmp_path, *arguments)
+
+
+def test_an_archive_that_holds_no_weights_ends_with_the_reason(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "odd.pt", "w") as archive:
+        archive.writestr("odd/readme", "no weights")
+    message = refused(tmp_path, "deploy.weights=odd.pt", "deploy.formats=[torchscript]")
+    assert "deploy.formats gave no export" in message
+    assert "torchscript: export:" in message
+
+
+def test_only_formats_that_cannot_be_made_here(study: Path) -> None:
+    message = refused(study, "study.name=small", "deploy.formats=[tensorrt]")
+    assert "tensorrt: needs an NVIDIA GPU" in message
+
+
+def test_a_missing_exporter_is_named_with_its_command() -> None:
+    wanted = Format("odd", "odd", "fp32", ("numpy", "no_such_exporter"))
+    assert obstacle(wanted, False) == (
+        "no_such_exporter not installed: pip install no_such_exporter"
+    )
+    assert obstacle(FORMATS["onnx"], False) == ""
+
+
+def test_a_full_disk_leaves_nothing_behind(study: Path, small_disk: Path) -> None:
+    shutil.copyfile(study / "runs/small/trials/0000/weights/best.pt", study / "kept.pt")
+    done = deploy(
+        study,
+        *("deploy.weights=kept.pt", "deploy.formats=[torchscript]"),
+        *(f"runs_dir={small_disk}", "data.digits.train=2", "data.digits.val=2"),
+    )
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    assert "gave no export" in done.stderr or "No space left" in done.stderr
+    assert {p.name for p in small_disk.iterdir()} <= {"data"}
+
+
+def test_a_file_in_place_of_the_folder(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("in the way")
+    best = study / "runs/small/trials/0000/weights/best.pt"
+    message = refused(tmp_path, f"deploy.weights={best}", f"runs_dir={tmp_path}")
+    assert "is a file, not a folder" in message
+
+
+def test_a_study_in_which_nothing_fits(tmp_path: Path) -> None:
+    cell = ["batch=4", "accumulate=1", "amp=false", "study.name=tight", "vram.budget_gib=0.6"]
+    done = sweeper(tmp_path, "-m", *cell, *SMALL)
+    assert done.returncode == 0, done.stderr
+    message = refused(tmp_path, "study.name=tight")
+    assert "study.name=tight has no trial that completed within its budget" in message
+
+
+def test_a_child_that_is_late_is_killed(tmp_path: Path) -> None:
+    job = {"log": str(tmp_path / "log.txt"), "device": "cpu", "threads": 1, "images": []}
+    with Child("sweeper.deploy.bench", job, timeout_s=0.05) as child:
+        with pytest.raises(ChildFault, match=r"deploy\.timeout_s=0\.05"):
+            child.ask("ready")
+        assert not Path(f"/proc/{child.pid}").exists()
+
+
+def test_a_child_that_dies_is_reported_with_its_last_words(tmp_path: Path) -> None:
+    job = {"log": str(tmp_path / "log.txt"), "device": "cpu", "threads": 1}
+    with (
+        Child("sweeper.deploy.no_such_module", job, timeout_s=60) as child,
+        pytest.raises(ChildFault, match=r"exit code 1\. .*No module named"),
+    ):
+        child.answer()

@@ -1,0 +1,118 @@
+"""Train, export and measure for real, as a user does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from tests.deploy.conftest import deploy
+
+# In a process of its own: MLflow's pyfunc warns about itself when it is imported.
+SERVE = """
+import sys, numpy, mlflow.pyfunc
+model, images, answer = sys.argv[1:]
+numpy.save(answer, mlflow.pyfunc.load_model(model).predict(numpy.load(images))["output0"])
+"""
+
+
+def rows(folder: Path) -> dict[str, dict]:
+    document = json.loads((folder / "deploy/deploy.json").read_text())
+    return {r["name"]: r for r in document["rows"]}
+
+
+def winner(folder: Path) -> tuple[MlflowClient, str]:
+    client = MlflowClient(f"sqlite:///{folder.parent}/mlflow.db")
+    (experiment,) = client.search_experiments(filter_string="name = 'sweeper'")
+    (run,) = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
+    return client, run.info.run_id
+
+
+def test_every_export_is_measured_and_agrees_with_the_pt(deployed: tuple[Path, str]) -> None:
+    found = rows(deployed[0])
+    assert {k: r["status"] for k, r in found.items()} == {
+        "pt": "ok",
+        "torchscript": "ok",
+        "onnx": "ok",
+        "openvino": "ok",
+        "tensorrt": "skipped",
+    }
+    for name in ("pt", "torchscript", "onnx", "openvino"):
+        row = found[name]
+        assert [s["batch"] for s in row["speeds"]] == [1, 2]
+        assert all(0 < s["median_ms"] <= s["p95_ms"] for s in row["speeds"])
+        assert row["size_mib"] > 1
+        assert row["rss_mib"] > 5
+        assert row["load_s"] > 0
+        assert row["map50"] == pytest.approx(found["pt"]["map50"], abs=0.01)
+    assert found["onnx"]["box_px"] < 0.5
+    assert found["onnx"]["ran"] == "fp32"
+
+
+def test_what_cannot_run_here_is_skipped_with_the_commands(deployed: tuple[Path, str]) -> None:
+    folder, output = deployed
+    assert "needs an NVIDIA GPU" in rows(folder)["tensorrt"]["reason"]
+    assert "yolo export model=model.pt format=engine quantize=16 imgsz=64" in output
+    assert "trtexec --onnx=onnx/model.onnx --fp16" in output
+    assert "--maxShapes=images:2x3x64x64" in output
+    assert (folder / "deploy/model.pt").is_file()
+    assert (folder / "deploy/onnx/model.onnx").is_file()
+
+
+def test_the_document_answers_each_target_and_claim(deployed: tuple[Path, str]) -> None:
+    text = (deployed[0] / "deploy/deploy.md").read_text()
+    for words in ("CPU server", "NVIDIA server", "edge", "142 images/s on a T4"):
+        assert words in text
+    assert text.count("not measured: no GPU was here") == 2
+    assert "5 passes per batch size" in text
+    assert "1 core(s)" in text
+
+
+def test_the_winners_run_has_table_and_numbers(deployed: tuple[Path, str]) -> None:
+    client, run_id = winner(deployed[0])
+    found = client.get_run(run_id).data.metrics
+    assert found["deploy/onnx/images_per_s_b2"] > 0
+    assert found["deploy/pt/map50"] >= 0
+    artifacts = {a.path for a in client.list_artifacts(run_id, "deploy")}
+    assert artifacts >= {"deploy/deploy.md", "deploy/deploy.json", "deploy/onnx_model"}
+
+
+def test_mlflow_serves_the_onnx_model_on_a_real_image(
+    deployed: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, _ = deployed
+    client, run_id = winner(folder)
+    model = client.download_artifacts(run_id, "deploy/onnx_model", str(tmp_path))
+    image = sorted((folder.parent / "data").glob("*/images/val/*"))[0]
+    pixels = np.asarray(Image.open(image).convert("RGB").resize((64, 64)), np.float32) / 255
+    batch = np.stack([pixels.transpose(2, 0, 1)] * 2)
+    images, answer = tmp_path / "images.npy", tmp_path / "answer.npy"
+    np.save(images, batch)
+    command = [sys.executable, "-c", SERVE, model, str(images), str(answer)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    session = onnxruntime.InferenceSession(folder / "deploy/onnx/model.onnx")
+    (expected,) = session.run(None, {"images": batch})
+    np.testing.assert_array_equal(np.load(answer), expected)
+
+
+def test_only_the_deployment_is_added_to_the_study(deployed: tuple[Path, str]) -> None:
+    assert {p.name for p in deployed[0].iterdir()} == {"trials", "deploy"}
+
+
+def test_a_winner_without_weights_is_trained_once_more(study: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(study, tmp_path / "copy")
+    shutil.rmtree(copy / "runs/small/trials/0000/weights")
+    done = deploy(copy, "study.name=small", "deploy.formats=[torchscript]", "deploy.epochs=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "training b4×a1 again" in done.stdout
+    assert "trained 2 epochs" in done.stdout
+    assert rows(copy / "runs/small").keys() == {"pt", "torchscript"}

@@ -1,0 +1,66 @@
+"""The doctor as a user runs it, and as a study does."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from sweeper.compose import compose_settings
+from sweeper.doctor.checks import quick_check, require_health
+from sweeper.doctor.finding import Level
+from sweeper.errors import MachineError
+from tests.test_end_to_end import SMALL, sweeper
+
+
+def test_a_healthy_machine_exits_with_0(tmp_path: Path) -> None:
+    done = sweeper(tmp_path, *SMALL, module="sweeper.doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    checks = {line.split()[1] for line in done.stdout.splitlines()}
+    assert checks >= {"gpu", "torch", "disk", "dataset", "storage", "tracking", "versions"}
+    assert not list(tmp_path.rglob("*.db"))
+
+
+def test_a_failure_exits_with_1_and_json_holds_every_line(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    done = sweeper(tmp_path, "--json", *SMALL, module="sweeper.doctor")
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert document["ok"] is False
+    failed = [f for f in document["findings"] if f["level"] == "failure"]
+    assert {f["check"] for f in failed} == {"disk", "dataset", "storage", "tracking"}
+    assert all(f["remedy"] for f in failed)
+
+
+def test_a_bad_override_is_one_message(tmp_path: Path) -> None:
+    done = sweeper(tmp_path, "batch=0", module="sweeper.doctor")
+    assert done.returncode == 1
+    assert done.stderr == "error: batch must be at least 1 but got 0.\n"
+
+
+def test_the_quick_part_is_quick(tmp_path: Path) -> None:
+    settings = compose_settings([f"runs_dir={tmp_path}"])
+    quick_check(settings, 1)  # imports
+    started = time.monotonic()
+    assert {f.level for f in quick_check(settings, 4)} == {Level.OK}
+    assert time.monotonic() - started < 1
+
+
+def test_a_study_stops_before_it_starts(tmp_path: Path, closed_port: int) -> None:
+    server = f"tracking.uri=http://127.0.0.1:{closed_port}"
+    done = sweeper(tmp_path, "-m", "batch=2,4", server, *SMALL)
+    assert done.returncode == 1
+    assert f"tracking: tracking.uri=http://127.0.0.1:{closed_port} cannot be" in done.stderr
+    assert "doctor=false" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_check_can_be_skipped(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    broken = compose_settings([f"runs_dir={tmp_path}/runs"])
+    with pytest.raises(MachineError, match="runs_dir="):
+        require_health(broken, 1)
+    broken.doctor = False
+    assert require_health(broken, 1) == []
