@@ -5,7 +5,8 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report ui plan deploy doctor bench-vram test check clean
+.PHONY: help sweep report ui plan deploy doctor test check clean soak
+.PHONY: bench-vram bench-sweep bench-scale bench-pruner
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -36,6 +37,19 @@ plan: .venv/.ready ## what fits on which card, simulated (ARGS="model=yolo11x vr
 
 bench-vram: .venv/.ready ## compare predicted with published memory, as docs/memory.md states it
 	$(BIN)/python benchmarks/bench_vram.py
+
+bench-sweep: .venv/.ready ## sweeper beside a plain Hydra sweep and one process per cell, half an hour
+	$(BIN)/python benchmarks/bench_sweep.py
+
+bench-scale: .venv/.ready ## 10,000 instant trials through storage, MLflow and report, a quarter of an hour
+	$(BIN)/python benchmarks/bench_scale.py
+
+bench-pruner: .venv/.ready ## replay the curves of three seeds through every pruner
+	$(BIN)/python -m sweeper -m experiment=demo seed=0,1,2 study.pruner=none study.name=pruner
+	$(BIN)/python benchmarks/bench_pruner.py runs pruner
+
+soak: .venv/.ready ## kill a study at random moments for ten minutes, then check its records
+	$(BIN)/python -m tests.kill_loop 600
 
 test: .venv/.ready check ## run the checks and the tests
 	$(BIN)/python -m pytest

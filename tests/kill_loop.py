@@ -44,14 +44,15 @@ def run(folder: Path, seconds: float, seed: int) -> Counter[str]:
     kills: Counter[str] = Counter()
     deadline = time.monotonic() + 0.75 * seconds
     while True:
-        study = subprocess.Popen(
-            COMMAND,
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdout=(folder / "out.txt").open("ab"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with (folder / "out.txt").open("ab") as output:
+            study = subprocess.Popen(
+                COMMAND,
+                cwd=folder,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         if time.monotonic() < deadline:
             kills[_kill_something(study, rng)] += 1
         code = study.wait(timeout=600)

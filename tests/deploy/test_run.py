@@ -105,7 +105,9 @@ def test_mlflow_serves_the_onnx_model_on_a_real_image(
 
 
 def test_only_the_deployment_is_added_to_the_study(deployed: tuple[Path, str]) -> None:
-    assert {p.name for p in deployed[0].iterdir()} == {"trials", "deploy"}
+    assert {p.name for p in deployed[0].iterdir()} == {
+        *("trials", "deploy", "report", "report.md"),
+    }
 
 
 def test_a_winner_without_weights_is_trained_once_more(study: Path, tmp_path: Path) -> None:

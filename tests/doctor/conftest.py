@@ -9,8 +9,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from tests.vram.conftest import driver, stub_libraries  # noqa: F401 (fixtures)
-
 
 @pytest.fixture
 def closed_port() -> int:

@@ -37,7 +37,7 @@ def test_a_failure_exits_with_1_and_json_holds_every_line(tmp_path: Path) -> Non
 def test_a_bad_override_is_one_message(tmp_path: Path) -> None:
     done = sweeper(tmp_path, "batch=0", module="sweeper.doctor")
     assert done.returncode == 1
-    assert done.stderr == "error: batch must be at least 1 but got 0.\n"
+    assert done.stderr == "error: batch must be at least 1 but got 0. Set batch=1 or more.\n"
 
 
 def test_the_quick_part_is_quick(tmp_path: Path) -> None:
