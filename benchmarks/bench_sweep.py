@@ -48,7 +48,7 @@ def naive(name: str, folder: Path, arguments: dict[str, object], one_by_one: boo
         "NAIVE_ARGUMENTS": json.dumps(arguments | {"project": str(folder / name)}),
         "NAIVE_RESULTS": str(results),
     }
-    app = [sys.executable, str(ROOT / "benchmarks/naive_app.py"), f"hydra.sweep.dir={folder}/h"]
+    app = [sys.executable, str(ROOT / "benchmarks/naive_app.py")]
     cells = list(product(BATCHES, ACCUMULATES, AMPS))
     if one_by_one:
         commands = [
@@ -57,7 +57,7 @@ def naive(name: str, folder: Path, arguments: dict[str, object], one_by_one: boo
         ]
     else:
         sweep = ["+batch=2,4,8,16", "+accumulate=1,4", "+amp=false,true"]
-        commands = [[*app, "-m", *sweep]]
+        commands = [[*app, "-m", f"hydra.sweep.dir={folder}/h", *sweep]]
     started = time.perf_counter()
     for command in commands:
         subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL, cwd=folder)

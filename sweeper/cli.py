@@ -24,7 +24,8 @@ register_schema()
 def main() -> None:
     """Entry of ``python -m sweeper``."""
     for name in ("SIGTERM", "SIGHUP"):
-        signal.signal(getattr(signal, name), _interrupt)
+        if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:  # nohup's wish
+            signal.signal(getattr(signal, name), _interrupt)
     _hydra_main()
 
 

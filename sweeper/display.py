@@ -130,7 +130,7 @@ class StudyDisplay:
         rows: list[RenderableType] = []
         if self._grid is not None:
             rows += [self._grid.table(), Text(LEGEND, style="dim")]
-        rows += [self._bar(r) for r in self._running.values()]
+        rows += [self._bar(r) for r in list(self._running.values())]
         return Group(*rows, Text(self._standing(), style="bold"))
 
     def _bar(self, running: _Running) -> Table:

@@ -11,6 +11,11 @@
 from __future__ import annotations
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, its type where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class SweeperError(Exception):
     """Printed as its message, without a traceback; the exit code is 1."""
 

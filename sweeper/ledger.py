@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from sweeper.errors import first_line
 from sweeper.records import from_json
 from sweeper.tracking import FAULTS, Tracker
 from sweeper.trial import EpochReport, TrialResult, TrialSpec
@@ -84,7 +85,7 @@ class Ledger:
             action(self._tracker)
         except FAULTS as error:
             if not self._down:
-                cause = str(error).splitlines()[0][:200]
+                cause = first_line(error)[:200]
                 self._warn(f"MLflow takes no records, they are kept and sent later: {cause}")
             self._down, self._retry_at = True, time.monotonic() + RETRY_S
             return False

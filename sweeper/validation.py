@@ -17,6 +17,7 @@ OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "Mu
 PRUNERS = ("percentile", "median", "asha", "none")
 REPORT_FORMATS = ("markdown", "html")
 EXPORTS = ("torchscript", "onnx", "onnx_fp16", "openvino", "openvino_fp16", "tensorrt")
+RESERVED = ("data", "cache", "mlartifacts")
 SAMPLERS = ("auto", "grid", "tpe", "random")
 PLAN_FORMATS = ("table", "markdown", "json", "csv")
 
@@ -30,6 +31,12 @@ def validate(settings: Settings) -> None:
                 f"{key} must be at least {least} but got {value}. Set {key}={least} or more."
             )
     _one_of("train.optimizer", settings.train.optimizer, OPTIMIZERS)
+    _one_of("executor.name", settings.executor.name, ("local",))
+    if settings.study.name in RESERVED or "/" in (settings.study.name or ""):
+        raise SettingsError(
+            f"study.name must be a folder name other than {', '.join(RESERVED)} "
+            f"but got {settings.study.name}."
+        )
     _one_of("study.pruner", settings.study.pruner, PRUNERS)
     _one_of("study.sampler", settings.study.sampler, SAMPLERS)
     _one_of("plan.format", settings.plan.format, PLAN_FORMATS)
@@ -87,7 +94,19 @@ def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
 def _check_extra(settings: Settings) -> None:
     """Names under train.extra and data.augment must be Ultralytics arguments not set elsewhere."""
     taken = {"batch", "nbs", "amp", "accumulate", "model", "data", "device", "seed", "project"}
-    taken |= {"name", "plots", "save", "resume", "time", *vars(settings.train)}
+    taken |= {
+        "name",
+        "plots",
+        "save",
+        "resume",
+        "time",
+        "task",
+        "mode",
+        "val",
+        "exist_ok",
+        "cfg",
+        *vars(settings.train),
+    }
     for group, names in (
         ("train.extra", settings.train.extra),
         ("data.augment", settings.data.augment),

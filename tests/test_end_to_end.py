@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from sweeper.search.workplace import study_lock
+
 ROOT = Path(__file__).parent.parent
 SMALL = [
     *("data.digits.train=16", "data.digits.val=4", "data.imgsz=64"),
     *("train.epochs=1", "train.workers=0"),
 ]
+
+ARGUMENTS = ["batch=2,4", "accumulate=4,2", "amp=false", "study.name=small", *SMALL]
 
 
 def sweeper(folder: Path, *arguments: str, module: str = "sweeper") -> subprocess.CompletedProcess:
@@ -28,8 +32,7 @@ def sweeper(folder: Path, *arguments: str, module: str = "sweeper") -> subproces
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("study")
-    arguments = ["batch=2,4", "accumulate=4,2", "amp=false", "study.name=small", *SMALL]
-    done = sweeper(folder, "-m", *arguments)
+    done = sweeper(folder, "-m", *ARGUMENTS)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, done.stdout
 
@@ -69,9 +72,24 @@ def test_the_report_has_a_row_for_every_run(study: tuple[Path, str]) -> None:
 
 def test_the_same_command_again_runs_nothing(study: tuple[Path, str]) -> None:
     folder, _ = study
-    arguments = ["batch=2,4", "accumulate=4,2", "amp=false", "study.name=small", *SMALL]
-    done = sweeper(folder, "-m", *arguments)
+    done = sweeper(folder, "-m", *ARGUMENTS)
     assert done.returncode == 0, done.stderr
+    assert len(list((folder / "runs/small/trials").iterdir())) == 4
+
+
+def test_a_study_that_another_process_runs_is_left_alone(study: tuple[Path, str]) -> None:
+    folder, _ = study
+    with study_lock(folder / "runs/small"):
+        done = sweeper(folder, "-m", *ARGUMENTS)
+    assert done.returncode == 1
+    assert "study.name=small is being run by another process" in done.stderr
+
+
+def test_a_single_trial_keeps_out_of_a_study(study: tuple[Path, str]) -> None:
+    folder, _ = study
+    done = sweeper(folder, "study.name=small", *SMALL)
+    assert done.returncode == 1
+    assert "study.name=small is a study; a single trial goes elsewhere" in done.stderr
     assert len(list((folder / "runs/small/trials").iterdir())) == 4
 
 
@@ -98,6 +116,8 @@ def test_one_trial_prints_its_result(tmp_path: Path) -> None:
         (["data=custom"], "data.yaml is not set."),
         (["vram.budget_gib=-1"], "vram.budget_gib must be positive but got -1"),
         (["vram=rtx9999"], "rtx9999"),
+        (["-m", "vram=t4,rtx3090"], "vram holds for the whole study and cannot be swept"),
+        (["-m", "study.name=data"], "study.name must be a folder name other than data"),
         (["model=custom", "model.file=nothing.yaml"], "nothing.yaml"),
         (["bach=4"], "Could not override 'bach'"),
     ],

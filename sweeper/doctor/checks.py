@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from sweeper.doctor import gpu, machine, places
 from sweeper.doctor.finding import Finding, Level, failures
@@ -37,10 +38,17 @@ def quick_check(settings: Settings, trials: int) -> list[Finding]:
         seen,
         gpu.check_allocator(devices, os.environ),
         places.check_disk(settings, trials),
+        *gpu.check_memory(settings, devices),
         machine.check_data_presence(settings),
         places.check_storage(settings),
-        places.check_tracking(settings),
+        # A study goes on without MLflow: its records wait in the trial folders.
+        as_warning(places.check_tracking(settings)),
     ]
+
+
+def as_warning(finding: Finding) -> Finding:
+    """The finding, a failure softened."""
+    return replace(finding, level=Level.WARNING) if finding.level is Level.FAILURE else finding
 
 
 def require_health(settings: Settings, trials: int) -> list[str]:

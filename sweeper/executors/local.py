@@ -95,7 +95,7 @@ class LocalExecutor:
         if child.exitcode is None:
             _kill_group(child)
             child.join()
-        result = fault or _read_result(folder) or _died(child.exitcode)
+        result = _read_result(folder) or fault or _died(child.exitcode)
         if not result.epochs:
             result = replace(result, **summarise_epochs(tuple(reports)))
         if sampler is not None:

@@ -50,8 +50,17 @@ def publish(settings: Settings, name: str | None) -> Report:
         documents.append(folder / "report.html")
         documents[-1].write_text(to_html(report.read_text(encoding="utf-8"), folder), "utf-8")
     files = [*((d, None) for d in documents), *((f, FOLDER) for f in (table, *images))]
+    files += [(weights, "weights") for weights in _kept_weights(findings, folder)]
     publish_report(uri, study.run_id, _metrics(findings), _tags(findings), _note(findings), files)
     return Report(documents[-1], answer(findings).replace("**", ""))
+
+
+def _kept_weights(findings: Findings, folder: Path) -> list[Path]:
+    """The winner's best weights, where ``study.keep_best`` kept them on this machine."""
+    if findings.winner is None:
+        return []
+    trial = folder / "trials" / f"{findings.winner.first.number:04d}"
+    return [p for p in (trial / "weights" / "best.pt",) if p.is_file()]
 
 
 def _write_plots(findings: Findings, uri: str, folder: Path) -> list[Path]:

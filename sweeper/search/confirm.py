@@ -58,13 +58,13 @@ def confirm(
                 running[_start(spec, trials, executor, ledger, display)] = spec
             for future in wait(running, POLL_S, FIRST_COMPLETED).done:
                 spec = running.pop(future)
-                result = future.result()
+                result = _result(future)
                 ledger.finish(spec, result, _folder(trials, spec))
                 display.trial_finished(spec, result)
         if stop.reason:
             executor.close()
             for future, spec in running.items():
-                ledger.finish(spec, future.result(), _folder(trials, spec))
+                ledger.finish(spec, _result(future), _folder(trials, spec))
     return not stop.reason
 
 
@@ -89,6 +89,12 @@ def _start(
     ledger.start(spec, folder)
     display.trial_started(spec)
     return executor.submit(spec, folder, _Watcher(spec, folder, ledger, display))
+
+
+def _result(future: Future[TrialResult]) -> TrialResult:
+    if future.cancelled():
+        return TrialResult(Outcome.INTERRUPTED, "the study was stopped")
+    return future.result()
 
 
 def _ended(trials: Path, spec: TrialSpec) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import shlex
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from sweeper.display import StudyDisplay, result_line
 from sweeper.doctor.checks import require_health
-from sweeper.errors import StudyError
+from sweeper.errors import SettingsError, StudyError, first_line
 from sweeper.provenance import describe_origin
 from sweeper.report.publish import publish
 from sweeper.search.confirm import confirm
@@ -20,7 +21,7 @@ from sweeper.search.pruner import make_pruner
 from sweeper.search.space import Space
 from sweeper.search.storage import readable_faults, study_exists
 from sweeper.search.study import CellStudy
-from sweeper.search.workplace import Workplace, open_workplace
+from sweeper.search.workplace import Workplace, open_workplace, refuse_study_folder, study_lock
 from sweeper.settings import Settings
 from sweeper.tracking import FAULTS
 from sweeper.trial import EpochReport, Outcome, cell_label
@@ -36,8 +37,13 @@ def run_study(space: Space) -> bool:
         SweeperError: Something is wrong that a person must mend first.
     """
     settings = space.cells[0].settings
+    if any(key.split(".")[0] == "vram" for key in space.dimensions):
+        raise SettingsError(
+            "vram holds for the whole study and cannot be swept: one budget decides what fits. "
+            "Compare cards with python -m sweeper.plan."
+        )
     warnings = require_health(settings, len(space.cells))
-    with open_workplace(settings, _study_name(settings, space)) as place:
+    with open_workplace(settings, _study_name(settings, space)) as place, ExitStack() as locks:
         for warning in warnings:
             place.say(warning)
         place.say(f"study {place.name}: {space.describe()}")
@@ -51,6 +57,7 @@ def run_study(space: Space) -> bool:
         order = proving_order(list(spec_of.values()), measured) if sampler == "grid" else ()
         budget_gib = place.budget.budget_gib
         with readable_faults():
+            locks.enter_context(study_lock(place.folder))
             study = CellStudy(
                 place.name,
                 space,
@@ -62,7 +69,12 @@ def run_study(space: Space) -> bool:
                 identity(space, budget_gib),
             )
         params = _budget_params(place.budget) | _space_params(space)
-        tags = {"command": _command(space), **describe_origin(place.devices.gpu)}
+        n_trials = settings.study.n_trials or len(space.cells)
+        tags = {
+            "command": _command(space),
+            "n_trials": str(n_trials),
+            **describe_origin(place.devices.gpu),
+        }
         ledger = place.open_ledger(params, f"Search space: `{space.describe()}`", tags)
         with StudyDisplay(place.console) as display:
             loop = StudyLoop(
@@ -74,7 +86,7 @@ def run_study(space: Space) -> bool:
                 place.trials,
                 order,
             )
-            done = loop.run(settings.study.n_trials or len(space.cells))
+            done = loop.run(n_trials)
             winners = [b.number for b in study.best(settings.study.confirm.top)]
             if done and winners:
                 seeds = settings.study.confirm.seeds
@@ -96,6 +108,7 @@ def run_single(settings: Settings) -> bool:
     with open_workplace(settings, settings.study.name or SINGLE) as place:
         (spec,) = place.forecast([place.builder.build(settings, label)])
         params, origin = _budget_params(place.budget), describe_origin(place.devices.gpu)
+        refuse_study_folder(place.folder)
         ledger = place.open_ledger(params, "Trials run one at a time.", origin)
         folder = _next_trial_folder(place.trials)
         spec = replace(spec, number=int(folder.name))
@@ -148,6 +161,7 @@ def _study_name(settings: Settings, space: Space) -> str:
     name = settings.study.name or f"{settings.model.name}-{settings.data.name}-{space.digest()}"
     if settings.study.resume:
         return name
+    Path(settings.runs_dir).mkdir(parents=True, exist_ok=True)
     names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
     return next(n for n in names if not study_exists(n, settings.storage_url))
 
@@ -178,7 +192,7 @@ def _say_outcome(place: Workplace, study: CellStudy, done: bool) -> None:
     try:
         report = publish(place.settings, place.name)
     except (StudyError, *FAULTS) as error:
-        place.say(f"no report yet, MLflow does not answer: {str(error).splitlines()[0]}")
+        place.say(f"no report yet, MLflow does not answer: {first_line(error)}")
     else:
         place.say(f"{report.answer}\nreport: {report.path}")
     if not study.best():

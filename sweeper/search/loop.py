@@ -11,6 +11,7 @@ from pathlib import Path
 from optuna.trial import Trial
 
 from sweeper.display import StudyDisplay
+from sweeper.errors import StudyError
 from sweeper.executors import Executor
 from sweeper.ledger import Ledger
 from sweeper.records import from_json, write_record
@@ -20,6 +21,7 @@ from sweeper.search.stop import StopRequest
 from sweeper.search.storage import readable_faults
 from sweeper.search.study import CellStudy, outcome_of
 from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec
+from sweeper.vram.budget import judge
 
 POLL_S = 0.2
 
@@ -158,7 +160,7 @@ class StudyLoop:
             spec, folder = stored
             path = folder / "result.json"
             if path.exists():
-                result = from_json(TrialResult, path.read_text())
+                result = judge(from_json(TrialResult, path.read_text()), spec.budget_gib)
             else:
                 write_record(path, result)
             self._ledger.finish(spec, result, folder)
@@ -177,6 +179,11 @@ class StudyLoop:
         """Give the trial its folder, its spec and its MLflow run."""
         spec = replace(self._specs[cell], number=trial.number)
         folder = self._folder(spec.number)
+        if (folder / "spec.json").exists():
+            raise StudyError(
+                f"{folder} holds a trial that study.storage does not know. Give another "
+                "study.name, or move that folder away."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         write_record(folder / "spec.json", spec)
         self._ledger.start(spec, folder)

@@ -23,6 +23,8 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         for number in SIGNALS:
+            if signal.getsignal(number) is signal.SIG_IGN:  # as nohup leaves SIGHUP
+                continue
             self._before[number] = signal.signal(number, self._take)
         return self
 

@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.errors import StudyError
+from sweeper.errors import StudyError, first_line
 
 STORAGE_FAULTS = (OSError, StorageInternalError, SQLAlchemyError)
 SQLITE_PATIENCE_S = 60  # another process may hold the database for a while
@@ -47,7 +47,7 @@ def _cause(error: BaseException) -> str:
     """The innermost message in one line: SQLAlchemy wraps the driver's."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error).splitlines()[0]
+    return first_line(error)
 
 
 def study_exists(name: str, storage: str) -> bool:

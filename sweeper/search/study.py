@@ -184,7 +184,8 @@ class CellStudy:
 def outcome_of(trial: FrozenTrial) -> Outcome | None:
     """The recorded outcome; None while the trial has not ended."""
     value = trial.user_attrs.get("outcome")
-    return None if value is None else Outcome(value)
+    # The attribute is written before the state: only both make an end.
+    return Outcome(value) if value is not None and trial.state.is_finished() else None
 
 
 def _excess_gib(result: TrialResult, budget_gib: float) -> float | None:

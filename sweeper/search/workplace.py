@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from sweeper.compose import CONF_DIR
 from sweeper.display import say
+from sweeper.errors import StudyError
 from sweeper.executors.devices import Devices, find_devices
 from sweeper.executors.local import LocalExecutor
 from sweeper.ledger import Ledger
@@ -61,6 +63,41 @@ class Workplace:
     def say(self, text: str) -> None:
         """Print a line as it is."""
         say(self.console, text)
+
+
+LOCK = "study.lock"
+
+
+@contextlib.contextmanager
+def study_lock(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a study; the lock ends with this process.
+
+    Raises:
+        StudyError: Another process runs it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StudyError(
+                f"study.name={folder.name} is being run by another process. Wait for it or stop "
+                "it, or give another study.name."
+            ) from error
+        yield
+
+
+def refuse_study_folder(folder: Path) -> None:
+    """Keep trials without a study out of a study's folder, where numbers are Optuna's.
+
+    Raises:
+        StudyError: The folder is that of a study.
+    """
+    if (folder / LOCK).exists():
+        raise StudyError(
+            f"study.name={folder.name} is a study; a single trial goes elsewhere. "
+            "Leave study.name out or give another one."
+        )
 
 
 @contextlib.contextmanager

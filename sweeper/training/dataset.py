@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ def prepare_dataset(data: DataSettings, runs_dir: Path) -> Dataset:
     if not path.is_file():
         shipped_yaml(data.yaml)
         path = fetch(data.yaml)
-    return check_dataset(path.resolve(), data.nc)
+    dataset = check_dataset(path.resolve(), data.nc)
+    return replace(dataset, yaml=_absolute_yaml(dataset.yaml, runs_dir))
 
 
 def read_class_names(name: str) -> tuple[str, ...]:
@@ -201,9 +203,7 @@ def _class_names(content: dict[str, Any], path: Path) -> tuple[str, ...]:
 
 def _images(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
     """Image files of a split: folders (recursively) and .txt lists, as Ultralytics reads them."""
-    root = Path(content.get("path") or path.parent)
-    if not root.is_absolute():
-        root = root if root.is_dir() else path.parent / root
+    root = _root(content, path)
     entries = content[split]
     for entry in [entries] if isinstance(entries, str) else entries:
         place = root / entry
@@ -212,7 +212,7 @@ def _images(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
         if place.is_dir():
             yield from _sorted_images(place.rglob("*"))
         elif place.is_file():
-            lines = place.read_text().split()
+            lines = [s.strip() for s in place.read_text().splitlines() if s.strip()]
             listed = [place.parent / s[2:] if s.startswith("./") else Path(s) for s in lines]
             missing = [p for p in listed if not p.is_file()]
             if missing:
@@ -220,6 +220,27 @@ def _images(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
             yield from listed
         else:
             raise DataError(f"{path}: '{split}' points to {place}, which does not exist.")
+
+
+def _root(content: dict[str, Any], path: Path) -> Path:
+    """The folder that the splits are relative to: ``path``, or where the YAML lies."""
+    root = Path(content.get("path") or path.parent)
+    if root.is_absolute() or root.is_dir():
+        return root.resolve()
+    return path.parent if root == Path(path.parent.name) else path.parent / root
+
+
+def _absolute_yaml(path: Path, runs_dir: Path) -> Path:
+    """A YAML that means the same to Ultralytics, which looks for a relative ``path`` elsewhere."""
+    content = _read_yaml(path)
+    if "path" not in content or Path(str(content["path"])).is_absolute():
+        return path
+    content["path"] = str(_root(content, path))
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    copy = runs_dir.resolve() / "data" / f"{path.stem}-{digest}.yaml"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_text(yaml.safe_dump(content, sort_keys=False))
+    return copy
 
 
 def _sorted_images(files: Iterable[Path]) -> list[Path]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+TOLERANCE = 0.01  # as Ultralytics' verify_image_label
+
 
 def label_path(image: Path) -> Path:
     """Where Ultralytics looks for an image's labels (its ``img2label_paths``)."""
@@ -38,6 +40,6 @@ def _row_fault(row: list[str], nc: int) -> str | None:
         return f"expected 'class x y w h' but got {len(row)} columns"
     if not (values[0].is_integer() and 0 <= values[0] < nc):
         return f"class {row[0]} is not one of 0 to {nc - 1}"
-    if not all(0 <= v <= 1 for v in values[1:]):
+    if not all(-TOLERANCE <= v <= 1 + TOLERANCE for v in values[1:]):
         return f"coordinates must be fractions from 0 to 1 but got {' '.join(row[1:5])}"
     return None

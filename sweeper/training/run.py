@@ -25,7 +25,14 @@ from sweeper.command import command_arguments
 from sweeper.records import from_json, to_json, write_record
 from sweeper.training.device import DeviceMeter, start_meter
 from sweeper.training.trainer import Diverged, OutOfMemory, Stopped, TooShort, TrialTrainer
-from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec, summarise_epochs
+from sweeper.trial import (
+    EpochReport,
+    MemoryReading,
+    Outcome,
+    TrialResult,
+    TrialSpec,
+    summarise_epochs,
+)
 
 KIB_PER_GIB = 2**20
 PROGRESS_INTERVAL_S = 0.5
@@ -94,11 +101,11 @@ def run_trial(spec: TrialSpec, folder: Path, link: ParentLink) -> TrialResult:
     try:
         # sweeper logs the trial itself, once; set in memory only, the user's file stays as it is
         dict.__setitem__(SETTINGS, "mlflow", False)
-        torch.set_num_threads(spec.threads)
         meter = start_meter(spec)
         trainer = TrialTrainer(
             spec, ultralytics_arguments(spec, folder), link.send_epoch, link.send_progress
         )
+        torch.set_num_threads(spec.threads)  # Ultralytics' select_device() has set its own
         if meter is not None:
             trainer.measure_phases(meter.phases)
         trainer.train()
@@ -110,16 +117,24 @@ def run_trial(spec: TrialSpec, folder: Path, link: ParentLink) -> TrialResult:
         outcome=outcome,
         reason=reason,
         **summarise_epochs(reports),
+        wall_time_s=time.monotonic() - started,  # the parent's own clock replaces it
         **_counts(trainer, started, spec),
-        memory=meter.read() if meter is not None else spec.predicted,
+        memory=_reading(meter, spec),
         peak_rss_gib=_peak_rss_gib(),
         settings=_effective_settings(trainer),
     )
 
 
+def _reading(meter: DeviceMeter | None, spec: TrialSpec) -> MemoryReading | None:
+    """What was measured; the prediction stands in for it on the CPU only."""
+    if meter is not None:
+        return meter.read()
+    return spec.predicted if spec.device == "cpu" else None
+
+
 def classify(error: Exception, spec: TrialSpec) -> tuple[Outcome, str]:
     """The outcome that an exception of the training run stands for, and why in one sentence."""
-    cause = error.__context__ if isinstance(error, OutOfMemory) else error
+    cause = (error.__context__ or error) if isinstance(error, OutOfMemory) else error
     first_line = next(iter(str(cause).strip().splitlines()), "") or type(cause).__name__
     out_of_memory = isinstance(error, OutOfMemory | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(s in str(error) for s in OUT_OF_MEMORY_SIGNS)

@@ -129,8 +129,10 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def optimizer_step(self) -> None:
         """Also count."""
+        scale = self.scaler.get_scale()
         super().optimizer_step()
-        self.optimizer_steps += 1
+        # The scaler lowers its scale when it skips a step whose gradients overflowed.
+        self.optimizer_steps += self.scaler.get_scale() >= scale
 
     def save_model(self) -> bool:
         """Write checkpoints only when the trial keeps its weights or asked for a period."""
@@ -159,6 +161,11 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
                 f"the loss became {float(self.loss.detach())} in epoch {self.epoch + 1}, "
                 f"micro-batch {self.iterations}"
             )
+        # The target assigner swallows an out-of-memory error and goes on image by image, slowly
+        # (ultralytics/utils/tal.py): such a cell does not fit.
+        criterion = getattr(engine.unwrap_model(self.model), "criterion", None)
+        if getattr(getattr(criterion, "assigner", None), "_oom_warned", False):
+            raise OutOfMemory(f"the target assigner of batch={self.spec.batch} ran out of memory")
         self._show_life()
 
     def _show_life(self) -> None:

@@ -198,9 +198,9 @@ def _message(card: str, budget_gib: float, gpu: Device | None) -> str:
             f"No GPU here: memory is simulated for the card {card}, budget {budget_gib:.2f} GiB. "
             "Another card: vram=t4, vram=rtx4090, …"
         )
-    if budget_gib > gpu.total_gib:
+    if budget_gib >= gpu.total_gib:
         return (
-            f"The budget of {budget_gib:.2f} GiB is more than this GPU has ({gpu.name}, "
+            f"The budget of {budget_gib:.2f} GiB is all or more of what this GPU has ({gpu.name}, "
             f"{gpu.total_gib:.2f} GiB): trials run out of memory at the GPU's own limit."
         )
     return ""

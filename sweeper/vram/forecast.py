@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sweeper.errors import SettingsError
+from sweeper.errors import SettingsError, SweeperError
 from sweeper.trial import MemoryReading, TrialSpec
 from sweeper.vram.predict import VramPrediction, predict_vram
 
@@ -25,11 +28,15 @@ def forecast(specs: Iterable[TrialSpec], cache_dir: Path) -> list[TrialSpec]:
     specs = list(specs)
     requests = [_request(spec) | {"cache_dir": str(cache_dir)} for spec in specs]
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_parent) as pool:
         try:
             predictions = pool.submit(_predict_all, requests).result()
         except ValueError as error:
             raise SettingsError(str(error)) from error
+        except BrokenProcessPool as error:
+            raise SweeperError(
+                "the process that predicts memory was killed; host memory may be short"
+            ) from error
     pairs = zip(specs, predictions, strict=True)
     return [replace(spec, predicted=reading(prediction)) for spec, prediction in pairs]
 
@@ -61,6 +68,18 @@ def _request(spec: TrialSpec) -> dict[str, Any]:
         "boxes_per_image": spec.boxes_per_image,
         "context_gib": spec.context_gib,
     }
+
+
+def _end_with_parent() -> None:
+    """Leave no process behind when the parent is killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _predict_all(requests: list[dict[str, Any]]) -> list[VramPrediction]:

@@ -84,6 +84,20 @@ def test_a_text_list_of_images_is_read(tmp_path: Path) -> None:
     assert check_dataset(path).train_images == 1
 
 
+def test_a_path_with_a_space_in_a_text_list_is_one_path(tmp_path: Path) -> None:
+    path = write_set(tmp_path / "my data", train="train.txt")
+    (tmp_path / "my data/train.txt").write_text("./images/train/0.jpg\n")
+    assert check_dataset(path).train_images == 1
+
+
+def test_a_relative_path_key_reaches_ultralytics_as_an_absolute_one(tmp_path: Path) -> None:
+    path = write_set(tmp_path / "mine", path="mine")
+    found = prepare_dataset(DataSettings("custom", str(path)), tmp_path / "runs")
+    content = yaml.safe_load(found.yaml.read_text())
+    assert content["path"] == str(tmp_path / "mine")
+    assert (Path(content["path"]) / content["train"]).is_dir()
+
+
 def test_polygons_count_as_boxes(tmp_path: Path) -> None:
     assert check_dataset(write_set(tmp_path, "0 0.1 0.1 0.2 0.1 0.2 0.2")).max_boxes == 1
 

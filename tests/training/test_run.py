@@ -8,6 +8,7 @@ import torch
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import SETTINGS
+from ultralytics.utils.tal import TaskAlignedAssigner
 
 from sweeper.training.run import run_trial
 from sweeper.training.trainer import Stopped, TrialTrainer
@@ -164,6 +165,26 @@ def test_out_of_memory_in_a_later_epoch_ends_the_trial_too(
     result = train(make_spec(), tmp_path, link)
     assert result.outcome is Outcome.OUT_OF_MEMORY
     assert len(result.epochs) == 1
+
+
+def test_an_out_of_memory_that_the_assigner_swallowed_is_one_all_the_same(
+    make_spec, tmp_path: Path, monkeypatch
+) -> None:
+    assign = TaskAlignedAssigner.forward
+
+    def swallow(self, *args, **kwargs):
+        self._oom_warned = True
+        return assign(self, *args, **kwargs)
+
+    monkeypatch.setattr(TaskAlignedAssigner, "forward", swallow)
+    result = train(make_spec(), tmp_path)
+    assert result.outcome is Outcome.OUT_OF_MEMORY
+    assert "target assigner" in result.reason
+
+
+def test_the_threads_asked_for_are_used(make_spec, tmp_path: Path) -> None:
+    train(make_spec(epochs=1, threads=2), tmp_path)
+    assert torch.get_num_threads() == 2
 
 
 def test_a_loss_that_is_not_finite_ends_the_trial_as_diverged(

@@ -16,12 +16,13 @@ BENCH = Path(__file__).resolve().parents[2] / "benchmarks" / "bench_vram.py"
 
 
 @pytest.fixture(scope="module")
-def bench() -> ModuleType:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     spec = importlib.util.spec_from_file_location("bench_vram", BENCH)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules["bench_vram"] = module
     spec.loader.exec_module(module)
+    module.DEFAULT_DIR = tmp_path_factory.mktemp("traces")
     return module
 
 
