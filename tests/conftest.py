@@ -54,7 +54,7 @@ def make_spec(tiny_data: Path) -> SpecMaker:
             "epochs": 2,
             "optimizer": "SGD",
             "seed": 0,
-            "threads": 2,
+            "threads": 1,
             "train_args": {"lr0": 0.01, "warmup_epochs": 1.0, "workers": 0, "mosaic": 0.0},
         }
         return TrialSpec(**(values | changes))

@@ -51,9 +51,9 @@ def test_kill_9_ends_that_trial_only(executor, make_spec, tmp_path: Path) -> Non
 def test_a_trial_over_its_time_limit_is_ended_and_keeps_its_epochs(
     executor, make_spec, tmp_path: Path
 ) -> None:
-    result = executor.submit(make_spec(epochs=1000, timeout_s=12.0), tmp_path, Listener()).result()
+    result = executor.submit(make_spec(epochs=1000, timeout_s=20.0), tmp_path, Listener()).result()
     assert result.outcome is Outcome.TIMEOUT
-    assert "study.trial_timeout_s=12" in result.reason
+    assert "study.trial_timeout_s=20" in result.reason
     assert result.epochs and result.map50 is not None
 
 
