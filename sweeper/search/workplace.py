@@ -105,7 +105,7 @@ def open_workplace(settings: Settings, name: str) -> Iterator[Workplace]:
     """Devices, budget and an executor whose fork server warms up meanwhile."""
     devices = find_devices(settings.executor.slots)
     budget = resolve_budget(Card(**vars(settings.vram)), devices.gpu, CONF_DIR / "vram")
-    # One core stays free, as Ultralytics leaves one: OpenMP threads that wait for a busy core spin.
+    # One core stays free, as Ultralytics leaves one: threads waiting for a busy core spin.
     threads = max(1, (len(os.sched_getaffinity(0)) - 1) // len(devices.names))
     executor = LocalExecutor(devices.names)
     folder = Path(settings.runs_dir) / name
