@@ -200,7 +200,7 @@ def _message(card: str, budget_gib: float, gpu: Device | None) -> str:
         )
     if budget_gib >= gpu.total_gib:
         return (
-            f"The budget of {budget_gib:.2f} GiB is all or more of what this GPU has ({gpu.name}, "
+            f"The budget of {budget_gib:.2f} GiB is no less than what this GPU has ({gpu.name}, "
             f"{gpu.total_gib:.2f} GiB): trials run out of memory at the GPU's own limit."
         )
     return ""

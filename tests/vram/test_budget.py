@@ -69,7 +69,7 @@ def test_auto_without_a_gpu_simulates_the_fallback_card_and_says_so() -> None:
 def test_a_card_larger_than_this_gpu_is_called_out() -> None:
     small = Device(0, "GPU-b", "NVIDIA GeForce RTX 4060", 8.0)
     message = resolve_budget(load_card("rtx3090", CARDS), small, CARDS).message
-    assert "more than this GPU has (NVIDIA GeForce RTX 4060, 8.00 GiB)" in message
+    assert "no less than what this GPU has (NVIDIA GeForce RTX 4060, 8.00 GiB)" in message
 
 
 @pytest.mark.parametrize("value", [-1, 0, float("nan"), float("inf")])
