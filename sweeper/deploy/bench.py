@@ -6,12 +6,11 @@ import json
 import re
 import sys
 import time
-import traceback
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sweeper.deploy.child import start
+from sweeper.deploy.child import failure_answer, start
 
 # Imported by every bench alike, so that the interpreter they are compared above is the same.
 RUNTIMES = ("onnxruntime", "openvino")
@@ -170,9 +169,7 @@ def main(argument: str) -> None:
             bench = bench or Bench(job)
             answer = getattr(bench, command.pop("do"))(**command)
         except Exception as error:  # the boundary of the process: every failure crosses as data
-            traceback.print_exc()
-            first = next(iter(str(error).strip().splitlines()), "")
-            answer = {"error": f"{type(error).__name__}: {first}"}
+            answer = failure_answer(error)
         answers.write(json.dumps(answer) + "\n")
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import traceback
 from typing import Any
 
 
@@ -36,3 +37,10 @@ def environment(device: str, threads: int) -> dict[str, str]:
         "YOLO_AUTOINSTALL": "false",  # else Ultralytics calls pip for what it misses
         "YOLO_OFFLINE": "true",
     }
+
+
+def failure_answer(error: Exception) -> dict[str, str]:
+    """An error as the parent hears of it; its traceback goes to the log."""
+    traceback.print_exception(error)
+    first = next(iter(str(error).strip().splitlines()), "")
+    return {"error": f"{type(error).__name__}: {first}"}

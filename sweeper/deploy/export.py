@@ -6,11 +6,10 @@ import json
 import shutil
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
-from sweeper.deploy.child import start
+from sweeper.deploy.child import failure_answer, start
 
 
 def export(job: dict[str, Any]) -> dict[str, Any]:
@@ -42,9 +41,7 @@ def main(argument: str) -> None:
     try:
         answer = export(job)
     except Exception as error:  # the boundary of the process: every failure crosses as data
-        traceback.print_exc()
-        first = next(iter(str(error).strip().splitlines()), "")
-        answer = {"error": f"{type(error).__name__}: {first}"}
+        answer = failure_answer(error)
     answers.write(json.dumps(answer) + "\n")
 
 
