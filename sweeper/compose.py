@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,25 +29,52 @@ def register_schema() -> None:
     ConfigStore.instance().store(name="schema", node=Settings)
 
 
-def load_settings(
-    config: DictConfig, values: Iterable[tuple[str, bool | int | float | str]] = ()
-) -> Settings:
-    """The validated settings of a composed configuration, with other values for some keys.
+def load_settings(config: DictConfig) -> Settings:
+    """The validated settings of a composed configuration.
 
     Raises:
         SettingsError: A value is missing, of a wrong type, or cannot work.
     """
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(Settings), _without_hydra(config))
+    return read_settings(with_schema(config), [])
+
+
+def with_schema(config: DictConfig) -> DictConfig:
+    """A composed configuration under the types of every key; for many `read_settings`.
+
+    Raises:
+        SettingsError: A value is of a wrong type.
+    """
+    with _naming_the_key():
+        typed = OmegaConf.merge(OmegaConf.structured(Settings), _without_hydra(config))
+    assert isinstance(typed, DictConfig)
+    return typed
+
+
+def read_settings(
+    typed: DictConfig, values: Iterable[tuple[str, bool | int | float | str]]
+) -> Settings:
+    """The validated settings of a configuration under the schema, with other values for some keys.
+
+    Raises:
+        SettingsError: A value is missing, of a wrong type, or cannot work.
+    """
+    with _naming_the_key():
+        changed = copy.deepcopy(typed)
         for key, value in values:
-            OmegaConf.update(merged, key, value)
-        settings = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        key = error.full_key or "the configuration"
-        raise SettingsError(f"{key}: {str(error).splitlines()[0]}") from error
+            OmegaConf.update(changed, key, value)
+        settings = OmegaConf.to_object(changed)
     assert isinstance(settings, Settings)
     validate(settings)
     return settings
+
+
+@contextmanager
+def _naming_the_key() -> Iterator[None]:
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        key = error.full_key or "the configuration"
+        raise SettingsError(f"{key}: {str(error).splitlines()[0]}") from error
 
 
 def compose_settings(overrides: list[str]) -> Settings:

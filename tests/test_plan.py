@@ -94,7 +94,7 @@ def test_the_largest_batch_fits_and_the_next_one_does_not(runs: Path, capsys: Ca
 
 @pytest.mark.parametrize("limit", [0, 1, 7, 15, 16, 17, 31, 100])
 def test_the_search_ends_at_the_limit(limit: int) -> None:
-    assert largest_batch(lambda batch: batch <= limit, 16) == limit
+    assert largest_batch(lambda batch: batch - limit - 0.5, 16) == limit
 
 
 def test_the_effective_batch_of_the_study_selects_cells_and_is_the_one_to_reach(

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from sweeper.errors import SettingsError
 from sweeper.plan.cells import Inquiry, Request, Setup, accumulate_for
 from sweeper.vram.budget import violation
+from sweeper.vram.forecast import group_by, in_children
 from sweeper.vram.predict import VramPrediction, predict_vram
 
 Key = tuple[str, int, int, str, bool, int, bool]
@@ -52,33 +53,70 @@ def make_plan(inquiry: Inquiry, cache_dir: Path) -> Plan:
     Raises:
         SettingsError: A model that is none.
     """
+    groups = group_by(
+        inquiry.requests,
+        lambda r: (r.setup.model_file, r.setup.nc, r.setup.optimizer, r.setup.amp),
+    )
+    ask = partial(_answer, inquiry=inquiry, cache_dir=cache_dir)
+    cells: dict[Request, PlanCell] = {}
+    largest: dict[Setup, PlanCell | None] = {}
+    for found in in_children(ask, groups):
+        cells |= found.cells
+        largest |= found.largest
+    setups = dict.fromkeys(request.setup for request in inquiry.requests)
+    return Plan(
+        inquiry,
+        tuple(cells[request] for request in inquiry.requests),
+        {setup: largest[setup] for setup in setups},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a child process found of a plan."""
+
+    cells: dict[Request, PlanCell]
+    largest: dict[Setup, PlanCell | None]
+
+
+def _answer(requests: list[Request], inquiry: Inquiry, cache_dir: Path) -> Answer:
     predictor = Predictor(inquiry.boxes_per_image, cache_dir)
-    cells = tuple(predictor.cell(request) for request in inquiry.requests)
     wanted = inquiry.effective_batch
 
     def largest(setup: Setup) -> PlanCell | None:
         def cell(batch: int) -> PlanCell:
             return predictor.cell(Request(setup, batch, accumulate_for(batch, wanted)))
 
-        batch = largest_batch(lambda batch: cell(batch).fits, wanted)
+        batch = largest_batch(lambda batch: cell(batch).excess_gib, wanted)
         return cell(batch) if batch else None
 
-    setups = dict.fromkeys(request.setup for request in inquiry.requests)
-    return Plan(inquiry, cells, {setup: largest(setup) for setup in setups})
+    return Answer(
+        {request: predictor.cell(request) for request in requests},
+        {setup: largest(setup) for setup in dict.fromkeys(r.setup for r in requests)},
+    )
 
 
-def largest_batch(fits: Callable[[int], bool], wanted: int) -> int:
-    """The largest batch that fits, or 0.
+def largest_batch(excess: Callable[[int], float], wanted: int) -> int:
+    """The largest batch whose peak is at most 0 GiB over the budget, or 0.
 
-    The peak grows with the batch, but falls once where `wanted` is reached and gradients need not
-    be held through a forward any more: the search begins there.
+    The peak grows with the batch, nearly in proportion, but falls once where `wanted` is reached
+    and gradients need not be held through a forward any more: the search begins there.
     """
     low, high = 0, wanted
-    while fits(high):
-        low, high = high, 2 * high
+    below = above = excess(high)
+    while above <= 0:
+        low, high, below = high, 2 * high, above
+        above = excess(high)
+    straight = low > 0  # nothing is known of a peak at 0
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
+        share = below / (below - above) if straight else 0.5
+        middle = min(max(low + round(share * (high - low)), low + 1), high - 1)
+        width, over = high - low, excess(middle)
+        if over <= 0:
+            low, below = middle, over
+        else:
+            high, above = middle, over
+        straight = low > 0 and 2 * (high - low) <= width  # else halve: the line leads nowhere
     return low
 
 
@@ -93,7 +131,7 @@ class Predictor:
         """The request with its simulated peak.
 
         Raises:
-            SettingsError: The model is none.
+            ValueError: The model is none.
         """
         setup = request.setup
         found = self._simulate(request)
@@ -131,7 +169,7 @@ class Predictor:
                     cache_dir=self._cache_dir,
                 )
         except ValueError as error:
-            raise SettingsError(_as_typed(str(error), setup)) from error
+            raise ValueError(_as_typed(str(error), setup)) from error
 
 
 def _as_typed(message: str, setup: Setup) -> str:

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sweeper.compose import load_settings, open_conf
+from sweeper.compose import load_settings, open_conf, read_settings, with_schema
 from sweeper.errors import SettingsError
 from sweeper.settings import Settings
 from sweeper.trial import cell_label
@@ -121,17 +121,19 @@ def resolve_space(
     fixed = tuple(str(o.input_line) for o in overrides.values() if not o.is_sweep_override())
 
     values = {k for k in dimensions if _is_value(k, loader)}
-    composed: dict[tuple[tuple[str, Value], ...], DictConfig] = {}
+    composed: dict[tuple[tuple[str, Value], ...], tuple[DictConfig, str | None]] = {}
 
     def compose(params: tuple[tuple[str, Value], ...]) -> Cell:
         """Hydra composes each choice of groups once, which is slow; values are set on top."""
         groups = tuple((k, v) for k, v in params if k not in values)
         if groups not in composed:
             texts = [*fixed, *(f"{k}={_as_text(v)}" for k, v in params)]
-            composed[groups] = loader.load_sweep_config(config, texts)
-        chosen = composed[groups].hydra.runtime.choices
-        strategy = chosen.get("memory") if "memory" in overrides else None
-        settings = load_settings(composed[groups], [(k, v) for k, v in params if k in values])
+            whole = loader.load_sweep_config(config, texts)
+            chosen = whole.hydra.runtime.choices
+            strategy = chosen.get("memory") if "memory" in overrides else None
+            composed[groups] = with_schema(whole), strategy
+        typed, strategy = composed[groups]
+        settings = read_settings(typed, [(k, v) for k, v in params if k in values])
         label = cell_label(settings.batch, settings.accumulate, settings.amp)
         return Cell(params, settings, strategy or label)
 

@@ -53,7 +53,8 @@ class Tape:
     def sizes(self, basis: list[float]) -> list[int]:
         """Bytes of every event at a point of its basis."""
         values = np.rint(self.coefficients @ np.array(basis))
-        return [int(v) for v in np.maximum(values, 0)]
+        found: list[int] = np.maximum(values, 0).astype(np.int64).tolist()
+        return found
 
     def split(self, marks: dict[str, int]) -> dict[str, Tape]:
         """Cut at the first events of sections; their numbers go on meaning the same storages."""
