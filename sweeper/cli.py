@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from sweeper.compose import CONF_DIR, load_settings, register_schema
 from sweeper.errors import SweeperError
+from sweeper.executors.local import warm_up
 
 EXIT_INTERRUPTED = 130
 
@@ -32,6 +33,7 @@ def main() -> None:
 @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
 def _hydra_main(config: DictConfig) -> None:
     with readable_errors():
+        warm_up()  # before the imports below, which take as long
         from sweeper.search.launch import run_single
 
         ok = run_single(load_settings(config))
@@ -50,6 +52,7 @@ def study_main(
         defaults: The default space.
     """
     with readable_errors():
+        warm_up()
         from sweeper.search.launch import run_study
         from sweeper.search.space import resolve_space
 

@@ -29,6 +29,16 @@ POLL_S = 0.2
 EXIT_GRACE_S = 30
 
 
+def warm_up() -> None:
+    """Start the fork server, which imports torch while the caller goes on."""
+    # torch then counts GPUs through NVML, and the fork server stays free of CUDA state.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["sweeper.executors.preload"])
+    with _hidden_gpus():
+        forkserver.ensure_running()
+
+
 class LocalExecutor:
     """One child process per trial, one trial at a time on each device.
 
@@ -37,7 +47,7 @@ class LocalExecutor:
     """
 
     def __init__(self, devices: Sequence[str] = ("cpu",)) -> None:
-        """Start the fork server, which imports torch while the caller goes on.
+        """Start the fork server if it does not run yet.
 
         Args:
             devices: One entry per slot: ``cpu``, or a GPU's UUID.
@@ -46,13 +56,8 @@ class LocalExecutor:
         self._free: SimpleQueue[str] = SimpleQueue()
         for device in devices:
             self._free.put(device)
-        # torch then counts GPUs through NVML, and the fork server stays free of CUDA state.
-        os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-        os.environ.setdefault("MPLBACKEND", "Agg")
+        warm_up()
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["sweeper.executors.preload"])
-        with _hidden_gpus():
-            forkserver.ensure_running()
         self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="trial")
         self._closing = threading.Event()
 

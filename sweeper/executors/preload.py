@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
 # Ultralytics greets on stdout when it is imported; the terminal belongs to the study.
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
+# What every training imports late: a deterministic one inductor (1.5 s), the check of fonts
+# pyplot and requests, non-maximum suppression torchvision.
+import matplotlib.pyplot  # noqa: E402, F401
+import requests  # noqa: E402, F401
+import torch._inductor.config  # noqa: E402, F401
+import torchvision  # noqa: E402, F401
+
 import sweeper.training.run  # noqa: E402, F401
+
+gc.collect()
+gc.freeze()  # trials need not go through what is here for good; Ultralytics collects three times
 
 # A lost terminal is the parent's to handle; the fork server lives as long as it does.
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
