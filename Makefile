@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report ui plan deploy doctor test check clean soak
+.PHONY: help sweep report ui plan deploy doctor test check clean soak docs
 .PHONY: bench-vram bench-sweep bench-scale bench-pruner
 
 help: ## list the targets
@@ -48,8 +48,11 @@ bench-pruner: .venv/.ready ## replay the curves of three seeds through every pru
 	$(BIN)/python -m sweeper -m experiment=demo seed=0,1,2 study.pruner=none study.name=pruner
 	$(BIN)/python benchmarks/bench_pruner.py runs pruner
 
-soak: .venv/.ready ## kill a study at random moments for ten minutes, then check its records
+soak: .venv/.ready ## kill studies at random moments for ten minutes, then check their records
 	$(BIN)/python -m tests.kill_loop 600
+
+docs: .venv/.ready ## run the commands of the README and docs/, trainings cut short
+	$(BIN)/python -m tests.run_docs
 
 test: .venv/.ready check ## run the checks and the tests
 	$(BIN)/python -m pytest

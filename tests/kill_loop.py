@@ -31,6 +31,7 @@ COMMAND = [
     *("data.digits.train=16", "data.digits.val=4", "train.epochs=2"),
 ]
 CELLS = 12
+STUDY_S = 120  # kills stop after three quarters of it
 PARENT_SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -105,7 +106,7 @@ def _works_in(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
-def check(folder: Path) -> dict[str, int]:
+def check(folder: Path) -> Counter[str]:
     """Optuna and MLflow agree, every cell is decided once, and nothing is left open.
 
     Returns:
@@ -131,21 +132,27 @@ def check(folder: Path) -> dict[str, int]:
     for trial in record.trials:
         if trial.outcome == "complete":
             assert trial.metrics["map50"] == told[trial.number].value
-    return dict(Counter(outcomes.values()))
+    return Counter(outcomes.values())
 
 
 def main() -> None:
     seconds = float(sys.argv[1])
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    with tempfile.TemporaryDirectory(prefix="sweeper-soak-") as name:
-        folder = Path(name).resolve()
-        started = time.monotonic()
-        kills = run(folder, seconds, seed)
-        outcomes = check(folder)
-    print(f"{time.monotonic() - started:.0f} s, seed {seed}")
+    started = time.monotonic()
+    kills: Counter[str] = Counter()
+    trials: Counter[str] = Counter()
+    studies = 0
+    while time.monotonic() - started < seconds:
+        with tempfile.TemporaryDirectory(prefix="sweeper-soak-") as name:
+            folder = Path(name).resolve()
+            kills += run(folder, STUDY_S, seed + studies)
+            trials += check(folder)
+        studies += 1
+        print(f"study {studies}: killed {kills.total()} times so far", flush=True)
+    print(f"{studies} studies, {time.monotonic() - started:.0f} s, seeds from {seed}")
     for kind, count in sorted(kills.items()):
         print(f"  {count:3d} x {kind}")
-    print(f"  trials by outcome: {outcomes}")
+    print(f"  trials by outcome: {dict(trials)}")
     print("  Optuna and MLflow agree; every cell is decided once; no process is left")
 
 

@@ -1,7 +1,10 @@
 """The documents say what is true: commands are accepted, targets and links exist."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,23 +12,10 @@ from hydra.types import RunMode
 
 from sweeper.compose import compose_settings, open_conf
 from sweeper.search.space import plan_space, resolve_space
+from tests.run_docs import DOCUMENTS, ROOT, commands
 
-ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"```(?:bash|console)\n(.*?)```", re.DOTALL)
-
-
-def commands() -> list[tuple[str, str]]:
-    """(document, command) of every shell line; continued lines are joined, comments dropped."""
-    found = []
-    for document in DOCUMENTS:
-        for block in BLOCK.findall(document.read_text()):
-            joined = block.replace("\\\n", " ")
-            for line in joined.splitlines():
-                line = line.removeprefix("$ ").split("  #")[0].split("   #")[0].strip()
-                if "python -m sweeper" in line or line.startswith("make "):
-                    found.append((document.name, line))
-    return found
+SWEEPER = [c for c in commands() if "python -m sweeper" in c[1] or c[1].startswith("make ")]
+CONSOLE = re.compile(r"```console\n\$ ([^\n]+)\n(.*?)```", re.DOTALL)
 
 
 def arguments(line: str) -> tuple[str, list[str]]:
@@ -34,7 +24,7 @@ def arguments(line: str) -> tuple[str, list[str]]:
     return words[0], words[1:]
 
 
-@pytest.mark.parametrize(("document", "line"), commands())
+@pytest.mark.parametrize(("document", "line"), SWEEPER)
 def test_a_command_is_accepted(document: str, line: str, tiny_data: Path, tmp_path) -> None:
     line = line.replace("path/to/data.yaml", str(tiny_data))
     if line.startswith("make "):
@@ -57,7 +47,23 @@ def test_a_command_is_accepted(document: str, line: str, tiny_data: Path, tmp_pa
 
 
 def test_there_are_commands_to_check() -> None:
-    assert len(commands()) >= 15
+    assert len(SWEEPER) >= 20
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"), CONSOLE.findall((ROOT / "docs/plan.md").read_text())
+)
+def test_a_plan_prints_what_its_page_shows(command: str, shown: str, tmp_path: Path) -> None:
+    words = shlex.split(command)[1:]
+    done = subprocess.run(
+        [sys.executable, *words],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == ("error:" in shown)
+    assert (done.stderr if done.returncode else done.stdout) == shown
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
