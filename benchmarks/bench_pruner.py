@@ -37,7 +37,7 @@ def load(study: Path) -> dict[int, list[Curve]]:
 
 
 def replay(curves: list[Curve], pruner: str) -> tuple[float, int]:
-    """Best mAP@0.5 of the trials that ran to the end, and epochs trained."""
+    """Best last mAP@0.5 of the trials that ran to the end, and epochs trained."""
     study = optuna.create_study(
         direction="maximize", pruner=make_pruner(pruner, epochs=len(curves[0]))
     )
@@ -68,7 +68,7 @@ def main() -> None:
     level = noise(curves)
     cells = len(next(iter(curves.values())))
     print(f"{len(curves)} seeds x {cells} cells; noise between seeds {level:.3f} mAP@0.5")
-    print("pruner      order    runs  keeps winner  worst loss  epochs trained  speed-up")
+    print("pruner      order    runs  within noise  worst loss  epochs trained  speed-up")
     rng = random.Random(0)
     for pruner in ("none", "percentile", "median", "asha"):
         for order, repeats in (("study", 1), ("random", ORDERS)):
@@ -83,7 +83,7 @@ def main() -> None:
             kept = sum(loss <= level for loss in losses) / len(losses)
             share = statistics.median(shares)
             print(
-                f"{pruner:<11} {order:<7} {len(losses):>5}  {kept:>11.0%}  {max(losses):>10.3f}"
+                f"{pruner:<11} {order:<7} {len(losses):>5}  {kept:>11.1%}  {max(losses):>10.3f}"
                 f"  {share:>13.0%}  {1 / share:>7.2f}x"
             )
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import hydra
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sweeper.compose import CONF_DIR, load_settings, register_schema
@@ -36,7 +37,8 @@ def _hydra_main(config: DictConfig) -> None:
         warm_up()  # before the imports below, which take as long
         from sweeper.search.launch import run_single
 
-        ok = run_single(load_settings(config))
+        typed = tuple(HydraConfig.get().overrides.task)
+        ok = run_single(load_settings(config), typed)
     sys.exit(0 if ok else 1)
 
 

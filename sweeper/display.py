@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeper.grid import LEGEND, RUNNING, Grid, Mark, mark_of
+from sweeper.report.numbers import NOTHING, duration, gib, score
 from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec
 
 # Outcomes for which the grid says enough.
@@ -112,14 +113,12 @@ class StudyDisplay:
         table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
         for name in ("trial", "cell", "mAP@0.5", "peak GiB", "time", "outcome"):
             table.add_column(name)
-        ranked = sorted(self._finished, key=lambda f: f[1].map50 or -1.0, reverse=True)
+        ranked = sorted(self._finished, key=_by_map50)
         for spec, result in ranked[:SUMMARY_ROWS]:
-            score = "–" if result.map50 is None else f"{result.map50:.3f}"
-            peak = "–" if result.memory is None else f"{result.memory.peak_gib:.2f}"
-            seconds = format_seconds(result.wall_time_s) if result.iterations else "–"
-            table.add_row(
-                *(str(spec.number), spec.label, score, peak, seconds, result.outcome.value)
-            )
+            peak = gib(result.memory.peak_gib) if result.memory else NOTHING
+            seconds = duration(result.wall_time_s) if result.iterations else NOTHING
+            row = [str(spec.number), spec.label, score(result.map50), peak, seconds]
+            table.add_row(*row, result.outcome.value)
         return table
 
     def _consider(self, map50: float | None, spec: TrialSpec) -> None:
@@ -155,8 +154,13 @@ class StudyDisplay:
         if self._trained_s:
             mean_s = sum(self._trained_s) / len(self._trained_s)
             left = max(0, self._total - len(self._finished)) / max(1, len(self._running))
-            parts.append(f"at most {format_seconds(left * mean_s)} left")
+            parts.append(f"at most {duration(left * mean_s)} left")
         return "   ".join(parts)
+
+
+def _by_map50(finished: tuple[TrialSpec, TrialResult]) -> float:
+    map50 = finished[1].map50
+    return 1.0 if map50 is None else -map50  # the unknown ones last
 
 
 def say(console: Console, text: str) -> None:
@@ -172,17 +176,7 @@ def result_line(result: TrialResult) -> str:
     if result.memory is not None:
         parts.append(f"peak {result.memory.peak_gib:.2f} GiB {result.memory.source}")
     if result.iterations:
-        parts.append(format_seconds(result.wall_time_s))
+        parts.append(duration(result.wall_time_s))
     if result.reason:
         parts.append(result.reason)
     return "  ".join(parts)
-
-
-def format_seconds(seconds: float) -> str:
-    """``42 s``, ``3 min 05 s`` or ``3 h 42 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sweeper.errors import first_line
 from sweeper.records import from_json
-from sweeper.tracking import FAULTS, Tracker
+from sweeper.tracking import FAULTS, Tracker, is_refusal
 from sweeper.trial import EpochReport, TrialResult, TrialSpec
 
 RETRY_S = 30.0
@@ -36,7 +36,8 @@ class Ledger:
         self._lock = threading.RLock()  # epochs come from the executor's threads
 
     def start(self, spec: TrialSpec, folder: Path) -> None:
-        """Open the trial's run."""
+        """Open the trial's run, or go on with that of an interrupted attempt."""
+        (folder / LOGGED).unlink(missing_ok=True)
         self._attempt(lambda tracker: _open_run(tracker, spec, folder))
 
     def epoch(self, folder: Path, report: EpochReport) -> None:
@@ -66,11 +67,12 @@ class Ledger:
         return [p.parent for p in sorted(self._trials.glob("*/result.json")) if _waits(p.parent)]
 
     def send_waiting(self) -> None:
-        """Send them, oldest first, until one fails."""
+        """Send them, oldest first, until MLflow is down."""
         for folder in self.waiting():
             spec = from_json(TrialSpec, (folder / "spec.json").read_text())
             result = from_json(TrialResult, (folder / "result.json").read_text())
-            if not self._attempt(partial(_write, spec=spec, result=result, folder=folder)):
+            self._attempt(partial(_write, spec=spec, result=result, folder=folder))
+            if self._down:
                 return
 
     def _attempt(self, action: Callable[[Tracker], object]) -> bool:
@@ -84,8 +86,11 @@ class Ledger:
                 self._tracker = self._connect()
             action(self._tracker)
         except FAULTS as error:
+            cause = first_line(error)[:200]
+            if is_refusal(error):
+                self._warn(f"MLflow refuses a record, it is kept: {cause}")
+                return False
             if not self._down:
-                cause = first_line(error)[:200]
                 self._warn(f"MLflow takes no records, they are kept and sent later: {cause}")
             self._down, self._retry_at = True, time.monotonic() + RETRY_S
             return False
@@ -109,5 +114,12 @@ def _open_run(tracker: Tracker, spec: TrialSpec, folder: Path) -> str:
 
 
 def _write(tracker: Tracker, spec: TrialSpec, result: TrialResult, folder: Path) -> None:
-    tracker.finish_trial(_open_run(tracker, spec, folder), result, folder)
+    """Write the trial; to a new run where the one it had was deleted."""
+    try:
+        tracker.finish_trial(_open_run(tracker, spec, folder), result, folder)
+    except FAULTS as error:
+        if not is_refusal(error):
+            raise
+        (folder / RUN_ID).unlink()
+        tracker.finish_trial(_open_run(tracker, spec, folder), result, folder)
     (folder / LOGGED).touch()

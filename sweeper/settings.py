@@ -7,6 +7,12 @@ from typing import Any
 
 from omegaconf import MISSING
 
+# Beginnings of the keys that say how a study is run or shown, not what its trials are.
+STUDY_WIDE = (
+    *("study.", "executor.", "tracking.", "plan.", "report.", "deploy", "doctor"),
+    *("runs_dir", "hydra"),
+)
+
 
 @dataclass
 class DigitsSettings:

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-GIB = 2**30
-
 
 class Outcome(StrEnum):
     """How a trial ended; the value is what Optuna, MLflow and the report show."""

@@ -17,7 +17,7 @@ OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "Mu
 PRUNERS = ("percentile", "median", "asha", "none")
 REPORT_FORMATS = ("markdown", "html")
 EXPORTS = ("torchscript", "onnx", "onnx_fp16", "openvino", "openvino_fp16", "tensorrt")
-RESERVED = ("data", "cache", "mlartifacts")
+RESERVED = ("data", "cache", "mlartifacts", "single")
 SAMPLERS = ("auto", "grid", "tpe", "random")
 PLAN_FORMATS = ("table", "markdown", "json", "csv")
 
@@ -91,6 +91,12 @@ def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
         raise SettingsError(f"{key} must be one of {', '.join(allowed)} but got {value}.")
 
 
+UNCOUNTED = {
+    "fraction": "it shrinks the data set, and with it a batch that is larger",
+    "multi_scale": "every batch then has another image size",
+}
+
+
 def _check_extra(settings: Settings) -> None:
     """Names under train.extra and data.augment must be Ultralytics arguments not set elsewhere."""
     taken = {"batch", "nbs", "amp", "accumulate", "model", "data", "device", "seed", "project"}
@@ -112,6 +118,11 @@ def _check_extra(settings: Settings) -> None:
         ("data.augment", settings.data.augment),
     ):
         for name in names:
+            if name in UNCOUNTED:
+                raise SettingsError(
+                    f"{group}.{name} cannot be set: {UNCOUNTED[name]}, so the memory of a cell "
+                    "would not be that of its batch and train.imgsz."
+                )
             if name in taken:
                 raise SettingsError(f"{group}.{name} cannot be set here: it has a key of its own.")
             if name not in ultralytics_defaults():

@@ -99,7 +99,9 @@ def _answers(address: str) -> bool:
 
 def copy_checkout(folder: Path) -> None:
     """The tracked files, with their times, and the environment."""
-    names = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
     for name in names.stdout.splitlines():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)

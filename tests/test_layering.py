@@ -11,12 +11,15 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "sweeper").rglob("*.py"))
 
 DOORS = {
-    "torch": ("sweeper/training/", "sweeper/vram/", "sweeper/deploy/"),
+    "torch": (
+        *("sweeper/training/", "sweeper/vram/", "sweeper/deploy/"),
+        "sweeper/executors/preload.py",
+    ),
     "ultralytics": ("sweeper/training/", "sweeper/vram/", "sweeper/deploy/"),
     "mlflow": ("sweeper/tracking/",),
     "optuna": ("sweeper/search/",),
     "sqlalchemy": (  # what the storages of Optuna and MLflow raise
-        *("sweeper/search/storage.py", "sweeper/tracking/writer.py"),
+        *("sweeper/search/storage.py", "sweeper/tracking/"),
     ),
     "hydra": ("sweeper/cli.py", "sweeper/compose.py", "sweeper/search/space.py"),
     "omegaconf": (
@@ -24,7 +27,8 @@ DOORS = {
         "sweeper/settings.py",  # MISSING, the mark of a required key
     ),
     "pandas": ("sweeper/report/frames.py", "sweeper/report/notebook.py"),
-    "matplotlib": ("sweeper/report/", "sweeper/plan/plot.py"),
+    "matplotlib": ("sweeper/report/", "sweeper/plan/plot.py", "sweeper/executors/preload.py"),
+    "scipy": ("sweeper/report/certainty.py",),
     "markdown_it": ("sweeper/report/html.py",),
     "pynvml": ("sweeper/vram/nvml.py",),
 }

@@ -56,6 +56,8 @@ def test_a_memory_strategy_sets_the_three_keys_at_top_level(memory: str, expecte
         ("train.optimizer=auto", "train.optimizer must be one of SGD"),
         ("+train.extra.mosiac=0", "train.extra.mosiac is no argument of Ultralytics"),
         ("+train.extra.batch=2", "train.extra.batch cannot be set here"),
+        ("+train.extra.fraction=0.1", "train.extra.fraction cannot be set: it shrinks"),
+        ("+train.extra.multi_scale=0.5", "train.extra.multi_scale cannot be set: every batch"),
         ("study.sampler=best", "study.sampler must be one of auto"),
         ("report.format=pdf", "report.format must be one of markdown, html but got pdf"),
         ("deploy.formats=[onnxx]", "deploy.formats must be one of torchscript, onnx.*got onnxx"),

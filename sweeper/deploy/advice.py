@@ -5,6 +5,7 @@ from __future__ import annotations
 from sweeper.deploy.rows import Deployment, Row, Speed, Status, find
 
 CPU_ONLY = "not measured: no GPU was here"
+NOTHING_RAN = "not measured: no format ran"
 
 
 def recommendations(deployment: Deployment) -> list[list[str]]:
@@ -31,6 +32,8 @@ def _split(text: str) -> list[str]:
 
 
 def _most_images(rows: list[Row]) -> str:
+    if not rows:
+        return NOTHING_RAN
     best = max(rows, key=lambda r: r.speeds[-1].images_per_s)
     speed = best.speeds[-1]
     return (
@@ -41,6 +44,8 @@ def _most_images(rows: list[Row]) -> str:
 
 def _quickest(rows: list[Row]) -> str:
     """At batch 1; what another processor does was not measured."""
+    if not rows:
+        return NOTHING_RAN
     best = min(rows, key=lambda r: r.speeds[0].median_ms)
     small = min(rows, key=lambda r: r.size_mib or 0.0)
     return (
@@ -54,12 +59,13 @@ def claims(deployment: Deployment) -> list[list[str]]:
     """The article's claims beside what was measured here."""
     pt, script = find(deployment.rows, "pt"), find(deployment.rows, "torchscript")
     engine = find(deployment.rows, "tensorrt")
+    missing = _no_engine(deployment)
     return [
         ["claim of the article", "here"],
         ["TorchScript loads 3 × faster", _loads(pt, script)],
         ["TorchScript takes 18 % less memory", _memory(pt, script)],
-        ["TensorRT engine five times smaller in memory", _engine_memory(pt, engine)],
-        ["TensorRT engine at 142 images/s on a T4", _engine_speed(deployment, engine)],
+        ["TensorRT engine five times smaller in memory", _engine_memory(pt, engine) or missing],
+        ["TensorRT engine at 142 images/s on a T4", _engine_speed(deployment, engine) or missing],
     ]
 
 
@@ -84,9 +90,17 @@ def _memory(pt: Row | None, script: Row | None) -> str:
     return f"{100 * change:+.0f} % ({script.rss_mib:.0f} against {pt.rss_mib:.0f} MiB, CPU)"
 
 
+def _no_engine(deployment: Deployment) -> str:
+    """Why nothing is known of an engine."""
+    if not deployment.conditions["gpu"]:
+        return CPU_ONLY
+    reasons = [r.reason for r in deployment.rows if r.name == "tensorrt"]
+    return f"not measured: {reasons[0] if reasons else 'not in deploy.formats'}"
+
+
 def _engine_memory(pt: Row | None, engine: Row | None) -> str:
     if pt is None or engine is None:
-        return CPU_ONLY
+        return ""
     if "nvml" not in pt.gpu or "nvml" not in engine.gpu:
         return "not measured: NVML did not answer"
     return f"{pt.gpu['nvml'] / engine.gpu['nvml']:.1f} × smaller (NVML, CUDA context included)"
@@ -94,6 +108,6 @@ def _engine_memory(pt: Row | None, engine: Row | None) -> str:
 
 def _engine_speed(deployment: Deployment, engine: Row | None) -> str:
     if engine is None:
-        return CPU_ONLY
+        return ""
     speed: Speed = engine.speeds[0]
     return f"{speed.images_per_s:.0f} images/s on {deployment.conditions['device']}"

@@ -12,11 +12,14 @@ from sweeper.report.markdown import Table, render_table
 def render(deployment: Deployment) -> str:
     """The whole document."""
     rows = list(deployment.rows)
+    measured = any(r.speeds for r in rows)
     sections = [
         f"# Deployment of {deployment.study}",
         f"From {deployment.origin}.",
         "## Speed and memory",
-        _table(speed_table(rows, deployment.conditions["gpu"])),
+        _table(speed_table(rows, deployment.conditions["gpu"]))
+        if measured
+        else "Nothing could be measured; the reasons are below.",
         _conditions(deployment),
         "## Agreement with the .pt",
         _table(agreement_table(rows)),

@@ -60,7 +60,5 @@ def elsewhere(imgsz: int, batch: int, dynamic: bool, onnx: bool) -> list[str]:
             shapes = "".join(
                 f" --{k}Shapes=images:{n}x3x{imgsz}x{imgsz}" for k, n in sizes.items()
             )
-        lines.append(
-            f"trtexec --onnx=onnx/model.onnx --fp16 --saveEngine=tensorrt/model.engine{shapes}"
-        )
+        lines.append(f"trtexec --onnx=onnx/model.onnx --fp16 --saveEngine=model.engine{shapes}")
     return lines

@@ -31,6 +31,7 @@ class Scene:
         deploy: The settings.
         folder: Where logs and outputs go.
         device: ``cpu`` or a GPU's UUID.
+        machine: Name of the GPU or the CPU.
         threads: CPU cores of each process.
         imgsz: Image side, pixels.
         data_yaml: The dataset, for mAP.
@@ -40,6 +41,7 @@ class Scene:
     deploy: DeploySettings
     folder: Path
     device: str
+    machine: str
     threads: int
     imgsz: int
     data_yaml: str

@@ -103,9 +103,11 @@ def to_json(deployment: Deployment) -> str:
 
 
 def metrics(deployment: Deployment) -> dict[str, float]:
-    """The numbers of every measured format under MLflow's names: ``deploy/onnx/map50``."""
+    """The numbers of every format that agrees, under MLflow's names: ``deploy/onnx/map50``."""
     found: dict[str, float] = {}
     for row in deployment.rows:
+        if row.status is not Status.OK:
+            continue
         values = {
             "size_mib": row.size_mib,
             "load_s": row.load_s,

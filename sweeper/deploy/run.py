@@ -19,10 +19,11 @@ from sweeper.deploy.process import Child, ChildFault
 from sweeper.deploy.rows import Deployment, Row, Status, find, metrics, to_json
 from sweeper.deploy.source import Source, find_source, train_again
 from sweeper.doctor.places import existing_parent, write_fault
-from sweeper.errors import DeployError
+from sweeper.errors import DeployError, StudyError, first_line
 from sweeper.executors.devices import find_devices
 from sweeper.report.publish import publish
 from sweeper.settings import Settings
+from sweeper.tracking import FAULTS
 from sweeper.training.dataset import split_images
 
 FOLDER = "deploy"
@@ -78,11 +79,11 @@ def _replace(target: Path, draft: Path) -> None:
 
 def _fill(settings: Settings, source: Source, draft: Path, say: Say) -> Deployment:
     """Everything that ends up in the folder."""
+    load = os.getloadavg()[0]  # of other programs: our own training and exports come later
     weights = source.weights
     if weights is None:
         weights = train_again(source, settings.deploy.epochs, draft / "train", say)
     shutil.copyfile(weights, draft / "model.pt")
-    load = os.getloadavg()[0]
     scene = _scene(settings, source, draft)
     exports = [_export(scene, FORMATS[name], say) for name in settings.deploy.formats]
     _require_one(exports)
@@ -108,6 +109,7 @@ def _scene(settings: Settings, source: Source, draft: Path) -> Scene:
         deploy=settings.deploy,
         folder=draft.resolve(),
         device=devices.names[0],
+        machine=devices.gpu.name if devices.gpu else _cpu_name(),
         threads=min(settings.deploy.threads or cores, cores),
         imgsz=source.imgsz,
         data_yaml=str(source.data_yaml.resolve()),
@@ -175,7 +177,7 @@ def _measured(scene: Scene, row: Row, reference: Reference, say: Say) -> Row:
 def _conditions(scene: Scene, versions: dict[str, str], load: float) -> dict[str, Any]:
     """What every number depends on."""
     return {
-        "device": scene.device if scene.device != "cpu" else _cpu_name(),
+        "device": scene.machine,
         "gpu": scene.device != "cpu",
         "threads": scene.threads,
         "cores": len(os.sched_getaffinity(0)),
@@ -213,21 +215,33 @@ def _tidy(draft: Path) -> None:
 def _record(
     settings: Settings, run_id: str, deployment: Deployment, target: Path, say: Say
 ) -> None:
-    """Write the deployment to the winner's MLflow run."""
+    """Write the deployment to the winner's MLflow run.
+
+    Raises:
+        DeployError: MLflow does not take it; the files stay.
+    """
     from sweeper.tracking.deploy import log_deployment
 
     onnx = find(deployment.rows, "onnx")
     model = target / onnx.path if onnx else None
     shape = (-1, 3, deployment.conditions["imgsz"], deployment.conditions["imgsz"])
-    served = log_deployment(
-        settings.tracking_uri,
-        run_id,
-        metrics(deployment),
-        [target / "deploy.md", target / "deploy.json"],
-        model,
-        shape if deployment.conditions["dynamic"] else (1, *shape[1:]),
-    )
-    publish(settings, deployment.study)
+    uri = settings.tracking_uri
+    try:
+        served = log_deployment(
+            uri,
+            run_id,
+            metrics(deployment),
+            [target / "deploy.md", target / "deploy.json"],
+            model,
+            shape if deployment.conditions["dynamic"] else (1, *shape[1:]),
+        )
+        publish(settings, deployment.study)
+    except (StudyError, *FAULTS) as error:
+        raise DeployError(
+            f"{target} is complete, but tracking.uri={uri} did not take its record: "
+            f"{first_line(error)}"
+        ) from error
     say(f"MLflow run {run_id} has the table and its numbers; the report has them, too")
     if served:
-        say(f"serve the ONNX model: mlflow models serve -m {served} --env-manager local")
+        serve = f"mlflow models serve -m {served} --env-manager local"
+        say(f"serve the ONNX model: MLFLOW_TRACKING_URI={uri} {serve}")

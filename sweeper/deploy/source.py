@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeper.display import format_seconds
 from sweeper.errors import DeployError, StudyError
 from sweeper.executors.devices import find_devices
 from sweeper.executors.local import LocalExecutor
 from sweeper.records import from_json
 from sweeper.report.findings import Findings
+from sweeper.report.numbers import duration
 from sweeper.settings import Settings
 from sweeper.tracking import read_study
 from sweeper.training.dataset import prepare_dataset
@@ -150,5 +150,5 @@ def train_again(
         executor.close()
     if result.outcome is not Outcome.COMPLETE:
         raise DeployError(f"{source.text} ended as {result.outcome.value}: {result.reason}")
-    say(f"trained {spec.epochs} epochs in {format_seconds(result.wall_time_s)}")
+    say(f"trained {spec.epochs} epochs in {duration(result.wall_time_s)}")
     return folder / "weights" / "best.pt"

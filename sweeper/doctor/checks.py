@@ -10,6 +10,8 @@ from sweeper.doctor.finding import Finding, Level, failures
 from sweeper.errors import MachineError
 from sweeper.settings import Settings
 
+TRIALS = 24  # cells of the default space
+
 
 def full_check(settings: Settings) -> list[Finding]:
     """Every check; takes some seconds, because torch is imported once in a child."""
@@ -22,7 +24,7 @@ def full_check(settings: Settings) -> list[Finding]:
         *gpu.check_torch(devices),
         gpu.check_allocator(devices, os.environ),
         machine.check_host_memory(at_once),
-        places.check_disk(settings, settings.study.n_trials or 1),
+        places.check_disk(settings, settings.study.n_trials or TRIALS),
         machine.check_data(settings),
         places.check_storage(settings),
         places.check_tracking(settings),

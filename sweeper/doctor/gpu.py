@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -37,7 +38,7 @@ def check_nvml(settings: Settings) -> tuple[Finding, tuple[Device, ...]]:
     except NvmlUnavailable as error:
         if error.reason in NO_GPU:
             return ok("gpu", f"none on this machine: {simulated}"), ()
-        return failure("gpu", str(error), "Without a GPU: executor.slots=1 needs no driver."), ()
+        return failure("gpu", str(error), "Mend the driver; doctor=false trains on the CPU."), ()
     seen = visible_devices(listed, os.environ)
     if not seen.devices:
         hidden = warning(
@@ -73,11 +74,9 @@ def _idle(device: Device, budget_gib: float) -> Finding:
     text = f"{device.name}: {free:.2f} GiB free, budget {budget_gib:.2f} GiB"
     held = f"; in use by {', '.join(holders)}" if holders else ""
     if free < budget_gib:
-        return failure(
-            "gpu memory",
-            f"{text}{held}.",
-            f"End what holds it, or set vram.budget_gib={max(free, 0):.1f}.",
-        )
+        smaller = math.floor(10 * free) / 10
+        instead = f", or set vram.budget_gib={smaller}" if smaller >= 1 else ""
+        return failure("gpu memory", f"{text}{held}.", f"End what holds it{instead}.")
     if holders:
         return warning(
             "gpu memory", f"{text}{held}.", "Other processes disturb time and memory: end them."

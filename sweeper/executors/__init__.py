@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 
 from sweeper.trial import EpochReport, TrialResult, TrialSpec
-
-Progress = Callable[[int, int], None]
 
 
 class Watcher(Protocol):

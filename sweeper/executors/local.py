@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -27,6 +27,7 @@ from sweeper.vram.sampler import MemorySampler, SampledPeak
 
 POLL_S = 0.2
 EXIT_GRACE_S = 30
+SHUTDOWN = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # to everything of a session at once
 
 
 def warm_up() -> None:
@@ -88,23 +89,28 @@ class LocalExecutor:
         ours, theirs = self._context.Pipe()
         child = self._context.Process(target=_child, args=(str(folder), theirs))
         reports: list[EpochReport] = []
-        sampler = _sampler(spec, child)
-        child.start()
+        try:
+            child.start()
+        except (EOFError, OSError) as error:
+            cause = f"{type(error).__name__}: {error}".rstrip(": ")
+            return TrialResult(Outcome.CRASHED, f"no process could be started ({cause}).")
         theirs.close()
-        if sampler is not None:
-            assert child.pid is not None
-            sampler.start(child.pid)
-        with ours:
-            fault = self._follow(child, ours, spec, reports, watcher)
-        child.join(EXIT_GRACE_S)
-        if child.exitcode is None:
-            _kill_group(child)
+        sampler = _sampler(spec, child)
+        try:
+            with ours:
+                fault = self._follow(child, ours, spec, reports, watcher)
+            child.join(EXIT_GRACE_S)
+        finally:
+            if child.exitcode is None:
+                _kill_group(child)
             child.join()
+            _end_workers(child)
+            sampled = sampler.stop() if sampler is not None else None
         result = _read_result(folder) or fault or _died(child.exitcode)
         if not result.epochs:
             result = replace(result, **summarise_epochs(tuple(reports)))
-        if sampler is not None:
-            result = _with_sampled(result, sampler.stop(), spec)
+        if sampled is not None:
+            result = _with_sampled(result, sampled, spec)
         return replace(result, wall_time_s=time.monotonic() - started)
 
     def _follow(
@@ -177,8 +183,11 @@ def _sampler(spec: TrialSpec, child: ForkServerProcess) -> MemorySampler | None:
     """Follows the child on its GPU and stops it when it passes the budget; None on the CPU."""
     if spec.device == "cpu":
         return None
+    assert child.pid is not None
     limit = None if spec.budget_gib is None else watchdog_limit_gib(spec.budget_gib)
-    return MemorySampler(spec.device, limit, lambda gib: _kill_group(child))
+    sampler = MemorySampler(spec.device, limit, lambda gib: _kill_group(child))
+    sampler.start(child.pid)
+    return sampler
 
 
 def _with_sampled(result: TrialResult, sampled: SampledPeak, spec: TrialSpec) -> TrialResult:
@@ -213,6 +222,8 @@ def _died(exitcode: int | None) -> TrialResult:
             "the process was killed by SIGKILL, as the kernel's out-of-memory killer does "
             "(see dmesg). Lower batch or executor.slots if host memory is short."
         )
+    elif exitcode is not None and -exitcode in SHUTDOWN:
+        return TrialResult(Outcome.INTERRUPTED, f"ended by {signal.Signals(-exitcode).name}")
     elif exitcode is not None and exitcode < 0:
         reason = f"the process was killed by {signal.Signals(-exitcode).name}. See log.txt."
     else:
@@ -229,3 +240,10 @@ def _kill_group(child: ForkServerProcess) -> None:
             return
         except ProcessLookupError:
             continue
+
+
+def _end_workers(child: ForkServerProcess) -> None:
+    """SIGKILL what a child that died left of its group: it would hold on to the GPU's memory."""
+    assert child.pid is not None
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)

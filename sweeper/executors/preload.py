@@ -6,6 +6,10 @@ import gc
 import os
 import signal
 
+# Signals to the whole process group are the parent's to handle; this one lives as long as it does.
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    signal.signal(_number, signal.SIG_IGN)
+
 # Ultralytics greets on stdout when it is imported; the terminal belongs to the study.
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
@@ -20,6 +24,3 @@ import sweeper.training.run  # noqa: E402, F401
 
 gc.collect()
 gc.freeze()  # trials need not go through what is here for good; Ultralytics collects three times
-
-# A lost terminal is the parent's to handle; the fork server lives as long as it does.
-signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -6,11 +6,8 @@ import shlex
 
 from sweeper.report.cells import Cell
 from sweeper.report.certainty import certainty
-from sweeper.report.findings import Findings
+from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.report.numbers import count, duration, gib, limit, score
-
-# Below this nobody would use the model, and a ranking of such numbers says nothing.
-LEAST_MAP50 = 0.01
 
 
 def answer(findings: Findings) -> str:
@@ -20,10 +17,10 @@ def answer(findings: Findings) -> str:
 
 def _answer(findings: Findings) -> str:
     winner, tally = findings.winner, findings.tally
-    if winner is not None and (winner.map50 or 0.0) < LEAST_MAP50:
+    if winner is not None and findings.recommended is None:
         return (
-            "**No recommendation: no trial detects anything yet**, mAP@0.5 is below "
-            f"{LEAST_MAP50} in all of them. Train longer, e.g. with more train.epochs. The "
+            "**No recommendation: the best cell detects nothing yet**, its mAP@0.5 is below "
+            f"{LEAST_MAP50}. Train longer, e.g. with more train.epochs. The "
             "fastest that fits is "
             f"{cell_in_words(winner)}: {_costs(winner, findings)}."
         )
@@ -63,14 +60,13 @@ def standing(findings: Findings) -> str:
     """How far the study is, when that matters to the reader; else empty."""
     study, tally = findings.study, findings.tally
     wanted = study.tags.get("n_trials")
-    ended = tally.trials - tally.running
-    of_all = f"{ended} of {wanted}" if wanted else str(ended)
+    of_all = f"{tally.asked} of {wanted}" if wanted else str(tally.asked)
     if study.status == "RUNNING" or tally.running:
         return f"*The study has not ended: {of_all} trials done, {tally.running} running.*"
     if study.status == "KILLED":
         return f"*The study was stopped: {of_all} trials done. The same command goes on.*"
     if tally.failed:
-        return f"*{count(tally.failed, 'trial')} of {ended} failed; the reasons are below.*"
+        return f"*{count(tally.failed, 'trial')} of {tally.trials} failed; the reasons are below.*"
     return ""
 
 

@@ -21,7 +21,10 @@ ON_CPU = (
     "Trained without a GPU: times say little about a GPU, least of all what amp saves there; on "
     "the CPU amp is bfloat16."
 )
-ONE_SEED = "One run per cell: differences of a point or two of mAP@0.5 may be noise."
+ONE_SEED = (
+    "One run per cell: differences of several points of mAP@0.5 may be noise. "
+    "`study.confirm.top=2 study.confirm.seeds=3` repeats the best."
+)
 
 
 def caveats(findings: Findings) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from sweeper.settings import STUDY_WIDE
 from sweeper.tracking import StudyRecord, TrialRecord
 from sweeper.trial import Outcome
 
@@ -36,9 +37,13 @@ class Cell:
 
     @cached_property
     def first(self) -> TrialRecord:
-        """The trial that speaks for the cell: complete, else the last that was not cut short."""
+        """The trial that speaks for the cell.
+
+        One that does not fit before one that completed, else the last that was not cut short.
+        """
         ended = [t for t in self.trials if t.outcome != Outcome.INTERRUPTED]
-        return next(iter(self.complete), (ended or self.trials)[-1])
+        deciding = [*filter(is_infeasible, self.trials), *self.complete]
+        return next(iter(deciding), (ended or self.trials)[-1])
 
     @cached_property
     def complete(self) -> list[TrialRecord]:
@@ -52,8 +57,8 @@ class Cell:
 
     @cached_property
     def fits(self) -> bool:
-        """Whether a trial of it completed within the budget."""
-        return bool(self.complete)
+        """Whether it completed within the budget, and with no seed failed to."""
+        return bool(self.complete) and not self.infeasible
 
     @cached_property
     def infeasible(self) -> bool:
@@ -62,8 +67,8 @@ class Cell:
 
     @cached_property
     def title(self) -> str:
-        """The strategy's name where it has one, else the cell's name."""
-        return self.name if self.first.strategy == self.first.label else self.first.strategy
+        """The cell's name, under the strategy's name where it has one."""
+        return self.name.replace(self.first.label, self.first.strategy, 1)
 
     @cached_property
     def map50(self) -> float | None:
@@ -87,12 +92,13 @@ class Cell:
     def peak_gib(self) -> float | None:
         """Highest peak of the complete trials, else what is known of `first`."""
         values = [t.peak_gib for t in self.complete if t.peak_gib is not None]
-        return max(values) if values else self.first.peak_gib
+        return max(values) if values and self.fits else self.first.peak_gib
 
     @cached_property
     def need_gib(self) -> float | None:
         """The peak where it is what the cell needs: a run that was stopped measured less."""
-        ran = self.fits or self.outcome == Outcome.OVER_BUDGET
+        reported = self.first.metric("images_per_s") is not None  # what the watchdog ends does not
+        ran = self.fits or (self.outcome == Outcome.OVER_BUDGET and reported)
         whole = ran or self.first.vram_source == "simulated"
         return self.peak_gib if whole else None
 
@@ -124,8 +130,12 @@ def cells_of(study: StudyRecord) -> tuple[Cell, ...]:
 
 
 def _own_overrides(trial: TrialRecord) -> tuple[str, ...]:
-    """The overrides that neither the label nor the seed stands for."""
-    return tuple(o for o in trial.overrides if o.partition("=")[0] not in IN_THE_LABEL)
+    """The overrides that make the cell, less what the label and the seed stand for."""
+    return tuple(
+        o
+        for o in trial.overrides
+        if o.partition("=")[0] not in IN_THE_LABEL and not o.startswith(STUDY_WIDE)
+    )
 
 
 def _setting(trial: TrialRecord, overrides: tuple[str, ...]) -> Key:

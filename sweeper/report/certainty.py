@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 
+from scipy.special import stdtrit
+
 from sweeper.report.cells import Cell
 from sweeper.report.findings import Findings
 from sweeper.report.numbers import score
-
-# Two-sided 95 % quantiles of Student's t for 1, 2, … degrees of freedom; beyond, the normal one.
-T_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
-NORMAL_95 = 1.96
 
 
 def certainty(findings: Findings) -> str:
@@ -22,7 +20,11 @@ def certainty(findings: Findings) -> str:
     lead = 100 * ((winner.map50 or 0.0) - (rival.map50 or 0.0))
     margin = margin_points(winner, rival)
     if margin is None and len(winner.complete) > 1:
-        return f"{_runs(winner)} {rival.name}, {abs(lead):.1f} points away, was not repeated."
+        side = "behind" if lead >= 0 else "ahead"
+        return (
+            f"{_runs(winner)} {rival.name}, {abs(lead):.1f} points {side}, was not repeated: one "
+            "run with one seed."
+        )
     if margin is None:
         return (
             f"{_runs(winner)} {rival.name} is {lead:.1f} points behind, and a difference between "
@@ -30,8 +32,19 @@ def certainty(findings: Findings) -> str:
         )
     lead_of = f"{_runs(winner)} Its lead of {lead:.1f} points over {rival.name} ({_seeds(rival)})"
     if lead > margin:
-        return f"{lead_of} is larger than the noise (95 %: ±{margin:.1f})."
-    return f"{lead_of} is within the noise (95 %: ±{margin:.1f}): the two cannot be told apart."
+        verdict = f"is larger than the noise (95 %: ±{margin:.1f})."
+    else:
+        verdict = f"is within the noise (95 %: ±{margin:.1f}): the two cannot be told apart."
+    return f"{lead_of} {verdict}{_ahead(findings)}"
+
+
+def _ahead(findings: Findings) -> str:
+    """The best cell, where it is not the winner because one run is no confirmation."""
+    best, winner = findings.ranked[0], findings.winner
+    if winner is None or best is winner:
+        return ""
+    points = 100 * ((best.map50 or 0.0) - (winner.map50 or 0.0))
+    return f" {best.name} stands {points:.1f} points higher in a single run that was not repeated."
 
 
 def margin_points(one: Cell, other: Cell) -> float | None:
@@ -44,7 +57,7 @@ def margin_points(one: Cell, other: Cell) -> float | None:
     n, m = len(one.complete), len(other.complete)
     freedom = n + m - 2
     squares = (n - 1) * one.map50_deviation**2 + (m - 1) * other.map50_deviation**2
-    quantile = T_95[freedom - 1] if freedom <= len(T_95) else NORMAL_95
+    quantile = float(stdtrit(freedom, 0.975))
     return 100 * quantile * math.sqrt(squares / freedom * (1 / n + 1 / m))
 
 

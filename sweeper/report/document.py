@@ -61,8 +61,8 @@ def title(findings: Findings) -> str:
     """``Study demo: yolo11n on digits within 23.7 GiB``."""
     name = f"Study {findings.study.name}"
     if findings.study.trials:
-        params = findings.study.trials[0].params
-        name += f": {params.get('model', 'a model')} on {params.get('data', 'its data')}"
+        model, data = (_values(findings, key) for key in ("model", "data"))
+        name += f": {model or 'a model'} on {data or 'its data'}"
     if findings.budget_gib is not None:
         name += f" within {limit(findings.budget_gib)} GiB"
     return name
@@ -96,9 +96,15 @@ def _budget(findings: Findings) -> str:
 def _training(findings: Findings) -> str:
     """Each parameter with the values that occur."""
     names = ("model", "data", "imgsz", "epochs", "optimizer", "lr0", "seed")
-    trials = findings.study.trials
-    values = {n: dict.fromkeys(t.params[n] for t in trials if n in t.params) for n in names}
-    return ", ".join(f"{n} {'/'.join(v)}" for n, v in values.items() if v)
+    values = {name: _values(findings, name) for name in names}
+    return ", ".join(f"{name} {text}" for name, text in values.items() if text)
+
+
+def _values(findings: Findings, name: str) -> str:
+    """``yolo11n/yolo11s``: what the trials have for a parameter."""
+    return "/".join(
+        dict.fromkeys(t.params[name] for t in findings.study.trials if name in t.params)
+    )
 
 
 def _section(heading: str, table: Table, text: str = "") -> list[str]:
@@ -133,16 +139,16 @@ def _not_fitting(findings: Findings, plots: set[str]) -> list[str]:
 
 
 def _use(findings: Findings) -> list[str]:
-    winner = findings.winner
+    winner = findings.recommended
     if winner is None:
         return []
     tags, name = winner.first.tags, findings.study.name
     sections = ["## Use it", "Train with the winner's settings in plain Ultralytics:"]
     sections += [code(tags.get("yolo_command", "")), ACCUMULATE]
-    sections += ["Run this cell, or the whole study, again:"]
     again = [f"study.name={name}-again", *winner.first.overrides]
     one = [shlex.join(["python", "-m", "sweeper", *_without_name(again)])] if again[1:] else []
-    sections += [code("\n".join([*one, command(findings)]))]
+    whole = [command(findings)] if findings.study.tags.get("command") else []
+    sections += ["Run it again, this cell or the whole study:", code("\n".join([*one, *whole]))]
     deploy = shlex.join(["python", "-m", "sweeper.deploy", f"study.name={name}"])
     return [*sections, "Export the winner and measure each export:", code(deploy)]
 
@@ -160,10 +166,14 @@ def _without_name(overrides: list[str]) -> list[str]:
 
 def _article(findings: Findings) -> list[str]:
     claims = article.claims(findings)
-    return _section("The article's claims", claims, ARTICLE) if claims else []
+    where = f"{ARTICLE} Peaks here are {' and '.join(findings.sources) or 'not known'}."
+    return _section("The article's claims", claims, where) if claims else []
 
 
-ARTICLE = "The article trained on an RTX 3090 with 24 GB and COCO128; what follows was run here."
+ARTICLE = (
+    "The article that sweeper comes from trained YOLO11 on an RTX 3090 (24 GB) with COCO128; the "
+    "right column is this study, with its model, data and budget."
+)
 
 
 def _caveats(findings: Findings) -> list[str]:

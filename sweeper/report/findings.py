@@ -10,6 +10,8 @@ from sweeper.tracking import StudyRecord, TrialRecord
 from sweeper.trial import Outcome
 
 BASELINE = "baseline"  # the name of the article's strategy
+# Below this nobody would use the model, and a ranking of such numbers says nothing.
+LEAST_MAP50 = 0.01
 
 
 class Findings:
@@ -26,9 +28,15 @@ class Findings:
 
     @cached_property
     def winner(self) -> Cell | None:
-        """The best cell; where some were repeated with other seeds, the best of those."""
-        repeated = [c for c in self.ranked if len(c.complete) > 1]
-        return next(iter(repeated or self.ranked), None)
+        """The best cell; where some were confirmed with other seeds, the best of those."""
+        confirmed = [c for c in self.ranked if any(t.confirms is not None for t in c.complete)]
+        return next(iter(confirmed or self.ranked), None)
+
+    @cached_property
+    def recommended(self) -> Cell | None:
+        """The winner, unless it detects nothing."""
+        enough = self.winner is not None and (self.winner.map50 or 0.0) >= LEAST_MAP50
+        return self.winner if enough else None
 
     @cached_property
     def rival(self) -> Cell | None:
@@ -81,18 +89,29 @@ class Findings:
     @cached_property
     def tally(self) -> Tally:
         """How many trials ended how."""
-        trials = self.study.trials
+        again = {t.number for c in self.cells for t in c.trials[:-1]}
+        trials = [
+            t
+            for t in self.study.trials
+            if not (t.outcome == Outcome.INTERRUPTED and t.number in again)
+        ]
         running = sum(t.outcome == "running" for t in trials)
         complete = sum(t.outcome == Outcome.COMPLETE for t in trials)
         infeasible = sum(map(is_infeasible, trials))
         pruned = sum(t.outcome == Outcome.PRUNED for t in trials)
         failed = len(trials) - running - complete - infeasible - pruned
-        return Tally(len(trials), running, complete, infeasible, pruned, failed)
+        free = sum(t.implied_by is not None or t.confirms is not None for t in trials)
+        asked = len(trials) - running - free
+        return Tally(len(trials), running, complete, infeasible, pruned, failed, asked)
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Numbers of trials; ``failed`` are diverged, timed out, crashed and interrupted."""
+    """Numbers of trials; one that was interrupted and ran again counts once.
+
+    ``failed`` are diverged, timed out, crashed and interrupted; ``asked`` have ended and count
+    in ``study.n_trials``: neither implied ones nor repetitions.
+    """
 
     trials: int
     running: int
@@ -100,6 +119,7 @@ class Tally:
     infeasible: int
     pruned: int
     failed: int
+    asked: int
 
 
 def pareto_front(cells: list[Cell]) -> list[Cell]:

@@ -98,17 +98,17 @@ def _metrics(findings: Findings) -> dict[str, float]:
         "trials_infeasible": tally.infeasible,
         "trials_failed": tally.failed,
     }
-    if findings.winner is not None:
-        best = findings.winner.first
+    if findings.recommended is not None:
+        best = findings.recommended.first
         metrics |= {f"best_{name}": best.metric(name) for name in BEST}
         metrics |= {"best_batch": best.batch, "best_accumulate": best.accumulate}
     return {name: float(value) for name, value in metrics.items() if value is not None}
 
 
 def _tags(findings: Findings) -> dict[str, str]:
-    if findings.winner is None:
+    best = findings.recommended
+    if best is None:
         return {}
-    best = findings.winner
     return {
         "best_cell": best.name,
         "best_trial": str(best.first.number),

@@ -13,18 +13,27 @@ _NOT_IDENTITY = {"study", "executor", "tracking", "runs_dir", "vram"}
 _NOT_IDENTITY |= {"plan", "report", "deploy", "doctor"}
 
 
-def identity(space: Space, budget_gib: float) -> dict[str, Any]:
-    """Dotted keys and values; a stored study is resumed only where all are equal."""
+def identity(space: Space, budget_gib: float, measured: bool) -> dict[str, Any]:
+    """Dotted keys and values; a stored study is resumed only where all are equal.
+
+    ``measured``: whether peaks come from a GPU; a simulated one decides nothing there.
+    """
+    first = space.cells[0].settings
     swept = set(space.dimensions)
     if "memory" in swept:
         swept |= set(MEMORY_KEYS)
     common = {
         key: value
-        for key, value in _flatten(asdict(space.cells[0].settings))
+        for key, value in _flatten(asdict(first))
         if not _covered(key, swept | _NOT_IDENTITY)
     }
-    space_keys = {f"space.{k}": list(v) for k, v in space.dimensions.items()}
-    return {**space_keys, **common, "vram.budget_gib": budget_gib}
+    return {
+        **{f"space.{k}": list(v) for k, v in space.dimensions.items()},
+        "study.effective_batch": first.study.effective_batch,
+        **common,
+        "vram.budget_gib": budget_gib,
+        "memory": "measured" if measured else "simulated",
+    }
 
 
 def _covered(key: str, names: set[str]) -> bool:

@@ -66,7 +66,7 @@ def run_study(space: Space) -> bool:
                 settings.study.seed,
                 make_pruner(settings.study.pruner, settings.train.epochs),
                 budget_gib,
-                identity(space, budget_gib),
+                identity(space, budget_gib, measured),
             )
         params = _budget_params(place.budget) | _space_params(space)
         n_trials = settings.study.n_trials or len(space.cells)
@@ -98,15 +98,19 @@ def run_study(space: Space) -> bool:
     return done
 
 
-def run_single(settings: Settings) -> bool:
+def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
     """Run one trial under the parent run ``single``; False unless it completed.
+
+    Args:
+        settings: The trial's.
+        overrides: As typed, to tell it from the others there.
 
     Raises:
         SweeperError: Something is wrong that a person must mend first.
     """
     label = cell_label(settings.batch, settings.accumulate, settings.amp)
     with open_workplace(settings, settings.study.name or SINGLE) as place:
-        (spec,) = place.forecast([place.builder.build(settings, label)])
+        (spec,) = place.forecast([place.builder.build(settings, label, overrides)])
         params, origin = _budget_params(place.budget), describe_origin(place.devices.gpu)
         refuse_study_folder(place.folder)
         ledger = place.open_ledger(params, "Trials run one at a time.", origin)

@@ -19,9 +19,9 @@ def make_pruner(name: str, epochs: int) -> BasePruner:
     """
     first = max(2, epochs // 3)
     if name == "percentile":  # go on only in the top third of the complete trials
-        return PercentilePruner(100 / 3, n_startup_trials=3, n_warmup_steps=first - 1)
+        return PercentilePruner(100 / 3, n_startup_trials=3, n_warmup_steps=first)
     if name == "median":
-        return MedianPruner(n_startup_trials=3, n_warmup_steps=first - 1)
+        return MedianPruner(n_startup_trials=3, n_warmup_steps=first)
     if name == "asha":
         return SuccessiveHalvingPruner(min_resource=first, reduction_factor=2)
     return NopPruner()

@@ -16,15 +16,10 @@ from omegaconf import DictConfig
 
 from sweeper.compose import load_settings, open_conf, read_settings, with_schema
 from sweeper.errors import SettingsError
-from sweeper.settings import Settings
+from sweeper.settings import STUDY_WIDE, Settings
 from sweeper.trial import cell_label
 
 MEMORY_KEYS = ("batch", "accumulate", "amp")
-
-STUDY_WIDE = (
-    *("study.", "executor.", "tracking.", "plan.", "report.", "deploy", "doctor"),
-    *("runs_dir", "hydra"),
-)
 
 Value = bool | int | float | str
 
@@ -92,7 +87,7 @@ class Space:
 
     def digest(self) -> str:
         """Six hex digits that differ where the space or a fixed override differs."""
-        payload = json.dumps([self.dimensions, self.defining])
+        payload = json.dumps([[c.params for c in self.cells], self.defining])
         return hashlib.sha256(payload.encode()).hexdigest()[:6]
 
 

@@ -153,6 +153,8 @@ class CellStudy:
         """Why there is no winner, in one sentence."""
         trials = self._study.trials
         misses = [t for t in trials if t.constraints.get(CONSTRAINT, 0.0) > LEAST_EXCESS_GIB]
+        if not misses and any(t.constraints.get(CONSTRAINT, 0.0) > 0 for t in trials):
+            return f"no cell fits the budget of {self._budget_gib:.2f} GiB; see the report"
         if not misses:
             return "no trial completed; the reasons are in the report and in each log.txt"
         nearest = min(misses, key=lambda t: t.constraints[CONSTRAINT])

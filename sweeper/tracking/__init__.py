@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 
 from sweeper.tracking.reader import StudyRecord, TrialRecord, read_curve, read_study
-from sweeper.tracking.writer import FAULTS, Tracker, publish_report
+from sweeper.tracking.writer import FAULTS, Tracker, is_refusal, publish_report
 
 __all__ = [
     "FAULTS",
     "StudyRecord",
     "Tracker",
     "TrialRecord",
+    "is_refusal",
     "publish_report",
     "read_curve",
     "read_study",

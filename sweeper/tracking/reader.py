@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.errors import StudyError
+from sweeper.errors import StudyError, first_line
 
 RUNNING = "running"
+LAST_START = "last_start"  # tag of a study's parent run: UTC, ISO 8601
 NEEDED = {"batch", "accumulate", "amp"}
 PAGE = 1000
 
@@ -158,9 +161,12 @@ class StudyRecord:
 
 
 def find_study(client: MlflowClient, experiment_id: str, study: str | None) -> Run | None:
-    """The parent run of a study, or of the latest one."""
+    """The parent run of a study, or of the one that was started last, anew or again."""
     named = f" and tags.study = '{study}'" if study else ""
-    runs = client.search_runs([experiment_id], f"tags.kind = 'study'{named}", max_results=1)
+    latest = [f"tags.{LAST_START} DESC"]
+    runs = client.search_runs(
+        [experiment_id], f"tags.kind = 'study'{named}", max_results=1, order_by=latest
+    )
     return runs[0] if runs else None
 
 
@@ -168,8 +174,18 @@ def read_study(uri: str, experiment: str, name: str | None) -> StudyRecord:
     """Read a study, or the latest one, from an MLflow server or database.
 
     Raises:
-        StudyError: There is no such study.
+        StudyError: There is no such study, or MLflow does not answer.
     """
+    try:
+        return _read_study(uri, experiment, name)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise StudyError(
+            f"tracking.uri={uri} does not answer: {first_line(error)}. Start the server, or give "
+            "the tracking.uri that the study was run with."
+        ) from error
+
+
+def _read_study(uri: str, experiment: str, name: str | None) -> StudyRecord:
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)
     parent = find_study(client, found.experiment_id, name) if found else None

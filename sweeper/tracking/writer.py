@@ -6,6 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.command import yolo_command
-from sweeper.tracking.reader import RUNNING, find_study
+from sweeper.tracking.reader import LAST_START, RUNNING, find_study
 from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec
 
 # Every name that sweeper writes to MLflow, and where its value comes from.
@@ -91,6 +92,13 @@ _STATUS = {
 
 # What a server or database that cannot take records raises.
 FAULTS = (MlflowException, SQLAlchemyError, OSError)
+REFUSALS = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether MLflow answered and will not take this record, e.g. of a run that was deleted."""
+    return getattr(error, "error_code", "") in REFUSALS
+
 
 # A study waits for MLflow no longer than this; what could not be sent is sent later.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -130,7 +138,8 @@ class Tracker:
             logged = [Param(k, v[:MAX_PARAM_VAL_LENGTH]) for k, v in params.items()]
             self._client.log_batch(parent.info.run_id, params=logged)
         self._parent_id = parent.info.run_id
-        known = {**tags, MLFLOW_RUN_NOTE: note}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        known = {**tags, LAST_START: now, MLFLOW_RUN_NOTE: note}
         run_tags = [RunTag(k, v[:MAX_TAG_VAL_LENGTH]) for k, v in known.items()]
         self._client.log_batch(self._parent_id, tags=run_tags)
         self._client.update_run(self._parent_id, status="RUNNING")

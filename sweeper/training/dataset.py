@@ -36,7 +36,6 @@ class Dataset:
         train_images: Images of the training split.
         val_images: Images of the validation split.
         boxes: Boxes of the training split.
-        max_boxes: Most boxes in one training image.
     """
 
     yaml: Path
@@ -44,7 +43,6 @@ class Dataset:
     train_images: int
     val_images: int
     boxes: int
-    max_boxes: int
 
 
 def prepare_dataset(data: DataSettings, runs_dir: Path) -> Dataset:
@@ -165,7 +163,7 @@ def check_dataset(path: Path, nc: int | None = None) -> Dataset:
         more = len(faults) - FAULTS_SHOWN
         rest = f"\n  and {more} more" if more > 0 else ""
         raise DataError(f"{path}: {len(faults)} faults in its labels:\n  {shown}{rest}")
-    return Dataset(path, names, counts["train"], counts["val"], sum(boxes), max(boxes))
+    return Dataset(path, names, counts["train"], counts["val"], sum(boxes))
 
 
 def split_images(path: Path, split: str) -> list[Path]:

@@ -6,6 +6,7 @@ import os
 
 from sweeper.trial import MemoryReading, TrialSpec
 from sweeper.vram.cuda import (
+    GIB,
     CudaModule,
     PhasePeaks,
     cap_allocator,
@@ -16,6 +17,8 @@ from sweeper.vram.cuda import (
 from sweeper.vram.meter import allocator_reading
 from sweeper.vram.nvml import NvmlUnavailable
 from sweeper.vram.sampler import UsageReader
+
+DRIVER_GIB = 0.5  # the most that driver and display keep of a device's total
 
 
 class DeviceMeter:
@@ -28,6 +31,7 @@ class DeviceMeter:
     def __init__(self, spec: TrialSpec, cuda: CudaModule, reader: UsageReader | None) -> None:
         """Open the context on the one visible device and cap the allocator."""
         self._allowance_gib, self._cuda, self._reader = spec.context_gib, cuda, reader
+        self._budget_gib = spec.budget_gib
         open_context(cuda)
         if spec.budget_gib is not None:
             # A fresh context has yet to load its kernels: the larger of both figures.
@@ -38,6 +42,20 @@ class DeviceMeter:
     def read(self) -> MemoryReading:
         """The peaks so far; the context is read again, because it grows with its kernels."""
         return allocator_reading(self.phases.read(), self._context_gib(), self._allowance_gib)
+
+    def shortfall(self) -> str:
+        """Why running out of memory proves nothing about the budget; empty when it does."""
+        if self._budget_gib is None:
+            return ""
+        free, total = (n / GIB for n in self._cuda.mem_get_info(0))
+        own = self._cuda.memory_reserved(0) / GIB + (self._context_gib() or self._allowance_gib)
+        if free + own >= self._budget_gib - DRIVER_GIB:
+            return ""
+        return (
+            f"the budget of {self._budget_gib:.2f} GiB was not there: other processes hold "
+            f"{max(0.0, total - free - own):.2f} of the device's {total:.2f} GiB. End them, or "
+            "lower vram.budget_gib"
+        )
 
     def _context_gib(self) -> float | None:
         if self._reader is None:
@@ -52,7 +70,9 @@ def start_meter(spec: TrialSpec) -> DeviceMeter | None:
     """Pin this process to the trial's GPU and meter it; None on the CPU."""
     if spec.device == "cpu":
         return None
-    os.environ["CUDA_VISIBLE_DEVICES"] = spec.device  # a UUID; before CUDA is first touched
+    # By UUID, as NVML counts in PCI bus order and CUDA by default the fastest first; before CUDA
+    # is first touched.
+    os.environ["CUDA_VISIBLE_DEVICES"] = spec.device
     try:
         reader = UsageReader(spec.device)
     except NvmlUnavailable:

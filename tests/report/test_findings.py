@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from scipy.stats import ttest_ind
 
+from sweeper.report.answer import answer
 from sweeper.report.cells import Cell
 from sweeper.report.certainty import certainty, margin_points
-from sweeper.report.findings import Findings, pareto_front
+from sweeper.report.findings import Findings, Tally, pareto_front
 from sweeper.report.levers import effect, levers, summarise
 from sweeper.tracking import StudyRecord, TrialRecord
 from sweeper.trial import Outcome
@@ -35,7 +36,7 @@ def cell(
                 number,
                 params,
                 {"map50": score, "wall_time_s": wall_time_s, "peak_gib": peak_gib},
-                tags,
+                tags | ({"confirms": "0"} if number else {}),
             )
             for number, score in enumerate(scores)
         ),
@@ -100,7 +101,7 @@ def test_the_margin_is_that_of_students_t() -> None:
     [
         ([0.42, 0.43, 0.41], [0.30, 0.31, 0.30], "is larger than the noise"),
         ([0.42, 0.46, 0.40], [0.41, 0.44, 0.40], "the two cannot be told apart"),
-        ([0.42, 0.43], [0.44], "b2×a1, 1.5 points away, was not repeated."),
+        ([0.42, 0.43], [0.44], "b2×a1, 1.5 points ahead, was not repeated"),
         ([0.42], [0.40], "b2×a1 is 2.0 points behind, and a difference between single runs"),
     ],
 )
@@ -108,6 +109,63 @@ def test_the_answer_says_how_sure_it_is(ours: list, theirs: list, said: str) -> 
     findings = Findings(StudyRecord("", "s", {}))
     findings.cells = (cell(ours, 1.0, 1.0), cell(theirs, 1.0, 1.0, batch=2))
     assert said in certainty(findings)
+
+
+def test_a_better_single_run_beside_the_confirmed_winner_is_named() -> None:
+    findings = Findings(StudyRecord("", "s", {}))
+    findings.cells = (
+        cell([0.40, 0.41, 0.40], 1.0, 1.0, batch=4),
+        cell([0.30, 0.31, 0.30], 1.0, 1.0, batch=2),
+        cell([0.43], 1.0, 1.0, batch=8),
+    )
+    assert findings.winner is findings.cells[0]
+    assert certainty(findings).endswith(
+        "b8×a1 stands 2.7 points higher in a single run that was not repeated."
+    )
+
+
+def test_a_cell_does_not_fit_when_it_does_not_with_one_seed(tmp_path: Path) -> None:
+    rows = [
+        Row(8, 1, False, peak_gib=23.5, map50=(0.5,), wall_time_s=7.0),
+        Row(4, 1, False, peak_gib=12.0, map50=(0.4,), wall_time_s=7.0),
+        Row(8, 1, False, Outcome.OVER_BUDGET, 23.9, (0.5,), seed=1, tags={"confirms": "0"}),
+    ]
+    findings = Findings(read(tmp_path, rows))
+    assert [c.name for c in findings.ranked] == ["b4×a1"]
+    assert [(c.name, c.peak_gib) for c in findings.infeasible] == [("b8×a1", 23.9)]
+
+
+def test_how_a_study_is_run_makes_no_cells_and_no_failures(tmp_path: Path) -> None:
+    rows = [
+        Row(4, 1, False, Outcome.INTERRUPTED, overrides=("study.n_trials=2",)),
+        Row(2, 1, False, Outcome.INTERRUPTED, overrides=("study.n_trials=2",)),
+        Row(4, 1, False, map50=(0.4,), overrides=("study.n_trials=4", "runs_dir=x")),
+        Row(8, 1, False, Outcome.OUT_OF_MEMORY, 30.0, overrides=("study.n_trials=4",)),
+        Row(16, 1, False, Outcome.IMPLIED, 60.0, tags={"implied_by": "3"}),
+        Row(4, 1, False, map50=(0.4,), seed=1, tags={"confirms": "2"}),
+    ]
+    findings = Findings(read(tmp_path, rows))
+    assert [c.name for c in findings.cells] == ["b4×a1", "b2×a1", "b8×a1", "b16×a1"]
+    assert findings.tally == Tally(
+        trials=5, running=0, complete=2, infeasible=2, pruned=0, failed=1, asked=3
+    )
+
+
+def test_a_resumed_study_in_which_nothing_fits_says_so(tmp_path: Path) -> None:
+    rows = [
+        Row(4, 1, False, Outcome.INTERRUPTED),
+        Row(4, 1, False, Outcome.OUT_OF_MEMORY, 30.0),
+    ]
+    assert answer(Findings(read(tmp_path, rows))).startswith("**Nothing fits 23.65 GiB.**")
+
+
+def test_strategies_on_two_models_have_two_titles(tmp_path: Path) -> None:
+    rows = [
+        Row(4, 1, False, map50=(0.4,), strategy="small_batch", overrides=(f"model={m}",))
+        for m in ("yolo11n", "yolo11s")
+    ]
+    titles = [c.title for c in Findings(read(tmp_path, rows)).cells]
+    assert titles == ["small_batch model=yolo11n", "small_batch model=yolo11s"]
 
 
 def test_seeds_are_one_cell_and_other_overrides_make_another(tmp_path: Path) -> None:
@@ -142,3 +200,7 @@ def test_what_a_stopped_run_measured_is_not_what_it_needs() -> None:
     stopped = Cell(stopped.name, (), stopped.trials)
     assert stopped.infeasible and stopped.need_gib is None
     assert effect(full, stopped).peak_percent is None
+    stopped.first.tags.update(outcome="over_budget")  # the watchdog's: the child did not report
+    assert Cell(stopped.name, (), stopped.trials).need_gib is None
+    stopped.first.metrics.update(images_per_s=9.0)
+    assert Cell(stopped.name, (), stopped.trials).need_gib == 23.0

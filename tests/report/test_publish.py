@@ -8,6 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeper.compose import compose_settings
+from sweeper.errors import StudyError
 from sweeper.report import publish as module
 from sweeper.report.__main__ import main
 from sweeper.report.html import to_html
@@ -79,6 +80,12 @@ def test_the_command_prints_the_report_and_where_it_is(
     output = capsys.readouterr().out
     assert output.startswith("# Study article: yolo11x on coco128 within 23.65 GiB")
     assert output.rstrip().endswith(f"written to {published}/article/report.md")
+
+
+def test_a_dead_server_is_one_message(tmp_path: Path) -> None:
+    settings = compose_settings([f"runs_dir={tmp_path}", "tracking.uri=http://127.0.0.1:9"])
+    with pytest.raises(StudyError, match=r"tracking\.uri=http://127\.0\.0\.1:9 does not answer"):
+        publish(settings, "s")
 
 
 def test_a_report_again_replaces_the_old_plots(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from rich.console import Console
 
 from sweeper.display import StudyDisplay
 from sweeper.ledger import Ledger
+from sweeper.records import from_json
 from sweeper.search.confirm import confirm
 from sweeper.search.frontier import proving_order
 from sweeper.search.identity import identity
@@ -60,7 +62,7 @@ class Study:
     def open(self) -> CellStudy:
         url = f"sqlite:///{self.folder}/optuna.db"
         pruner = make_pruner(self.pruner, epochs=6)
-        same = identity(SPACE, BUDGET_GIB)
+        same = identity(SPACE, BUDGET_GIB, measured=True)
         return CellStudy("s", SPACE, url, self.sampler, 1, pruner, BUDGET_GIB, same)
 
     def order(self) -> list[int]:
@@ -300,6 +302,29 @@ class TestDeadTracking:
         trials = read_study(study.uri, "x", "s").trials
         assert sorted(t.number for t in trials) == list(range(24))
         assert not [t for t in trials if t.outcome == "running"]
+
+    def test_a_run_that_someone_deleted_is_written_anew_and_blocks_none(self, study) -> None:
+        executor = TableExecutor(by_memory)
+
+        def delete_the_first(spec: TrialSpec) -> TrialResult:
+            if len(executor.ran) == 1:
+                run_id = (study.folder / "trials/0000/mlflow_run_id").read_text()
+                MlflowClient(study.uri).delete_run(run_id)
+            return by_memory(spec)
+
+        executor._outcome = delete_the_first
+        assert study.run(executor)
+        assert study.notes == []
+        trials = read_study(study.uri, "x", "s").trials
+        assert sorted(t.number for t in trials) == list(range(24))
+
+    def test_a_repeated_attempt_is_sent_again(self, study: Study, make_spec) -> None:
+        study.run(TableExecutor(by_memory), n_trials=1)
+        folder = study.folder / "trials/0000"
+        ledger = study.ledger()
+        assert not ledger.waiting()
+        ledger.start(from_json(TrialSpec, (folder / "spec.json").read_text()), folder)
+        assert ledger.waiting() == [folder]
 
     def test_a_server_that_goes_away_in_the_middle_gets_the_rest_later(self, study) -> None:
         ledger = study.ledger()

@@ -106,5 +106,10 @@ def test_the_digest_is_of_what_a_trial_is_not_of_how_the_study_is_run() -> None:
         for more in ([], ["study.n_trials=3"], ["executor.slots=2"], ["runs_dir=elsewhere"])
     }
     assert len(same) == 1
+    sixteen = space("batch=2,4", "accumulate=4,8", "study.effective_batch=16")
+    assert (
+        sixteen.digest()
+        != space("batch=2,4", "accumulate=4,8", "study.effective_batch=8").digest()
+    )
     assert space("batch=2,4", "train.epochs=9").digest() not in same
     assert space("batch=2,8").digest() not in same

@@ -26,10 +26,14 @@ def make_space(dimensions=DIMENSIONS) -> Space:
     return Space(dict(dimensions), (), cells)
 
 
-def open_study(folder: Path, sampler: str = "grid", space: Space | None = None) -> CellStudy:
+def open_study(
+    folder: Path, sampler: str = "grid", space: Space | None = None, measured: bool = False
+) -> CellStudy:
     url = f"sqlite:///{folder}/optuna.db"
     space = space or make_space()
-    return CellStudy("s", space, url, sampler, 1, NopPruner(), 24.0, identity(space, 24.0))
+    return CellStudy(
+        "s", space, url, sampler, 1, NopPruner(), 24.0, identity(space, 24.0, measured)
+    )
 
 
 def ask_next(study: CellStudy, sampler: str = "grid") -> tuple[Trial, Cell]:
@@ -142,6 +146,20 @@ def test_the_best_is_the_best_complete_trial(tmp_path: Path) -> None:
         trial, _ = ask_next(study)
         study.tell(trial, result)
     assert study.best(5) == [Best(1, 0.4), Best(0, 0.2)]
+
+
+def test_a_simulated_study_is_not_continued_by_measurements(tmp_path: Path) -> None:
+    open_study(tmp_path)
+    with pytest.raises(StudyError, match="memory: stored simulated, now measured"):
+        open_study(tmp_path, measured=True)
+
+
+def test_out_of_memory_everywhere_is_no_cell_that_fits(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    trial, _ = ask_next(study)
+    reading = MemoryReading(23.9, "measured", "allocator")  # what fitted before the one too many
+    study.tell(trial, TrialResult(Outcome.OUT_OF_MEMORY, "boom", memory=reading))
+    assert study.nearest_miss().startswith("no cell fits the budget of 24.00 GiB")
 
 
 def test_another_space_under_the_same_name_is_refused_with_the_difference(tmp_path: Path) -> None:

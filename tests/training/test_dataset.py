@@ -28,7 +28,7 @@ def write_set(root: Path, label: str = "0 0.5 0.5 0.2 0.2", **changes: object) -
 def test_a_sound_set_is_described(tmp_path: Path) -> None:
     found = check_dataset(write_set(tmp_path))
     assert found.names == ("cat", "dog")
-    assert (found.train_images, found.val_images, found.boxes, found.max_boxes) == (2, 2, 2, 1)
+    assert (found.train_images, found.val_images, found.boxes) == (2, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_relative_path_key_reaches_ultralytics_as_an_absolute_one(tmp_path: Pa
 
 
 def test_polygons_count_as_boxes(tmp_path: Path) -> None:
-    assert check_dataset(write_set(tmp_path, "0 0.1 0.1 0.2 0.1 0.2 0.2")).max_boxes == 1
+    assert check_dataset(write_set(tmp_path, "0 0.1 0.1 0.2 0.1 0.2 0.2")).boxes == 2  # two images
 
 
 def test_another_number_of_classes_than_promised_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.tal import TaskAlignedAssigner
 
+from sweeper.training import run
 from sweeper.training.run import run_trial
 from sweeper.training.trainer import Stopped, TrialTrainer
 from sweeper.trial import EpochReport, Outcome, TrialResult
@@ -167,19 +168,44 @@ def test_out_of_memory_in_a_later_epoch_ends_the_trial_too(
     assert len(result.epochs) == 1
 
 
+@pytest.mark.parametrize("training", [True, False])
 def test_an_out_of_memory_that_the_assigner_swallowed_is_one_all_the_same(
-    make_spec, tmp_path: Path, monkeypatch
+    make_spec, tmp_path: Path, monkeypatch, training: bool
 ) -> None:
     assign = TaskAlignedAssigner.forward
 
     def swallow(self, *args, **kwargs):
-        self._oom_warned = True
+        self._oom_warned = torch.is_grad_enabled() is training
         return assign(self, *args, **kwargs)
 
     monkeypatch.setattr(TaskAlignedAssigner, "forward", swallow)
     result = train(make_spec(), tmp_path)
     assert result.outcome is Outcome.OUT_OF_MEMORY
     assert "target assigner" in result.reason
+    assert result.iterations == (1 if training else 3)
+
+
+class Crowded:
+    """A meter on a card whose memory others took."""
+
+    phases = None
+
+    def shortfall(self) -> str:
+        return "the budget of 8.00 GiB was not there"
+
+    def read(self) -> None: ...
+
+
+def test_out_of_memory_because_of_others_is_no_proof(
+    make_spec, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(run, "start_meter", lambda spec: Crowded())
+    monkeypatch.setattr(TrialTrainer, "measure_phases", lambda self, peaks: None)
+    fail_in("forward", monkeypatch)
+    result = train(make_spec(), tmp_path)
+    assert result.outcome is Outcome.CRASHED
+    assert "Tried to allocate 2.00 GiB" in result.reason
+    assert "the budget of 8.00 GiB was not there" in result.reason
 
 
 def test_the_threads_asked_for_are_used(make_spec, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ PEAKS = AllocatorPeaks(
     train_reserved_gib=4.0,
     val_reserved_gib=3.5,
     alloc_retries=2,
-    ooms=0,
 )
 
 

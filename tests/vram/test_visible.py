@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sweeper.vram.nvml import Device
-from sweeper.vram.visible import pin, visible_devices
+from sweeper.vram.visible import visible_devices
 
 A = Device(0, "GPU-aa11", "NVIDIA GeForce RTX 3090", 24.0)
 B = Device(1, "GPU-aa22", "NVIDIA GeForce RTX 3090", 24.0)
@@ -60,6 +60,7 @@ def test_indices_among_different_gpus_are_called_uncertain(
     assert ("PCI_BUS_ID" in visible_devices(devices, environ).note) is uncertain
 
 
-def test_a_pinned_process_sees_exactly_its_device() -> None:
+def test_a_uuid_names_exactly_its_device() -> None:
     for device in ALL:
-        assert visible_devices(ALL, pin(device)).devices == (device,)
+        pinned = {"CUDA_VISIBLE_DEVICES": device.uuid}
+        assert visible_devices(ALL, pinned).devices == (device,)
