@@ -43,8 +43,16 @@ class Ledger:
     def epoch(self, folder: Path, report: EpochReport) -> None:
         """Add to the live curves; the final write repeats every point."""
         path = folder / RUN_ID
+
+        def log(tracker: Tracker) -> None:
+            try:
+                tracker.log_epoch(path.read_text(), report)
+            except FAULTS as error:
+                if not is_refusal(error):  # else the run is gone; the final write makes another
+                    raise
+
         if path.exists():
-            self._attempt(lambda tracker: tracker.log_epoch(path.read_text(), report))
+            self._attempt(log)
 
     def finish(self, spec: TrialSpec, result: TrialResult, folder: Path) -> None:
         """Write what came back, and whatever waits from before."""

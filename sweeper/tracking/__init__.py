@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from sweeper.tracking.reader import StudyRecord, TrialRecord, read_curve, read_study
+from sweeper.tracking.reader import read_curve, read_study
+from sweeper.tracking.record import StudyRecord, TrialRecord
 from sweeper.tracking.writer import FAULTS, Tracker, is_refusal, publish_report
 
 __all__ = [

@@ -93,7 +93,7 @@ def test_a_perturbed_export_has_failed_whatever_its_speed(
     data = next((folder.parent / "data").glob("*/data.yaml"))
     images = tuple(str(p) for p in split_images(data, "val"))
     settings = compose_settings(QUICK).deploy
-    scene = Scene(settings, tmp_path, "cpu", 1, 64, str(data), images)
+    scene = Scene(settings, tmp_path, "cpu", "a CPU", 1, 64, str(data), images)
     with scene.bench("pt", weights, "fp32") as child:
         reference = open_reference(scene, weights, child)
         row = measure(scene, Row("onnx", path="model.onnx"), reference)

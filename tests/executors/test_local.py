@@ -3,11 +3,13 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import psutil
 
+from sweeper.executors import local
 from sweeper.executors.local import LocalExecutor
 from sweeper.records import from_json
 from sweeper.trial import Outcome, TrialResult
@@ -60,19 +62,22 @@ def test_a_shutdown_interrupts_so_that_the_cell_runs_again(
     )
 
 
-def test_the_workers_of_a_killed_trial_end_with_it(executor, make_spec, tmp_path: Path) -> None:
-    workers: list[psutil.Process] = []
+def child_with_a_worker(folder: str, connection: object) -> None:
+    """Dies, as of a segmentation fault, and leaves a worker."""
+    os.setsid()
+    worker = subprocess.Popen(["sleep", "60"])
+    (Path(folder) / "worker").write_text(str(worker.pid))
+    os.kill(os.getpid(), signal.SIGSEGV)
 
-    def kill() -> None:
-        child = trial_process()
-        workers.extend(child.children())
-        child.send_signal(signal.SIGKILL)
 
-    spec = make_spec(epochs=50, train_args={"workers": 2, "mosaic": 0.0})
-    killed = executor.submit(spec, tmp_path, Listener(on_progress=kill)).result()
-    assert killed.outcome is Outcome.CRASHED
-    assert workers
-    _, alive = psutil.wait_procs(workers, timeout=2)  # by themselves they take up to 5 s
+def test_the_workers_of_a_trial_that_died_end_with_it(
+    executor, make_spec, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(local, "_child", child_with_a_worker)
+    result = executor.submit(make_spec(), tmp_path, Listener()).result()
+    assert result.outcome is Outcome.CRASHED and "SIGSEGV" in result.reason
+    worker = int((tmp_path / "worker").read_text())
+    _, alive = psutil.wait_procs([p for p in psutil.process_iter() if p.pid == worker], timeout=2)
     assert not alive
 
 
