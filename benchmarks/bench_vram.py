@@ -15,7 +15,7 @@ from statistics import median, quantiles
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that a checkout needs no install
 
-from sweeper.vram.allocator import GIB  # noqa: E402
+from sweeper.units import GIB  # noqa: E402
 from sweeper.vram.allowance import FITTED, Allowance  # noqa: E402
 from sweeper.vram.architecture import find_architecture  # noqa: E402
 from sweeper.vram.cache import DEFAULT_DIR, load_trace  # noqa: E402

@@ -8,10 +8,10 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from sweeper.units import GIB
 from sweeper.vram.nvml import Device
 
 PACKAGES = ("sweeper", "ultralytics", "torch", "optuna", "mlflow", "hydra-core")
-GIB = 2**30
 
 
 def describe_origin(gpu: Device | None) -> dict[str, str]:

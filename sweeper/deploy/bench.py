@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.deploy.child import failure_answer, start
+from sweeper.units import GIB
 
 # Imported by every bench alike, so that the interpreter they are compared above is the same.
 RUNTIMES = ("onnxruntime", "openvino")
@@ -68,8 +69,8 @@ class Bench:
         """Peak resident memory since the zero, and the peaks of torch's allocator."""
         found = {"rss_mib": (_status_kib("VmHWM") - self._zero_kib) / 1024}
         if self._cuda:
-            found["allocated"] = self._torch.cuda.max_memory_allocated() / 2**30
-            found["reserved"] = self._torch.cuda.max_memory_reserved() / 2**30
+            found["allocated"] = self._torch.cuda.max_memory_allocated() / GIB
+            found["reserved"] = self._torch.cuda.max_memory_reserved() / GIB
         return found
 
     def predict(self, batch: int, file: str) -> dict[str, Any]:

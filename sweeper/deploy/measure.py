@@ -15,6 +15,7 @@ from sweeper.deploy.agreement import differences, verdict
 from sweeper.deploy.process import Child, ChildFault
 from sweeper.deploy.rows import Row, Speed, Status
 from sweeper.settings import DeploySettings
+from sweeper.units import MIB
 from sweeper.vram.sampler import MemorySampler
 
 BENCH = "sweeper.deploy.bench"
@@ -190,4 +191,4 @@ def _speed(batch: int, latencies_s: Sequence[float], ratio: float) -> Speed:
 def size_mib(path: Path) -> float:
     """Size of a file, or of all files of a folder, MiB."""
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-    return sum(p.stat().st_size for p in files) / 2**20
+    return sum(p.stat().st_size for p in files) / MIB

@@ -17,8 +17,8 @@ from sweeper.doctor.finding import Finding, failure, ok, warning
 from sweeper.errors import DataError
 from sweeper.settings import Settings
 from sweeper.training.dataset import is_shipped, prepare_dataset
+from sweeper.units import GIB
 
-GIB = 2**30
 # Peak resident memory of a trial with two loader workers lies between 1 and 1.6 GiB.
 HOST_GIB_PER_TRIAL = 2.0
 # Integrations that log each trial once more when their package is there; mlflow is switched off.

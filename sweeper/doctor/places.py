@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from sweeper.doctor.finding import Finding, failure, ok, warning
 from sweeper.settings import Settings
+from sweeper.units import GIB, MIB
 
-MIB, GIB = 2**20, 2**30
 SERVER_TIMEOUT_S = 3.0
 LOCK_TIMEOUT_S = 2.0
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}

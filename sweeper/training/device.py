@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from sweeper.trial import MemoryReading, TrialSpec
+from sweeper.units import GIB
 from sweeper.vram.cuda import (
-    GIB,
     CudaModule,
     PhasePeaks,
     cap_allocator,

@@ -6,8 +6,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-MIB = 2**20
-GIB = 2**30
+from sweeper.units import MIB
 
 # Constants of c10/core/AllocatorConfig.h and c10/cuda/CUDACachingAllocator.cpp, torch 2.
 MIN_BLOCK = 512

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-GIB = 2**30
+from sweeper.units import GIB
 
 Phase = Literal["train", "val"]
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sweeper.errors import SweeperError
-
-GIB = 2**30
+from sweeper.units import GIB
 
 Reason = Literal[
     "not_installed",

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeper.vram.allocator import GIB, Replay, replay
+from sweeper.units import GIB
+from sweeper.vram.allocator import Replay, replay
 from sweeper.vram.allowance import FITTED, Allowance
 from sweeper.vram.architecture import find_architecture
 from sweeper.vram.cache import DEFAULT_DIR, load_trace

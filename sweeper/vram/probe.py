@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 from contextlib import suppress
 
-from sweeper.vram.nvml import GIB, NvmlUnavailable, failure, handle, session
+from sweeper.units import GIB
+from sweeper.vram.nvml import NvmlUnavailable, failure, handle, session
 
 # Compute processes on one device; more are an error, which sampling survives.
 MAX_PROCESSES = 256

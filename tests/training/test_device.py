@@ -3,7 +3,8 @@
 import pytest
 
 from sweeper.training.device import DeviceMeter
-from tests.vram.test_cuda import GIB, FakeCuda
+from sweeper.units import GIB
+from tests.vram.test_cuda import FakeCuda
 
 
 @pytest.mark.parametrize(

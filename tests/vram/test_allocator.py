@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from sweeper.vram.allocator import MIB, CachingAllocator, replay, segment_size
+from sweeper.units import MIB
+from sweeper.vram.allocator import CachingAllocator, replay, segment_size
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from sweeper.units import GIB
 from sweeper.vram import cuda
-from sweeper.vram.cuda import GIB, PhasePeaks, cap_allocator, context_gib, open_context
+from sweeper.vram.cuda import PhasePeaks, cap_allocator, context_gib, open_context
 
 
 @dataclass
