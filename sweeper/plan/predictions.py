@@ -53,10 +53,7 @@ def make_plan(inquiry: Inquiry, cache_dir: Path) -> Plan:
     Raises:
         SettingsError: A model that is none.
     """
-    groups = group_by(
-        inquiry.requests,
-        lambda r: (r.setup.model_file, r.setup.nc, r.setup.optimizer, r.setup.amp),
-    )
+    groups = group_by(inquiry.requests, lambda r: (r.setup.model_file, r.setup.nc, r.setup.amp))
     ask = partial(_answer, inquiry=inquiry, cache_dir=cache_dir)
     cells: dict[Request, PlanCell] = {}
     largest: dict[Setup, PlanCell | None] = {}
