@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from mlflow import MlflowClient
@@ -129,6 +132,17 @@ def test_the_runs_sort_by_map50_under_names_that_speak(page: Page) -> None:
     names = [">b4×a4<", ">b4×a4 amp<", ">b8×a1<", ">b4×a1<", ">b16×a1<"]
     assert [dom.find(n) for n in names] == sorted(dom.find(n) for n in names)
     assert all(n in dom for n in names)
+
+
+def test_the_compare_page_has_parallel_coordinates_over_numbers(
+    page: Page, published: Path
+) -> None:
+    runs = MlflowClient(f"sqlite:///{published}/mlflow.db").search_runs(["1"], "tags.kind='trial'")
+    ids, experiments = (quote(json.dumps(x)) for x in ([r.info.run_id for r in runs], ["1"]))
+    dom = page(f"/compare-runs?runs={ids}&experiments={experiments}", "parcoords")
+    assert "Parallel Coordinates Plot" in dom
+    axes = re.findall(r'class="axis-title"[^>]*>([^<]+)<', dom)
+    assert {"accumulate", "batch", "peak_gib"} <= set(axes)
 
 
 def test_the_html_report_opens_by_itself(published: Path, tmp_path: Path) -> None:
