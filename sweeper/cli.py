@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ from typing import NoReturn
 import hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from sweeper.compose import CONF_DIR, load_settings, register_schema
+from sweeper.compose import CONF_DIR, explain, load_settings, register_schema
 from sweeper.errors import SweeperError
 from sweeper.executors.local import warm_up
 
@@ -28,7 +30,12 @@ def main() -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:  # nohup's wish
             signal.signal(getattr(signal, name), _interrupt)
-    _hydra_main()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raised, for our own words
+    try:
+        _hydra_main()
+    except HydraException as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(1)
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
@@ -58,8 +65,8 @@ def study_main(
         from sweeper.search.launch import run_study
         from sweeper.search.space import resolve_space
 
-        ok = run_study(resolve_space(loader, config, arguments, defaults))
-    sys.exit(0 if ok else 1)
+        ended = run_study(resolve_space(loader, config, arguments, defaults))
+    sys.exit(0 if ended else EXIT_INTERRUPTED)
 
 
 @contextmanager

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
@@ -64,6 +68,7 @@ def read_settings(
             OmegaConf.update(changed, key, value)
         settings = OmegaConf.to_object(changed)
     assert isinstance(settings, Settings)
+    _refuse_additions(settings)
     validate(settings)
     return settings
 
@@ -99,11 +104,16 @@ def open_conf() -> Iterator[ConfigLoader]:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             yield GlobalHydra.instance().config_loader()
     except HydraException as error:
-        raise SettingsError(_reason(error)) from error
+        raise SettingsError(explain(error)) from error
 
 
-def _reason(error: HydraException) -> str:
-    """Hydra's message; of a choice that a group lacks, as it was typed."""
+def explain(error: HydraException) -> str:
+    """Hydra's message; in our own words where a key, a choice or ``-m`` is at fault."""
+    text = str(error)
+    if unknown := re.match(r"Could not override '([\w.]+)'", text):
+        return _unknown_key(unknown[1])
+    if ambiguous := re.match(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{ambiguous[1]} is a sweep: python -m sweeper -m {ambiguous[1]}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.partition("/")
         own = " Or your own: model=custom model.file=PATH.yaml." if group == "model" else ""
@@ -112,6 +122,31 @@ def _reason(error: HydraException) -> str:
     cause = error.__cause__
     detail = f": {str(cause).splitlines()[0]}" if isinstance(cause, ValidationError) else ""
     return " ".join(str(error).split()) + detail
+
+
+def _refuse_additions(settings: Any, prefix: str = "") -> None:
+    """Hydra adds ``+key=value`` to a group without asking its schema."""
+    known = {f.name for f in fields(settings)}
+    for name, value in vars(settings).items():
+        if name not in known:
+            raise SettingsError(_unknown_key(prefix + name))
+        if is_dataclass(value):
+            _refuse_additions(value, f"{prefix}{name}.")
+
+
+def _unknown_key(key: str) -> str:
+    schema = OmegaConf.to_container(OmegaConf.structured(Settings))
+    near = difflib.get_close_matches(key, list(_keys(schema)), n=1)
+    hint = f"Did you mean {near[0]}?" if near else "python -m sweeper --cfg job shows them all."
+    extra = " Other arguments of Ultralytics: +train.extra.NAME=." * key.startswith("train.")
+    return f"{key} is no key of the configuration. {hint}{extra}"
+
+
+def _keys(tree: Any, prefix: str = "") -> Iterator[str]:
+    for name, value in tree.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{name}.")
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:

@@ -119,6 +119,8 @@ class StudyDisplay:
             seconds = duration(result.wall_time_s) if result.iterations else NOTHING
             row = [str(spec.number), spec.label, score(result.map50), peak, seconds]
             table.add_row(*row, result.outcome.value)
+        if len(ranked) > SUMMARY_ROWS:
+            table.add_row("…", f"and {len(ranked) - SUMMARY_ROWS} more, in the report")
         return table
 
     def _consider(self, map50: float | None, spec: TrialSpec) -> None:
@@ -151,9 +153,9 @@ class StudyDisplay:
         parts = [f"{len(self._finished)}/{self._total} trials"]
         if self._best:
             parts.append(f"best so far {self._best[0]:.3f} ({self._best[1]})")
-        if self._trained_s:
+        left = max(0, self._total - len(self._finished)) / max(1, len(self._running))
+        if self._trained_s and left:
             mean_s = sum(self._trained_s) / len(self._trained_s)
-            left = max(0, self._total - len(self._finished)) / max(1, len(self._running))
             parts.append(f"at most {duration(left * mean_s)} left")
         return "   ".join(parts)
 

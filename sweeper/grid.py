@@ -12,7 +12,7 @@ from sweeper.settings import STUDY_WIDE
 from sweeper.trial import Outcome, TrialSpec
 
 OPEN, RUNNING = "·", "…"
-LEGEND = ".82 mAP@0.5  .33↓ pruned  OOM does not fit  (oom) implied  … running  · open"
+LEGEND = ".xx mAP@0.5  .xx↓ pruned  OOM does not fit  (oom) implied  … running  · open"
 
 _MARKS = {
     Outcome.OUT_OF_MEMORY: ("OOM", "red"),

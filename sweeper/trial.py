@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+SINGLE = "single"  # in place of a study's name, for trials that are run one at a time
+
 
 class Outcome(StrEnum):
     """How a trial ended; the value is what Optuna, MLflow and the report show."""

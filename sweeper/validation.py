@@ -12,12 +12,13 @@ import yaml
 
 from sweeper.errors import SettingsError
 from sweeper.settings import Settings
+from sweeper.trial import SINGLE
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
 PRUNERS = ("percentile", "median", "asha", "none")
 REPORT_FORMATS = ("markdown", "html")
 EXPORTS = ("torchscript", "onnx", "onnx_fp16", "openvino", "openvino_fp16", "tensorrt")
-RESERVED = ("data", "cache", "mlartifacts", "single")
+RESERVED = ("data", "cache", "mlartifacts", SINGLE)
 SAMPLERS = ("auto", "grid", "tpe", "random")
 PLAN_FORMATS = ("table", "markdown", "json", "csv")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from sweeper.deploy.advice import claims, recommendations
 from sweeper.deploy.rows import Deployment, Row, Status
+from sweeper.report.findings import LEAST_MAP50
 from sweeper.report.markdown import Table, render_table
 
 
@@ -16,6 +17,7 @@ def render(deployment: Deployment) -> str:
     sections = [
         f"# Deployment of {deployment.study}",
         f"From {deployment.origin}.",
+        _untrained(rows),
         "## Speed and memory",
         _table(speed_table(rows, deployment.conditions["gpu"]))
         if measured
@@ -29,7 +31,18 @@ def render(deployment: Deployment) -> str:
         "## The article's claims",
         _table(claims(deployment)),
     ]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _untrained(rows: list[Row]) -> str:
+    """A warning where the .pt itself detects nothing, so that nothing can disagree with it."""
+    map50 = rows[0].map50
+    if map50 is None or map50 >= LEAST_MAP50:
+        return ""
+    return (
+        f"**These weights detect next to nothing (mAP@0.5 {map50:.3f}).** Sizes and times hold; "
+        "that an export agrees with them says little. Train longer, or study.keep_best=true."
+    )
 
 
 def _table(rows: list[list[str]]) -> str:

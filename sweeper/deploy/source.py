@@ -12,7 +12,7 @@ from sweeper.executors.devices import find_devices
 from sweeper.executors.local import LocalExecutor
 from sweeper.records import from_json
 from sweeper.report.findings import Findings
-from sweeper.report.numbers import duration
+from sweeper.report.numbers import count, duration
 from sweeper.settings import Settings
 from sweeper.tracking import read_study
 from sweeper.training.dataset import prepare_dataset
@@ -42,6 +42,11 @@ class Source:
     run_id: str | None
     data_yaml: Path
     imgsz: int
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the winning trial; 0 for a file of the user's own."""
+        return self.spec.epochs if self.spec else 0
 
 
 def find_source(settings: Settings) -> Source:
@@ -150,5 +155,5 @@ def train_again(
         executor.close()
     if result.outcome is not Outcome.COMPLETE:
         raise DeployError(f"{source.text} ended as {result.outcome.value}: {result.reason}")
-    say(f"trained {spec.epochs} epochs in {duration(result.wall_time_s)}")
+    say(f"trained {count(spec.epochs, 'epoch')} in {duration(result.wall_time_s)}")
     return folder / "weights" / "best.pt"

@@ -8,6 +8,7 @@ from sweeper.report.cells import Cell
 from sweeper.report.certainty import certainty
 from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.report.numbers import count, duration, gib, limit, score
+from sweeper.trial import Outcome
 
 
 def answer(findings: Findings) -> str:
@@ -32,7 +33,8 @@ def _answer(findings: Findings) -> str:
         return f"**No trial has run yet.** Start them: `{command(findings)}`"
     if tally.infeasible and tally.infeasible == tally.trials - tally.running:
         return _nothing_fits(findings)
-    if tally.running:
+    cut_short = sum(t.outcome == Outcome.INTERRUPTED for t in findings.study.trials)
+    if tally.running or (findings.study.status == "KILLED" and tally.failed <= cut_short):
         return "**No answer yet: no trial has completed.**"
     return (
         "**No answer: no trial completed.** The reasons are below; mend them and run again: "

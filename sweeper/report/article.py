@@ -14,6 +14,7 @@ from sweeper.report.markdown import Table
 from sweeper.report.numbers import NOTHING, duration, gib, limit, percent, points, score
 
 NOT_RUN = "not run here"
+NOT_KNOWN = "not known here: the trials did not complete"
 
 # Its strategies: batch, accumulate, amp.
 BASELINE = (16, 1, False)
@@ -34,9 +35,10 @@ def claims(findings: Findings) -> Table | None:
     budget = findings.budget_gib
     memory, time, map50 = _accumulate(cells.get(SMALL_BATCH), cells.get(ACCUMULATE))
     amp = [
-        _effect(cells.get(ACCUMULATE), cells.get(ACCUMULATE_AMP)),
-        _effect(cells.get(BASELINE), cells.get(AMP)),
+        _effect(cells.get(before), cells.get(after))
+        for before, after in ((ACCUMULATE, ACCUMULATE_AMP), (BASELINE, AMP))
     ]
+    none = NOT_KNOWN if AMP in cells or ACCUMULATE_AMP in cells else NOT_RUN
     rows = [
         ["batch 16 does not fit (23.8 of 24 GB)", _fits(cells.get(BASELINE), budget)],
         ["batch 8 takes 18.2 GB", _fits(cells.get(BATCH_8), budget)],
@@ -44,8 +46,8 @@ def claims(findings: Findings) -> Table | None:
         ["batch 4 × accumulate 4 takes 12.1 GB: 5 % more than batch 4 alone", memory],
         ["… and 3 h 42 min instead of 3 h 38 min: 2 % more", time],
         ["… and gains 2.5 points of mAP@0.5: 39.8 to 42.3 %", map50],
-        ["amp saves about 20 % of the memory", _both([e.peak_percent for e in amp])],
-        ["amp saves about 15 % of the time", _both([e.time_percent for e in amp])],
+        ["amp saves about 20 % of the memory", _both([e.peak_percent for e in amp], none)],
+        ["amp saves about 15 % of the time", _both([e.time_percent for e in amp], none)],
     ]
     return Table(["claim of the article", "here"], rows, left=("here",))
 
@@ -70,9 +72,7 @@ def _accumulate(before: Cell | None, after: Cell | None) -> tuple[str, str, str]
 
 def _from_to(change: str, before: str, after: str, unit: str = "") -> str:
     """``+5 %: 11.5 to 12.1 GiB``; without one of the two it is not known."""
-    return (
-        "not known here" if NOTHING in (before, after) else f"{change}: {before} to {after}{unit}"
-    )
+    return NOT_KNOWN if NOTHING in (before, after) else f"{change}: {before} to {after}{unit}"
 
 
 def _fits(cell: Cell | None, budget_gib: float | None) -> str:
@@ -82,11 +82,15 @@ def _fits(cell: Cell | None, budget_gib: float | None) -> str:
     peak = f"{gib(cell.peak_gib)}{of_budget} ({cell.first.vram_source or 'source unknown'})"
     if cell.infeasible:
         return f"does not fit: {peak}" if cell.peak_gib is not None else "does not fit"
-    return f"fits: {peak}" if cell.fits else f"unknown: the trial is {cell.outcome}"
+    if cell.fits:
+        return f"fits: {peak}"
+    if cell.need_gib is not None:
+        return f"fits: {peak}; the trial is {cell.outcome}"
+    return f"unknown: the trial is {cell.outcome}"
 
 
-def _both(values: Sequence[float | None]) -> str:
+def _both(values: Sequence[float | None], none: str) -> str:
     """On batch 4 × accumulate 4, and on batch 16 alone."""
     names = ("b4×a4", "b16×a1")
     known = [f"{percent(v)} ({n})" for v, n in zip(values, names, strict=True) if v is not None]
-    return ", ".join(known) or NOT_RUN
+    return ", ".join(known) or none

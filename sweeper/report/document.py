@@ -38,7 +38,7 @@ def render(findings: Findings, plots: set[str]) -> str:
         [*_section("Pareto front", tables.pareto(findings), PARETO), *_images(plots, "map50")],
         _section("What each lever is worth", tables.lever_effects(findings), LEVERS),
         [
-            *_section("Where the memory goes", tables.split_peaks(findings)),
+            *_section("Where the memory goes", tables.split_peaks(findings), PARTS),
             *_images(plots, "parts"),
         ],
         _use(findings),
@@ -51,6 +51,7 @@ def render(findings: Findings, plots: set[str]) -> str:
 
 
 DEPLOYMENT = "Measured by `python -m sweeper.deploy`; its own table says how, and what failed."
+PARTS = "What was alive at the peak, GiB: gradients, for one, may be born only after it."
 PARETO = "No other cell is better in mAP@0.5, time and memory at once."
 LEVERS = (
     "Medians over the pairs of cells that differ in nothing else, with the lowest and the highest."
@@ -125,7 +126,7 @@ def _reference(findings: Findings) -> str:
         state = "does not fit" if baseline.infeasible else f"is {baseline.outcome}"
         return f"{text}: the baseline, {baseline.name}, {state}."
     if baseline is None:
-        return f"{text}, the largest batch that fits without accumulate and amp."
+        return f"{text}, the largest batch that completed without accumulate and amp."
     return f"{text}."
 
 

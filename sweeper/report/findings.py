@@ -100,8 +100,12 @@ class Findings:
         infeasible = sum(map(is_infeasible, trials))
         pruned = sum(t.outcome == Outcome.PRUNED for t in trials)
         failed = len(trials) - running - complete - infeasible - pruned
-        free = sum(t.implied_by is not None or t.confirms is not None for t in trials)
-        asked = len(trials) - running - free
+        asked = sum(
+            t.outcome not in {"running", Outcome.INTERRUPTED}
+            and t.implied_by is None
+            and t.confirms is None
+            for t in trials
+        )
         return Tally(len(trials), running, complete, infeasible, pruned, failed, asked)
 
 
@@ -110,7 +114,7 @@ class Tally:
     """Numbers of trials; one that was interrupted and ran again counts once.
 
     ``failed`` are diverged, timed out, crashed and interrupted; ``asked`` have ended and count
-    in ``study.n_trials``: neither implied ones nor repetitions.
+    in ``study.n_trials``: neither interrupted or implied ones nor repetitions.
     """
 
     trials: int

@@ -59,9 +59,9 @@ def points(value: float | None) -> str:
     return NOTHING if value is None else _signed(value, 1)
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, plural: str = "") -> str:
     """``1 trial``, ``10,000 trials``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _signed(value: float, digits: int) -> str:

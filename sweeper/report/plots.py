@@ -82,7 +82,7 @@ def memory_by_batch(findings: Findings) -> Chart:
     axes.set_xscale("log", base=2)
     axes.set_xticks(batches, [str(b) for b in batches])
     axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])  # the mark of the highest peak is whole
     place_legend(axes)
     return chart
 
@@ -139,8 +139,8 @@ def learning_curves(curves: Curves) -> Chart:
         axes.plot(
             epochs, scores, color=colour, marker=marker, markersize=5, markevery=every, label=name
         )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_ylim(bottom=-0.005)
     place_legend(axes)
     return chart
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def publish(settings: Settings, name: str | None) -> Report:
     files = [*((d, None) for d in documents), *((f, FOLDER) for f in (table, *images))]
     files += [(weights, "weights") for weights in _kept_weights(findings, folder)]
     publish_report(uri, study.run_id, _metrics(findings), _tags(findings), _note(findings), files)
-    return Report(documents[-1], answer(findings).replace("**", ""))
+    return Report(documents[-1], re.sub(r"[*`]", "", answer(findings)))
 
 
 def _kept_weights(findings: Findings, folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from sweeper.display import StudyDisplay, result_line
 from sweeper.doctor.checks import require_health
 from sweeper.errors import SettingsError, StudyError, first_line
 from sweeper.provenance import describe_origin
+from sweeper.report.numbers import count
 from sweeper.report.publish import publish
 from sweeper.search.confirm import confirm
 from sweeper.search.frontier import proving_order
@@ -24,10 +25,8 @@ from sweeper.search.study import CellStudy
 from sweeper.search.workplace import Workplace, open_workplace, refuse_study_folder, study_lock
 from sweeper.settings import Settings
 from sweeper.tracking import FAULTS
-from sweeper.trial import EpochReport, Outcome, cell_label
+from sweeper.trial import SINGLE, EpochReport, Outcome, TrialSpec, cell_label
 from sweeper.vram.budget import Budget
-
-SINGLE = "single"
 
 
 def run_study(space: Space) -> bool:
@@ -51,6 +50,7 @@ def run_study(space: Space) -> bool:
             place.builder.build(c.settings, c.strategy, (*space.fixed, *c.overrides))
             for c in space.cells
         ]
+        place.say(_training(specs))
         spec_of = dict(zip(space.cells, place.forecast(specs), strict=True))
         sampler = _sampler(settings, space)
         measured = place.devices.gpu is not None
@@ -70,6 +70,9 @@ def run_study(space: Space) -> bool:
             )
         params = _budget_params(place.budget) | _space_params(space)
         n_trials = settings.study.n_trials or len(space.cells)
+        if study.finished:
+            rest = "study.resume=false starts anew" if not study.open_cells else "going on"
+            place.say(f"{count(study.finished, 'trial')} of it had run before: {rest}")
         tags = {
             "command": _command(space),
             "n_trials": str(n_trials),
@@ -111,6 +114,7 @@ def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
     label = cell_label(settings.batch, settings.accumulate, settings.amp)
     with open_workplace(settings, settings.study.name or SINGLE) as place:
         (spec,) = place.forecast([place.builder.build(settings, label, overrides)])
+        place.say(f"{label}: {_training([spec])}")
         params, origin = _budget_params(place.budget), describe_origin(place.devices.gpu)
         refuse_study_folder(place.folder)
         ledger = place.open_ledger(params, "Trials run one at a time.", origin)
@@ -132,8 +136,8 @@ def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
         place.say(f"{label}  {result_line(result)}")
         if result.amp_dtype:
             place.say(
-                f"{result.optimizer_steps} optimizer steps from {result.iterations} "
-                f"micro-batches in {result.amp_dtype}"
+                f"{count(result.optimizer_steps, 'optimizer step')} from "
+                f"{count(result.iterations, 'micro-batch', 'micro-batches')} in {result.amp_dtype}"
             )
         place.say(f"records: {folder}")
     return result.outcome is Outcome.COMPLETE
@@ -151,6 +155,15 @@ class _SingleWatcher:
     def on_epoch(self, report: EpochReport) -> bool:
         self._display.epoch(self._number, report)
         return False
+
+
+def _training(specs: list[TrialSpec]) -> str:
+    """``yolo11n on digits, 160 px, 4 epochs``: what the trials train, with all its values."""
+    models, data, sizes, epochs = (
+        "/".join(dict.fromkeys(f"{getattr(spec, name)}" for spec in specs))
+        for name in ("model", "data", "imgsz", "epochs")
+    )
+    return f"training {models} on {data}, {sizes} px, {epochs} epoch{'s' * (epochs != '1')}"
 
 
 def _sampler(settings: Settings, space: Space) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.errors import StudyError, first_line
 from sweeper.tracking.record import StudyRecord, TrialRecord
+from sweeper.trial import SINGLE
 
 LAST_START = "last_start"  # tag of a study's parent run: UTC, ISO 8601
 NEEDED = {"batch", "accumulate", "amp"}
@@ -20,8 +21,11 @@ PAGE = 1000
 
 
 def find_study(client: MlflowClient, experiment_id: str, study: str | None) -> Run | None:
-    """The parent run of a study, or of the one that was started last, anew or again."""
-    named = f" and tags.study = '{study}'" if study else ""
+    """The parent run of a study, or of the one that was started last, anew or again.
+
+    The single trials, which share a parent run, are no study unless they are named.
+    """
+    named = f" and tags.study = '{study}'" if study else f" and tags.study != '{SINGLE}'"
     latest = [f"tags.{LAST_START} DESC"]
     runs = client.search_runs(
         [experiment_id], f"tags.kind = 'study'{named}", max_results=1, order_by=latest

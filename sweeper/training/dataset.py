@@ -162,7 +162,8 @@ def check_dataset(path: Path, nc: int | None = None) -> Dataset:
         shown = "\n  ".join(faults[:FAULTS_SHOWN])
         more = len(faults) - FAULTS_SHOWN
         rest = f"\n  and {more} more" if more > 0 else ""
-        raise DataError(f"{path}: {len(faults)} faults in its labels:\n  {shown}{rest}")
+        some = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
+        raise DataError(f"{path}: {some} in its labels:\n  {shown}{rest}")
     return Dataset(path, names, counts["train"], counts["val"], sum(boxes))
 
 
@@ -217,7 +218,10 @@ def _images(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
                 raise DataError(f"{place} lists {len(missing)} missing images, e.g. {missing[0]}.")
             yield from listed
         else:
-            raise DataError(f"{path}: '{split}' points to {place}, which does not exist.")
+            raise DataError(
+                f"{path}: '{split}' points to {place}, which does not exist. Give the data set's "
+                "folder as an absolute 'path:', or leave 'path:' out where the YAML lies in it."
+            )
 
 
 def _root(content: dict[str, Any], path: Path) -> Path:
