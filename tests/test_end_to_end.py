@@ -102,7 +102,7 @@ def test_one_trial_prints_its_result(tmp_path: Path) -> None:
     done = sweeper(tmp_path, "batch=4", "accumulate=4", "amp=true", *SMALL)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "b4×a4 amp  complete" in done.stdout
-    assert "1 optimizer steps from 4 micro-batches in bfloat16" in done.stdout
+    assert "1 optimizer step from 4 micro-batches in bfloat16" in done.stdout
 
 
 @pytest.mark.parametrize(

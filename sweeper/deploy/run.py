@@ -21,7 +21,6 @@ from sweeper.deploy.source import Source, find_source, train_again
 from sweeper.doctor.places import existing_parent, write_fault
 from sweeper.errors import DeployError, StudyError, first_line
 from sweeper.executors.devices import find_devices
-from sweeper.report.numbers import count
 from sweeper.report.publish import publish
 from sweeper.settings import Settings
 from sweeper.tracking import FAULTS
@@ -81,20 +80,17 @@ def _replace(target: Path, draft: Path) -> None:
 def _fill(settings: Settings, source: Source, draft: Path, say: Say) -> Deployment:
     """Everything that ends up in the folder."""
     load = os.getloadavg()[0]  # of other programs: our own training and exports come later
-    weights = source.weights
-    origin = source.text
-    if weights is None:
-        weights = train_again(source, settings.deploy.epochs, draft / "train", say)
-        epochs = settings.deploy.epochs or source.epochs
-        origin += f", trained once more for {count(epochs, 'epoch')}: its weights were not kept"
-    shutil.copyfile(weights, draft / "model.pt")
+    if source.weights is None:
+        source = train_again(source, settings.deploy.epochs, draft / "train", say)
+    assert source.weights is not None
+    shutil.copyfile(source.weights, draft / "model.pt")
     scene = _scene(settings, source, draft)
     exports = [_export(scene, FORMATS[name], say) for name in settings.deploy.formats]
     _require_one(exports)
     rows, versions = _measure(scene, exports, say)
     deployment = Deployment(
         source.study,
-        origin,
+        source.text,
         _conditions(scene, versions, load),
         rows,
         tuple(_commands(scene, rows)),

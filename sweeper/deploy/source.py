@@ -43,11 +43,6 @@ class Source:
     data_yaml: Path
     imgsz: int
 
-    @property
-    def epochs(self) -> int:
-        """Epochs of the winning trial; 0 for a file of the user's own."""
-        return self.spec.epochs if self.spec else 0
-
 
 def find_source(settings: Settings) -> Source:
     """The weights named by ``deploy.weights``, else the winner of ``study.name``.
@@ -137,8 +132,8 @@ class _Silent:
 
 def train_again(
     source: Source, epochs: int | None, folder: Path, say: Callable[[str], None]
-) -> Path:
-    """Train the winning configuration once more and return its weights.
+) -> Source:
+    """Train the winning configuration once more; the source with the weights and how it got them.
 
     Raises:
         DeployError: The trial did not complete.
@@ -155,5 +150,10 @@ def train_again(
         executor.close()
     if result.outcome is not Outcome.COMPLETE:
         raise DeployError(f"{source.text} ended as {result.outcome.value}: {result.reason}")
-    say(f"trained {count(spec.epochs, 'epoch')} in {duration(result.wall_time_s)}")
-    return folder / "weights" / "best.pt"
+    length = count(spec.epochs, "epoch")
+    say(f"trained {length} in {duration(result.wall_time_s)}")
+    return replace(
+        source,
+        weights=folder / "weights" / "best.pt",
+        text=f"{source.text}, trained once more for {length}: its weights were not kept",
+    )

@@ -89,13 +89,16 @@ class LocalExecutor:
         ours, theirs = self._context.Pipe()
         child = self._context.Process(target=_child, args=(str(folder), theirs))
         reports: list[EpochReport] = []
+        sampler = _sampler(spec, child)  # before the child uses the device
         try:
             child.start()
         except (EOFError, OSError) as error:
             cause = f"{type(error).__name__}: {error}".rstrip(": ")
             return TrialResult(Outcome.CRASHED, f"no process could be started ({cause}).")
         theirs.close()
-        sampler = _sampler(spec, child)
+        if sampler is not None:
+            assert child.pid is not None
+            sampler.start(child.pid)
         try:
             with ours:
                 fault = self._follow(child, ours, spec, reports, watcher)
@@ -104,8 +107,8 @@ class LocalExecutor:
             if child.exitcode is None:
                 _kill_group(child)
             child.join()
-            _end_workers(child)
             sampled = sampler.stop() if sampler is not None else None
+            _end_workers(child)
         result = _read_result(folder) or fault or _died(child.exitcode)
         if not result.epochs:
             result = replace(result, **summarise_epochs(tuple(reports)))
@@ -183,11 +186,8 @@ def _sampler(spec: TrialSpec, child: ForkServerProcess) -> MemorySampler | None:
     """Follows the child on its GPU and stops it when it passes the budget; None on the CPU."""
     if spec.device == "cpu":
         return None
-    assert child.pid is not None
     limit = None if spec.budget_gib is None else watchdog_limit_gib(spec.budget_gib)
-    sampler = MemorySampler(spec.device, limit, lambda gib: _kill_group(child))
-    sampler.start(child.pid)
-    return sampler
+    return MemorySampler(spec.device, limit, lambda gib: _kill_group(child))
 
 
 def _with_sampled(result: TrialResult, sampled: SampledPeak, spec: TrialSpec) -> TrialResult:

@@ -117,4 +117,7 @@ def test_a_winner_without_weights_is_trained_once_more(study: Path, tmp_path: Pa
     assert done.returncode == 0, done.stdout + done.stderr
     assert "training b4×a1 again" in done.stdout
     assert "trained 2 epochs" in done.stdout
+    document = (copy / "runs/small/deploy/deploy.md").read_text()
+    assert "trained once more for 2 epochs: its weights were not kept." in document
+    assert "**These weights detect next to nothing (mAP@0.5 0.00" in document
     assert rows(copy / "runs/small").keys() == {"pt", "torchscript"}
