@@ -120,7 +120,8 @@ class StudyDisplay:
             row = [str(spec.number), spec.label, score(result.map50), peak, seconds]
             table.add_row(*row, result.outcome.value)
         if len(ranked) > SUMMARY_ROWS:
-            table.add_row("…", f"and {len(ranked) - SUMMARY_ROWS} more, in the report")
+            table.caption = f"and {len(ranked) - SUMMARY_ROWS} more, in the report"
+            table.caption_justify = "left"
         return table
 
     def _consider(self, map50: float | None, spec: TrialSpec) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
@@ -174,10 +175,10 @@ def peak_parts(findings: Findings) -> Chart:
 
 
 def _bars(cells: list[Cell]) -> dict[str, tuple[str, list[float]]]:
-    """Colour and widths by part; parts too small to be seen are joined as ``other``."""
+    """Colour and widths by part; parts too small to be seen are joined, and named together."""
     peaks = [c.peak_gib or 1.0 for c in cells]
     bars: dict[str, tuple[str, list[float]]] = {}
-    other = [0.0] * len(cells)
+    rest, names = [0.0] * len(cells), []
     for part in part_names(cells):
         widths = [c.first.parts.get(part, 0.0) for c in cells]
         if part in PART_COLOURS and any(
@@ -185,8 +186,10 @@ def _bars(cells: list[Cell]) -> dict[str, tuple[str, list[float]]]:
         ):
             bars[PARTS[part]] = PART_COLOURS[part], widths
         else:
-            other = [a + b for a, b in zip(other, widths, strict=True)]
-    return bars | ({"other": (BLACK, other)} if any(other) else {})
+            rest = [a + b for a, b in zip(rest, widths, strict=True)]
+            names.append(PARTS.get(part, part))
+    label = textwrap.fill(", ".join(names), 18)
+    return bars | ({label: (BLACK, rest)} if any(rest) else {})
 
 
 def _peak_label(findings: Findings) -> str:
@@ -222,6 +225,8 @@ def _draw_budget(axes: Axes, line: Callable[..., Line2D], findings: Findings) ->
         return
     label = f"budget {limit(budget)} GiB"
     if budget < FAR * max(c.peak_gib or 0.0 for c in findings.cells):
+        # white below it, so that it is seen on a dark bar
+        line(budget, color="white", linewidth=2.5)
         line(budget, color=GREY, linestyle="--", linewidth=1.5, label=label)
     else:
         axes.plot([], [], color=GREY, linestyle="--", label=f"{label},\nfar beyond the axis")
