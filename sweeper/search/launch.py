@@ -96,7 +96,8 @@ def run_study(space: Space) -> bool:
                 display.note(f"confirming trials {winners} with {seeds} other seeds each")
                 done = confirm(winners, seeds, place.trials, place.executor, ledger, display)
         ledger.finish_study(done)
-        place.console.print(display.summary())
+        if (summary := display.summary()).row_count:
+            place.console.print(summary)
         _say_outcome(place, study, done)
     return done
 
@@ -212,11 +213,11 @@ def _say_outcome(place: Workplace, study: CellStudy, done: bool) -> None:
         place.say(f"no report yet, MLflow does not answer: {first_line(error)}")
     else:
         place.say(f"{report.answer}\nreport: {report.path}")
-    if not study.best():
-        place.say(study.nearest_miss())
     if not done:
         place.say("stopped. The same command goes on where it left off.")
         return
+    if not study.best():
+        place.say(study.nearest_miss())
     place.say("next:")
     place.say(f"  python -m sweeper.report study.name={place.name} report.format=html")
     place.say("  make ui   # compare in MLflow")
