@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.settings import STUDY_WIDE
+from sweeper.settings import of_the_trial
 from sweeper.trial import Outcome, TrialSpec
 
 OPEN, RUNNING = "·", "…"
@@ -76,4 +76,4 @@ class Grid:
 
 
 def _key(spec: TrialSpec) -> tuple[str, ...]:
-    return tuple(o for o in spec.overrides if not o.startswith(STUDY_WIDE))
+    return of_the_trial(spec.overrides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,11 @@ STUDY_WIDE = (
     *("study.", "executor.", "tracking.", "plan.", "report.", "deploy", "doctor"),
     *("runs_dir", "hydra"),
 )
+
+
+def of_the_trial(overrides: Iterable[str]) -> tuple[str, ...]:
+    """The overrides that say what a trial is."""
+    return tuple(o for o in overrides if not o.startswith(STUDY_WIDE))
 
 
 @dataclass

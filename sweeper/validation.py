@@ -92,6 +92,9 @@ def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
         raise SettingsError(f"{key} must be one of {', '.join(allowed)} but got {value}.")
 
 
+# Ultralytics arguments that a trial sets itself.
+TAKEN = {"batch", "nbs", "amp", "accumulate", "model", "data", "device", "seed", "project", "name"}
+TAKEN |= {"plots", "save", "resume", "time", "task", "mode", "val", "exist_ok", "cfg"}
 UNCOUNTED = {
     "fraction": "it shrinks the data set, and with it a batch that is larger",
     "multi_scale": "every batch then has another image size",
@@ -100,20 +103,7 @@ UNCOUNTED = {
 
 def _check_extra(settings: Settings) -> None:
     """Names under train.extra and data.augment must be Ultralytics arguments not set elsewhere."""
-    taken = {"batch", "nbs", "amp", "accumulate", "model", "data", "device", "seed", "project"}
-    taken |= {
-        "name",
-        "plots",
-        "save",
-        "resume",
-        "time",
-        "task",
-        "mode",
-        "val",
-        "exist_ok",
-        "cfg",
-        *vars(settings.train),
-    }
+    taken = TAKEN | vars(settings.train).keys()
     for group, names in (
         ("train.extra", settings.train.extra),
         ("data.augment", settings.data.augment),

@@ -10,6 +10,8 @@ from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.report.numbers import count, duration, gib, limit, score
 from sweeper.trial import Outcome
 
+BROKEN = {Outcome.CRASHED, Outcome.DIVERGED, Outcome.TIMEOUT}  # there is something to mend
+
 
 def answer(findings: Findings) -> str:
     """The first paragraph of the report, in markdown."""
@@ -33,8 +35,8 @@ def _answer(findings: Findings) -> str:
         return f"**No trial has run yet.** Start them: `{command(findings)}`"
     if tally.infeasible and tally.infeasible == tally.trials - tally.running:
         return _nothing_fits(findings)
-    cut_short = sum(t.outcome == Outcome.INTERRUPTED for t in findings.study.trials)
-    if tally.running or (findings.study.status == "KILLED" and tally.failed <= cut_short):
+    broken = any(trial.outcome in BROKEN for trial in findings.study.trials)
+    if tally.running or (findings.study.status == "KILLED" and not broken):
         return "**No answer yet: no trial has completed.**"
     return (
         "**No answer: no trial completed.** The reasons are below; mend them and run again: "

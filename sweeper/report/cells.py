@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from sweeper.settings import STUDY_WIDE
+from sweeper.settings import of_the_trial
 from sweeper.tracking import StudyRecord, TrialRecord
 from sweeper.trial import Outcome
 
@@ -131,11 +131,8 @@ def cells_of(study: StudyRecord) -> tuple[Cell, ...]:
 
 def _own_overrides(trial: TrialRecord) -> tuple[str, ...]:
     """The overrides that make the cell, less what the label and the seed stand for."""
-    return tuple(
-        o
-        for o in trial.overrides
-        if o.partition("=")[0] not in IN_THE_LABEL and not o.startswith(STUDY_WIDE)
-    )
+    own = of_the_trial(trial.overrides)
+    return tuple(o for o in own if o.partition("=")[0] not in IN_THE_LABEL)
 
 
 def _setting(trial: TrialRecord, overrides: tuple[str, ...]) -> Key:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from sweeper.compose import load_settings, open_conf, read_settings, with_schema
 from sweeper.errors import SettingsError
-from sweeper.settings import STUDY_WIDE, Settings
+from sweeper.settings import STUDY_WIDE, Settings, of_the_trial
 from sweeper.trial import cell_label
 
 MEMORY_KEYS = ("batch", "accumulate", "amp")
@@ -83,7 +83,7 @@ class Space:
     @property
     def defining(self) -> list[str]:
         """The fixed overrides that change what a trial is, not how the study is run."""
-        return sorted(f for f in self.fixed if not f.split("=")[0].startswith(STUDY_WIDE))
+        return sorted(of_the_trial(self.fixed))
 
     def digest(self) -> str:
         """Six hex digits that differ where the space or a fixed override differs."""

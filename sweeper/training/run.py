@@ -113,8 +113,9 @@ def run_trial(spec: TrialSpec, folder: Path, link: ParentLink) -> TrialResult:
     except Exception as error:
         traceback.print_exc()
         outcome, reason = classify(error, spec)
-        if outcome is Outcome.OUT_OF_MEMORY and meter is not None and meter.shortfall():
-            outcome, reason = Outcome.CRASHED, f"{reason} But {meter.shortfall()}."
+        short = outcome is Outcome.OUT_OF_MEMORY and meter is not None and meter.shortfall()
+        if short:
+            outcome, reason = Outcome.CRASHED, f"{reason} But {short}."
     reports = tuple(trainer.reports) if trainer else ()
     return TrialResult(
         outcome=outcome,
