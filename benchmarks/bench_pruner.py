@@ -17,9 +17,9 @@ from pathlib import Path
 
 import optuna
 
-from sweeper.records import from_json
-from sweeper.search.pruner import make_pruner
-from sweeper.trial import Outcome, TrialResult, TrialSpec
+from sweeper.study.pruner import make_pruner
+from sweeper.trial.json_file import from_json
+from sweeper.trial.record import Outcome, TrialResult, TrialSpec
 
 ORDERS = 200
 Curve = tuple[float, ...]

@@ -19,18 +19,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sweeper.compose import compose_settings
-from sweeper.display import StudyDisplay
+from sweeper.config.compose import compose_settings
 from sweeper.executors import Watcher
-from sweeper.ledger import Ledger
-from sweeper.records import write_record
 from sweeper.report.publish import publish
-from sweeper.search.loop import StudyLoop
-from sweeper.search.pruner import make_pruner
-from sweeper.search.space import Cell, Space
-from sweeper.search.study import CellStudy
+from sweeper.study.display import StudyDisplay
+from sweeper.study.loop import StudyLoop
+from sweeper.study.optuna_study import CellStudy
+from sweeper.study.pruner import make_pruner
+from sweeper.study.space import Cell, Space
 from sweeper.tracking import Tracker
-from sweeper.trial import EpochReport, MemoryReading, Outcome, TrialResult, TrialSpec
+from sweeper.tracking.outbox import Ledger
+from sweeper.trial.json_file import write_record
+from sweeper.trial.record import EpochReport, MemoryReading, Outcome, TrialResult, TrialSpec
 
 BATCHES, ACCUMULATES, AMPS = tuple(range(1, 51)), tuple(range(1, 101)), (False, True)
 

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from sweeper.compose import compose_settings
-from sweeper.records import from_json
+from sweeper.config.compose import compose_settings
 from sweeper.training.dataset import prepare_dataset
-from sweeper.trial import Outcome, TrialResult, TrialSpec
+from sweeper.trial.json_file import from_json
+from sweeper.trial.record import Outcome, TrialResult, TrialSpec
 
 ROOT = Path(__file__).parent.parent
 BATCHES, ACCUMULATES, AMPS = (2, 4, 8, 16), (1, 4), (False, True)

@@ -15,13 +15,13 @@ from statistics import median, quantiles
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that a checkout needs no install
 
-from sweeper.units import GIB  # noqa: E402
-from sweeper.vram.allowance import FITTED, Allowance  # noqa: E402
-from sweeper.vram.architecture import find_architecture  # noqa: E402
-from sweeper.vram.cache import DEFAULT_DIR, load_trace  # noqa: E402
-from sweeper.vram.optimizers import find_optimizer  # noqa: E402
-from sweeper.vram.predict import simulate  # noqa: E402
-from sweeper.vram.timeline import Workload  # noqa: E402
+from sweeper.memory.predict.architecture import find_architecture  # noqa: E402
+from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace  # noqa: E402
+from sweeper.memory.predict.calibration import FITTED, Allowance  # noqa: E402
+from sweeper.memory.predict.optimizers import find_optimizer  # noqa: E402
+from sweeper.memory.predict.prediction import simulate  # noqa: E402
+from sweeper.memory.predict.programs import Workload  # noqa: E402
+from sweeper.numbers import GIB  # noqa: E402
 
 READINGS = Path(__file__).with_name("published_vram.csv")
 NBS = 64  # Ultralytics' nominal batch: accumulate = round(nbs / batch)

@@ -1,4 +1,4 @@
-"""The Sweeper plugin that Hydra finds here; it hands over to sweeper.search."""
+"""The Sweeper plugin that Hydra finds here; it hands over to sweeper.study."""
 
 from __future__ import annotations
 

@@ -6,12 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sweeper.memory.predict.prediction import predict_vram
     from sweeper.report.notebook import load_study
-    from sweeper.vram.predict import predict_vram
 
 __all__ = ["load_study", "predict_vram"]
 
-_HOMES = {"load_study": "sweeper.report.notebook", "predict_vram": "sweeper.vram.predict"}
+_HOMES = {
+    "load_study": "sweeper.report.notebook",
+    "predict_vram": "sweeper.memory.predict.prediction",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -16,11 +14,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from sweeper.compose import CONF_DIR, explain, load_settings, register_schema
-from sweeper.errors import SweeperError
+from sweeper.config.compose import CONF_DIR, explain, load_settings, register_schema
+from sweeper.errors import EXIT_INTERRUPTED, readable_errors
 from sweeper.executors.local import warm_up
-
-EXIT_INTERRUPTED = 130
 
 register_schema()
 
@@ -42,7 +38,7 @@ def main() -> None:
 def _hydra_main(config: DictConfig) -> None:
     with readable_errors():
         warm_up()  # before the imports below, which take as long
-        from sweeper.search.launch import run_single
+        from sweeper.study.run import run_single
 
         typed = tuple(HydraConfig.get().overrides.task)
         ok = run_single(load_settings(config), typed)
@@ -62,23 +58,15 @@ def study_main(
     """
     with readable_errors():
         warm_up()
-        from sweeper.search.launch import run_study
-        from sweeper.search.space import resolve_space
+        from sweeper.doctor.checks import require_health
+        from sweeper.study.run import run_study
+        from sweeper.study.space import resolve_space
 
-        ended = run_study(resolve_space(loader, config, arguments, defaults))
+        space = resolve_space(loader, config, arguments, defaults)
+        for warning in require_health(space.cells[0].settings, len(space.cells)):
+            print(warning)
+        ended = run_study(space)
     sys.exit(0 if ended else EXIT_INTERRUPTED)
-
-
-@contextmanager
-def readable_errors() -> Iterator[None]:
-    """Print a SweeperError as its message and exit with 1; Ctrl-C exits with 130."""
-    try:
-        yield
-    except (SweeperError, OSError) as error:  # OSError: a disk or a folder, named in its message
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

@@ -10,6 +10,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+EXIT_INTERRUPTED = 130
+
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, its type where it has none."""
@@ -38,3 +44,15 @@ class MachineError(SweeperError):
 
 class DeployError(SweeperError):
     """Nothing could be exported or measured; the message says why and what to do."""
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Print a SweeperError as its message and exit with 1; Ctrl-C exits with 130."""
+    try:
+        yield
+    except (SweeperError, OSError) as error:  # OSError: a disk or a folder, named in its message
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

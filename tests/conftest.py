@@ -19,8 +19,8 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 from sweeper.executors.local import LocalExecutor  # noqa: E402
 from sweeper.training.digits import DigitScenes, write_digits  # noqa: E402
-from sweeper.trial import EpochReport, TrialSpec  # noqa: E402
-from tests.vram.stub_driver import Driver, build_stub  # noqa: E402
+from sweeper.trial.record import EpochReport, TrialSpec  # noqa: E402
+from tests.memory.stub_driver import Driver, build_stub  # noqa: E402
 
 SpecMaker = Callable[..., TrialSpec]
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import optuna
 import psutil
 
-from sweeper.search.storage import open_storage
-from sweeper.search.study import outcome_of
+from sweeper.study.optuna_study import outcome_of
+from sweeper.study.storage import open_storage
 from sweeper.tracking import read_study
 
 ROOT = Path(__file__).parent.parent

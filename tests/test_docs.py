@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hydra.types import RunMode
 
-from sweeper.compose import compose_settings, open_conf
-from sweeper.search.space import plan_space, resolve_space
+from sweeper.config.compose import compose_settings, open_conf
+from sweeper.study.space import plan_space, resolve_space
 from tests.run_docs import DOCUMENTS, ROOT, commands
 
 SWEEPER = [c for c in commands() if "python -m sweeper" in c[1] or c[1].startswith("make ")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from sweeper.search.workplace import study_lock
+from sweeper.study.context import study_lock
 
 ROOT = Path(__file__).parent.parent
 SMALL = [

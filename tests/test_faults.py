@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.trial import Outcome
+from sweeper.trial.record import Outcome
 from tests.conftest import Listener
 from tests.executors.test_local import trial_process
-from tests.search.test_study import ask_next, complete, open_study
+from tests.study.test_optuna_study import ask_next, complete, open_study
 from tests.test_end_to_end import SMALL, sweeper
 
 

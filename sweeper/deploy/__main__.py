@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from sweeper.cli import readable_errors
-from sweeper.compose import compose_settings
+from sweeper.config.compose import compose_settings
 from sweeper.deploy.document import render
 from sweeper.deploy.rows import Status
 from sweeper.deploy.run import deploy
+from sweeper.errors import readable_errors
 
 
 def main(overrides: list[str]) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sweeper.settings import ToleranceSettings
+from sweeper.config.settings import ToleranceSettings
 
 # Boxes of places without a score mean nothing; a training run of any quality has these.
 BEST_PLACES = 100

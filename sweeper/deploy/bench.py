@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.deploy.child import failure_answer, start
-from sweeper.units import GIB
+from sweeper.numbers import GIB
 
 # Imported by every bench alike, so that the interpreter they are compared above is the same.
 RUNTIMES = ("onnxruntime", "openvino")

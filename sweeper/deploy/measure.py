@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from sweeper.config.settings import DeploySettings
 from sweeper.deploy.agreement import differences, verdict
 from sweeper.deploy.process import Child, ChildFault
 from sweeper.deploy.rows import Row, Speed, Status
-from sweeper.settings import DeploySettings
-from sweeper.units import MIB
-from sweeper.vram.sampler import MemorySampler
+from sweeper.memory.measure.sampler import MemorySampler
+from sweeper.numbers import MIB
 
 BENCH = "sweeper.deploy.bench"
 TURNS = 5  # .pt, export, .pt, export, … for each batch size

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sweeper.config.settings import Settings
 from sweeper.deploy.document import render
 from sweeper.deploy.formats import FORMATS, Format, elsewhere, obstacle
 from sweeper.deploy.measure import Reference, Scene, measure, open_reference, size_mib
@@ -22,7 +23,6 @@ from sweeper.doctor.places import existing_parent, write_fault
 from sweeper.errors import DeployError, StudyError, first_line
 from sweeper.executors.devices import find_devices
 from sweeper.report.publish import publish
-from sweeper.settings import Settings
 from sweeper.tracking import FAULTS
 from sweeper.training.dataset import split_images
 

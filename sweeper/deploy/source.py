@@ -7,16 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sweeper.config.settings import Settings
 from sweeper.errors import DeployError, StudyError
 from sweeper.executors.devices import find_devices
 from sweeper.executors.local import LocalExecutor
-from sweeper.records import from_json
+from sweeper.numbers import count, duration
 from sweeper.report.findings import Findings
-from sweeper.report.numbers import count, duration
-from sweeper.settings import Settings
 from sweeper.tracking import read_study
 from sweeper.training.dataset import prepare_dataset
-from sweeper.trial import EpochReport, Outcome, TrialSpec
+from sweeper.trial.json_file import from_json
+from sweeper.trial.record import EpochReport, Outcome, TrialSpec
 
 UNNAMED = "weights"
 

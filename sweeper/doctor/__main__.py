@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from sweeper.cli import readable_errors
-from sweeper.compose import compose_settings
+from sweeper.config.compose import compose_settings
 from sweeper.doctor.checks import full_check
 from sweeper.doctor.finding import as_json, failures
+from sweeper.errors import readable_errors
 
 
 def main(arguments: list[str]) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from sweeper.config.settings import Settings
 from sweeper.doctor import gpu, machine, places
 from sweeper.doctor.finding import Finding, Level, failures
 from sweeper.errors import MachineError
-from sweeper.settings import Settings
 
 TRIALS = 24  # cells of the default space
 

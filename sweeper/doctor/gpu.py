@@ -10,14 +10,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from sweeper.compose import CONF_DIR
+from sweeper.config.compose import CONF_DIR
+from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, failure, ok, warning
 from sweeper.errors import SweeperError
-from sweeper.settings import Settings
-from sweeper.vram.budget import Card, resolve_budget
-from sweeper.vram.nvml import Device, NvmlUnavailable, list_devices, versions
-from sweeper.vram.probe import Probe, processes_gib
-from sweeper.vram.visible import visible_devices
+from sweeper.memory.budget import Card, resolve_budget
+from sweeper.memory.measure.device_usage import Probe, processes_gib
+from sweeper.memory.measure.nvml import Device, NvmlUnavailable, list_devices, versions
+from sweeper.memory.measure.visible import visible_devices
 
 NO_GPU = {"no_library", "driver_not_loaded"}
 TORCH_TIMEOUT_S = 120

@@ -13,11 +13,11 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, failure, ok, warning
 from sweeper.errors import DataError
-from sweeper.settings import Settings
+from sweeper.numbers import GIB
 from sweeper.training.dataset import is_shipped, prepare_dataset
-from sweeper.units import GIB
 
 # Peak resident memory of a trial with two loader workers lies between 1 and 1.6 GiB.
 HOST_GIB_PER_TRIAL = 2.0

@@ -12,9 +12,9 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, failure, ok, warning
-from sweeper.settings import Settings
-from sweeper.units import GIB, MIB
+from sweeper.numbers import GIB, MIB
 
 SERVER_TIMEOUT_S = 3.0
 LOCK_TIMEOUT_S = 2.0
@@ -83,7 +83,7 @@ def write_fault(folder: Path) -> str:
 
 def check_storage(settings: Settings) -> Finding:
     """Write to Optuna's storage and take it back."""
-    from sweeper.search.storage import storage_fault
+    from sweeper.study.storage import storage_fault
 
     url = settings.storage_url
     fault = _sqlite_fault(url) if _is_sqlite(url) else _server_fault(url) or storage_fault(url)
@@ -93,7 +93,7 @@ def check_storage(settings: Settings) -> Finding:
 
 def check_tracking(settings: Settings) -> Finding:
     """Write to MLflow and take it back."""
-    from sweeper.tracking.probe import tracking_fault
+    from sweeper.tracking.write_check import tracking_fault
 
     uri = settings.tracking_uri
     fault = _sqlite_fault(uri) if _is_sqlite(uri) else _server_fault(uri) or tracking_fault(uri)

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 
-from sweeper.trial import EpochReport, TrialResult, TrialSpec
+from sweeper.trial.record import EpochReport, TrialResult, TrialSpec
 
 
 class Watcher(Protocol):

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 
 from sweeper.errors import SettingsError
-from sweeper.vram.nvml import Device, NvmlUnavailable, list_devices
-from sweeper.vram.visible import visible_devices
+from sweeper.memory.measure.nvml import Device, NvmlUnavailable, list_devices
+from sweeper.memory.measure.visible import visible_devices
 
 
 @dataclass(frozen=True, slots=True)

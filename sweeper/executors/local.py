@@ -19,11 +19,11 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from sweeper.executors import Watcher
-from sweeper.records import from_json, write_record
-from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec, summarise_epochs
-from sweeper.vram.budget import judge, refuse, watchdog_limit_gib
-from sweeper.vram.meter import add_sampled
-from sweeper.vram.sampler import MemorySampler, SampledPeak
+from sweeper.memory.budget import judge, refuse, watchdog_limit_gib
+from sweeper.memory.measure.meter import add_sampled
+from sweeper.memory.measure.sampler import MemorySampler, SampledPeak
+from sweeper.trial.json_file import from_json, write_record
+from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec, summarise_epochs
 
 POLL_S = 0.2
 EXIT_GRACE_S = 30

@@ -16,12 +16,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sweeper.cli import readable_errors
+from sweeper.errors import readable_errors
 from sweeper.plan.cells import inquire
 from sweeper.plan.files import check_target, write_whole
 from sweeper.plan.formats import render
 from sweeper.plan.predictions import make_plan
-from sweeper.search.space import plan_space
+from sweeper.study.space import plan_space
 
 PLOTS = (".png", ".svg", ".pdf")
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from sweeper.compose import CONF_DIR
+from sweeper.config.compose import CONF_DIR
+from sweeper.config.settings import DataSettings, Settings
 from sweeper.errors import DataError, SettingsError
 from sweeper.executors.devices import find_devices
-from sweeper.search.space import Space
-from sweeper.settings import DataSettings, Settings
+from sweeper.memory.budget import Budget, Card, resolve_budget
+from sweeper.memory.measure.nvml import Device
+from sweeper.study.space import Space
 from sweeper.training.dataset import read_class_names
-from sweeper.vram.budget import Budget, Card, resolve_budget
-from sweeper.vram.nvml import Device
 
 EFFECTIVE_BATCH = 16  # where neither plan.effective_batch nor study.effective_batch is set
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from sweeper.memory.predict.many import SIMULATED
 from sweeper.plan.cells import Setup
 from sweeper.plan.predictions import Plan, PlanCell
-from sweeper.vram.forecast import SIMULATED
 
 Rows = list[list[str]]
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from sweeper.memory.budget import violation
+from sweeper.memory.predict.many import group_by, in_children
+from sweeper.memory.predict.prediction import VramPrediction, predict_vram
 from sweeper.plan.cells import Inquiry, Request, Setup, accumulate_for
-from sweeper.vram.budget import violation
-from sweeper.vram.forecast import group_by, in_children
-from sweeper.vram.predict import VramPrediction, predict_vram
 
 Key = tuple[str, int, int, str, bool, int, bool]
 

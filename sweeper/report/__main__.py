@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from sweeper.cli import readable_errors
-from sweeper.compose import compose_settings
+from sweeper.config.compose import compose_settings
+from sweeper.errors import readable_errors
 from sweeper.report.publish import publish
 
 

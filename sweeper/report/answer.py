@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 
+from sweeper.numbers import count, duration, gib, limit, score
 from sweeper.report.cells import Cell
 from sweeper.report.certainty import certainty
 from sweeper.report.findings import LEAST_MAP50, Findings
-from sweeper.report.numbers import count, duration, gib, limit, score
-from sweeper.trial import Outcome
+from sweeper.trial.record import Outcome
 
 BROKEN = {Outcome.CRASHED, Outcome.DIVERGED, Outcome.TIMEOUT}  # there is something to mend
 

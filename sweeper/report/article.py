@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sweeper.numbers import NOTHING, duration, gib, limit, percent, points, score
 from sweeper.report.cells import Cell
+from sweeper.report.effects import Effect, effect
 from sweeper.report.findings import Findings
-from sweeper.report.levers import Effect, effect
 from sweeper.report.markdown import Table
-from sweeper.report.numbers import NOTHING, duration, gib, limit, percent, points, score
 
 NOT_RUN = "not run here"
 NOT_KNOWN = "not known here: the trials did not complete"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from sweeper.numbers import count
 from sweeper.report.findings import Findings
-from sweeper.report.numbers import count
-from sweeper.trial import Outcome
+from sweeper.trial.record import Outcome
 
 # Ultralytics trains 100 epochs by default; the ranking of much shorter runs may turn around.
 BRIEF_EPOCHS = 50

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from sweeper.settings import of_the_trial
+from sweeper.config.settings import of_the_trial
 from sweeper.tracking import StudyRecord, TrialRecord
-from sweeper.trial import Outcome
+from sweeper.trial.record import Outcome
 
 # What a label says by itself, and the seed, which makes no cell of its own.
 IN_THE_LABEL = {"batch", "accumulate", "amp", "memory", "seed"}

@@ -6,9 +6,9 @@ import math
 
 from scipy.special import stdtrit
 
+from sweeper.numbers import score
 from sweeper.report.cells import Cell
 from sweeper.report.findings import Findings
-from sweeper.report.numbers import score
 
 
 def certainty(findings: Findings) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from sweeper.numbers import NOTHING
 from sweeper.report.cells import Cell
 from sweeper.report.markdown import Table
-from sweeper.report.numbers import NOTHING
 
 PREFIX = "deploy/"
 

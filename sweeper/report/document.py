@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 import time
 
+from sweeper.numbers import limit
 from sweeper.report import article, tables
 from sweeper.report.answer import answer, command
 from sweeper.report.caveats import caveats
 from sweeper.report.deployment import deployment
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, code, render_table
-from sweeper.report.numbers import limit
 
 # The plots, in the order of the report: file name and what it shows.
 PLOTS = {

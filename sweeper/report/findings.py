@@ -7,7 +7,7 @@ from functools import cached_property
 
 from sweeper.report.cells import Cell, cells_of, is_infeasible
 from sweeper.tracking import StudyRecord, TrialRecord
-from sweeper.trial import Outcome
+from sweeper.trial.record import Outcome
 
 BASELINE = "baseline"  # the name of the article's strategy
 # Below this nobody would use the model, and a ranking of such numbers says nothing.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweeper.report.numbers import count
+from sweeper.numbers import count
 
 MAX_ROWS = 50
 MAX_TEXT = 160

@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from sweeper.report.canvas import (
+from sweeper.numbers import gib, limit
+from sweeper.report.cells import Cell
+from sweeper.report.chart import (
     BLACK,
     BLUE,
     GREEN,
@@ -30,9 +32,7 @@ from sweeper.report.canvas import (
     place_legend,
     say_empty,
 )
-from sweeper.report.cells import Cell
 from sweeper.report.findings import Findings
-from sweeper.report.numbers import gib, limit
 from sweeper.report.tables import PARTS, cells_with_parts, part_names
 
 MAX_SERIES = 5  # memory classes; vermillion marks what does not fit

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sweeper.config.settings import Settings
 from sweeper.report import plots, tables
 from sweeper.report.answer import answer
 from sweeper.report.document import render, title
@@ -13,7 +14,6 @@ from sweeper.report.findings import Findings
 from sweeper.report.frames import trials_frame
 from sweeper.report.html import to_html
 from sweeper.report.markdown import render_table
-from sweeper.settings import Settings
 from sweeper.tracking import publish_report, read_curve, read_study
 
 MAX_CURVES = 8

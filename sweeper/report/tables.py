@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sweeper.numbers import NOTHING, duration, gib, percent, points, score
 from sweeper.report.cells import Cell, is_infeasible
+from sweeper.report.effects import effect, levers, summarise
 from sweeper.report.findings import Findings
-from sweeper.report.levers import effect, levers, summarise
 from sweeper.report.markdown import Table
-from sweeper.report.numbers import NOTHING, duration, gib, percent, points, score
 from sweeper.tracking import TrialRecord
-from sweeper.trial import Outcome
+from sweeper.trial.record import Outcome
 
 # In the order in which they are stacked; the names are those of MemoryReading.parts.
 PARTS = {

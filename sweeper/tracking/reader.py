@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.errors import StudyError, first_line
 from sweeper.tracking.record import StudyRecord, TrialRecord
-from sweeper.trial import SINGLE
+from sweeper.trial.record import SINGLE
 
 LAST_START = "last_start"  # tag of a study's parent run: UTC, ISO 8601
 NEEDED = {"batch", "accumulate", "amp"}

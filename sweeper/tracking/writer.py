@@ -17,10 +17,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFL
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.command import yolo_command
 from sweeper.tracking.reader import LAST_START, find_study
 from sweeper.tracking.record import RUNNING
-from sweeper.trial import EpochReport, Outcome, TrialResult, TrialSpec
+from sweeper.trial.command import yolo_command
+from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
 
 # Every name that sweeper writes to MLflow, and where its value comes from.
 PARAMS: dict[str, Callable[[TrialSpec], Any]] = {

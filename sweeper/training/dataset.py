@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
+from sweeper.config.settings import DataSettings
 from sweeper.errors import DataError
-from sweeper.settings import DataSettings
 from sweeper.training.digits import DigitScenes, write_digits
 from sweeper.training.labels import check_labels, label_path
 

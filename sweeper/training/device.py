@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sweeper.trial import MemoryReading, TrialSpec
-from sweeper.units import GIB
-from sweeper.vram.cuda import (
+from sweeper.memory.measure.cuda import (
     CudaModule,
     PhasePeaks,
     cap_allocator,
@@ -14,9 +12,11 @@ from sweeper.vram.cuda import (
     open_context,
     torch_cuda,
 )
-from sweeper.vram.meter import allocator_reading
-from sweeper.vram.nvml import NvmlUnavailable
-from sweeper.vram.sampler import UsageReader
+from sweeper.memory.measure.meter import allocator_reading
+from sweeper.memory.measure.nvml import NvmlUnavailable
+from sweeper.memory.measure.sampler import UsageReader
+from sweeper.numbers import GIB
+from sweeper.trial.record import MemoryReading, TrialSpec
 
 DRIVER_GIB = 0.5  # the most that driver and display keep of a device's total
 

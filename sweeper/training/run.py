@@ -21,11 +21,11 @@ import torch
 import ultralytics
 from ultralytics.utils import LOGGER, SETTINGS, remove_colorstr, tqdm
 
-from sweeper.command import command_arguments
-from sweeper.records import from_json, to_json, write_record
 from sweeper.training.device import DeviceMeter, start_meter
 from sweeper.training.trainer import Diverged, OutOfMemory, Stopped, TooShort, TrialTrainer
-from sweeper.trial import (
+from sweeper.trial.command import command_arguments
+from sweeper.trial.json_file import from_json, to_json, write_record
+from sweeper.trial.record import (
     EpochReport,
     MemoryReading,
     Outcome,

@@ -13,8 +13,8 @@ import ultralytics.engine.trainer as engine
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import autocast as ultralytics_autocast
 
-from sweeper.trial import EpochReport, TrialSpec
-from sweeper.vram.cuda import PhasePeaks
+from sweeper.memory.measure.cuda import PhasePeaks
+from sweeper.trial.record import EpochReport, TrialSpec
 
 
 class Diverged(Exception):

@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from sweeper.compose import compose_settings
+from sweeper.config.compose import compose_settings
+from sweeper.config.settings import ToleranceSettings
 from sweeper.deploy.agreement import differences, verdict
 from sweeper.deploy.measure import Scene, measure, open_reference
 from sweeper.deploy.rows import Row, Status
-from sweeper.settings import ToleranceSettings
 from sweeper.training.dataset import split_images
 from tests.deploy.conftest import QUICK
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.compose import compose_settings
+from sweeper.config.compose import compose_settings
 from sweeper.deploy.document import render
 from sweeper.deploy.formats import FORMATS, Format, obstacle
 from sweeper.deploy.process import Child, ChildFault

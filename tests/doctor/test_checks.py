@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.compose import compose_settings
+from sweeper.config.compose import compose_settings
 from sweeper.doctor.checks import quick_check, require_health
 from sweeper.doctor.finding import Level
 from sweeper.errors import MachineError

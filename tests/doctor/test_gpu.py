@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vram.stub_driver import Driver
+from tests.memory.stub_driver import Driver
 
 GPU = "device GPU-aaaa 24576 300 NVIDIA GeForce RTX 3090\n"
 
 CHECK = """
 from dataclasses import asdict
-from sweeper.compose import compose_settings
+from sweeper.config.compose import compose_settings
 from sweeper.doctor import gpu
 settings = compose_settings({overrides})
 seen, devices = gpu.check_nvml(settings)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.compose import compose_settings
+from sweeper.config.compose import compose_settings
 from sweeper.doctor import machine
 from sweeper.doctor.finding import Level
 

@@ -14,10 +14,10 @@ import optuna
 import pytest
 from mlflow import MlflowClient
 
-from sweeper.compose import compose_settings
+from sweeper.config.compose import compose_settings
+from sweeper.config.settings import Settings
 from sweeper.doctor import places
 from sweeper.doctor.finding import Level
-from sweeper.settings import Settings
 
 
 def settings(folder: Path, *overrides: str) -> Settings:
@@ -134,7 +134,7 @@ def test_a_server_that_is_no_mlflow_is_a_failure(tmp_path: Path, nonsense_server
 
 
 def test_a_tag_is_written_to_a_store_that_is_no_file_and_removed(tmp_path: Path) -> None:
-    from sweeper.tracking.probe import DEFAULT_EXPERIMENT, tracking_fault
+    from sweeper.tracking.write_check import DEFAULT_EXPERIMENT, tracking_fault
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     assert tracking_fault(uri) == ""
@@ -142,7 +142,7 @@ def test_a_tag_is_written_to_a_store_that_is_no_file_and_removed(tmp_path: Path)
 
 
 def test_a_study_is_written_to_optuna_and_removed(tmp_path: Path) -> None:
-    from sweeper.search.storage import storage_fault
+    from sweeper.study.storage import storage_fault
 
     url = f"sqlite:///{tmp_path}/optuna.db"
     assert storage_fault(url) == ""

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from sweeper.records import to_json
-from tests.vram.stub_driver import Driver
+from sweeper.trial.json_file import to_json
+from tests.memory.stub_driver import Driver
 
 # In place of training: use device memory as the scenario says, then write a result.
 FAKE = """
 import json, os, time
 from pathlib import Path
-from sweeper.records import write_record
-from sweeper.trial import MemoryReading, Outcome, TrialResult
+from sweeper.trial.json_file import write_record
+from sweeper.trial.record import MemoryReading, Outcome, TrialResult
 GPU = "device GPU-a 24576 {} NVIDIA GeForce RTX 3090\\n"
 def child(folder, connection):
     os.setsid()
@@ -32,8 +32,8 @@ def child(folder, connection):
 RUN = """
 from pathlib import Path
 from sweeper.executors import local
-from sweeper.records import from_json
-from sweeper.trial import TrialSpec
+from sweeper.trial.json_file import from_json
+from sweeper.trial.record import TrialSpec
 import fake
 class Watcher:
     def on_progress(self, done, total): pass

@@ -11,8 +11,8 @@ import psutil
 
 from sweeper.executors import local
 from sweeper.executors.local import LocalExecutor
-from sweeper.records import from_json
-from sweeper.trial import Outcome, TrialResult
+from sweeper.trial.json_file import from_json
+from sweeper.trial.record import Outcome, TrialResult
 from tests.conftest import Listener
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.compose import compose_settings
+from sweeper.config.compose import compose_settings
 from sweeper.report.findings import Findings
 from sweeper.report.publish import publish
 from sweeper.tracking import read_study

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from sweeper.tracking import StudyRecord, Tracker, read_study
-from sweeper.trial import (
+from sweeper.trial.record import (
     EpochReport,
     MemoryReading,
     Outcome,

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.compose import compose_settings
+from sweeper.config.compose import compose_settings
 from sweeper.report.document import render
 from sweeper.report.findings import Findings
 from sweeper.report.publish import publish
-from sweeper.trial import Outcome
+from sweeper.trial.record import Outcome
 from tests.report.synthetic import ARTICLE, PARAMS, Row, read, write_study
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -9,10 +9,10 @@ from scipy.stats import ttest_ind
 from sweeper.report.answer import answer
 from sweeper.report.cells import Cell
 from sweeper.report.certainty import certainty, margin_points
+from sweeper.report.effects import effect, levers, summarise
 from sweeper.report.findings import Findings, Tally, pareto_front
-from sweeper.report.levers import effect, levers, summarise
 from sweeper.tracking import StudyRecord, TrialRecord
-from sweeper.trial import Outcome
+from sweeper.trial.record import Outcome
 from tests.report.synthetic import Row, read
 
 

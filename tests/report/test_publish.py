@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from sweeper.compose import compose_settings
+from sweeper.config.compose import compose_settings
 from sweeper.errors import StudyError
 from sweeper.report import publish as module
 from sweeper.report.__main__ import main

@@ -4,8 +4,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from sweeper.config.settings import DataSettings
 from sweeper.errors import DataError
-from sweeper.settings import DataSettings
 from sweeper.training.dataset import check_dataset, prepare_dataset
 from sweeper.training.labels import label_path
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from sweeper.numbers import GIB
 from sweeper.training.device import DeviceMeter
-from sweeper.units import GIB
-from tests.vram.test_cuda import FakeCuda
+from tests.memory.measure.test_cuda import FakeCuda
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ultralytics.utils.tal import TaskAlignedAssigner
 from sweeper.training import run
 from sweeper.training.run import run_trial
 from sweeper.training.trainer import Stopped, TrialTrainer
-from sweeper.trial import EpochReport, Outcome, TrialResult
+from sweeper.trial.record import EpochReport, Outcome, TrialResult
 
 
 class Link:

@@ -1,0 +1,1 @@
+"""From conf/ and overrides to validated settings."""

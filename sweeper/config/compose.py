@@ -1,0 +1,153 @@
+"""From conf/ and overrides to validated settings. Past this module nobody sees a DictConfig."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException, ValidationError
+
+from sweeper.config.settings import Settings
+from sweeper.config.validation import validate
+from sweeper.errors import SettingsError
+
+CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
+if not CONF_DIR.is_dir():  # a checkout keeps it at the top level
+    CONF_DIR = CONF_DIR.parents[1] / "conf"
+
+
+def register_schema() -> None:
+    """Give Hydra the types of every key; ``conf/config.yaml`` lists it as ``schema``."""
+    ConfigStore.instance().store(name="schema", node=Settings)
+
+
+def load_settings(config: DictConfig) -> Settings:
+    """The validated settings of a composed configuration.
+
+    Raises:
+        SettingsError: A value is missing, of a wrong type, or cannot work.
+    """
+    return read_settings(with_schema(config), [])
+
+
+def with_schema(config: DictConfig) -> DictConfig:
+    """A composed configuration under the types of every key; for many `read_settings`.
+
+    Raises:
+        SettingsError: A value is of a wrong type.
+    """
+    with _naming_the_key():
+        typed = OmegaConf.merge(OmegaConf.structured(Settings), _without_hydra(config))
+    assert isinstance(typed, DictConfig)
+    return typed
+
+
+def read_settings(
+    typed: DictConfig, values: Iterable[tuple[str, bool | int | float | str]]
+) -> Settings:
+    """The validated settings of a configuration under the schema, with other values for some keys.
+
+    Raises:
+        SettingsError: A value is missing, of a wrong type, or cannot work.
+    """
+    with _naming_the_key():
+        changed = copy.deepcopy(typed)
+        for key, value in values:
+            OmegaConf.update(changed, key, value)
+        settings = OmegaConf.to_object(changed)
+    assert isinstance(settings, Settings)
+    _refuse_additions(settings)
+    validate(settings)
+    return settings
+
+
+@contextmanager
+def _naming_the_key() -> Iterator[None]:
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        key = error.full_key or "the configuration"
+        raise SettingsError(f"{key}: {str(error).splitlines()[0]}") from error
+
+
+def compose_settings(overrides: list[str]) -> Settings:
+    """Compose conf/ with overrides outside of ``python -m sweeper``.
+
+    Raises:
+        SettingsError: Hydra refuses an override, or a value cannot work.
+    """
+    with open_conf():
+        return load_settings(compose("config", overrides))
+
+
+@contextmanager
+def open_conf() -> Iterator[ConfigLoader]:
+    """Hydra's loader over conf/, outside of ``python -m sweeper``.
+
+    Raises:
+        SettingsError: What Hydra refuses within.
+    """
+    register_schema()
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            yield GlobalHydra.instance().config_loader()
+    except HydraException as error:
+        raise SettingsError(explain(error)) from error
+
+
+def explain(error: HydraException) -> str:
+    """Hydra's message; in our own words where a key, a choice or ``-m`` is at fault."""
+    text = str(error)
+    if unknown := re.match(r"Could not override '([\w.]+)'", text):
+        return _unknown_key(unknown[1])
+    if ambiguous := re.match(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{ambiguous[1]} is a sweep: python -m sweeper -m {ambiguous[1]}"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.partition("/")
+        own = " Or your own: model=custom model.file=PATH.yaml." if group == "model" else ""
+        known = ", ".join(error.options)
+        return f"{group}={choice} is not in conf/{group}. Choose one of: {known}.{own}"
+    cause = error.__cause__
+    detail = f": {str(cause).splitlines()[0]}" if isinstance(cause, ValidationError) else ""
+    return " ".join(str(error).split()) + detail
+
+
+def _refuse_additions(settings: Any, prefix: str = "") -> None:
+    """Hydra adds ``+key=value`` to a group without asking its schema."""
+    known = {f.name for f in fields(settings)}
+    for name, value in vars(settings).items():
+        if name not in known:
+            raise SettingsError(_unknown_key(prefix + name))
+        if is_dataclass(value):
+            _refuse_additions(value, f"{prefix}{name}.")
+
+
+def _unknown_key(key: str) -> str:
+    schema = OmegaConf.to_container(OmegaConf.structured(Settings))
+    near = difflib.get_close_matches(key, list(_keys(schema)), n=1)
+    hint = f"Did you mean {near[0]}?" if near else "python -m sweeper --cfg job shows them all."
+    extra = " Other arguments of Ultralytics: +train.extra.NAME=." * key.startswith("train.")
+    return f"{key} is no key of the configuration. {hint}{extra}"
+
+
+def _keys(tree: Any, prefix: str = "") -> Iterator[str]:
+    for name, value in tree.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{name}.")
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])

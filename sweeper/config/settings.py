@@ -1,0 +1,227 @@
+"""The typed schema of conf/; Hydra's structured configs cannot be frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+# Beginnings of the keys that say how a study is run or shown, not what its trials are.
+STUDY_WIDE = (
+    *("study.", "executor.", "tracking.", "plan.", "report.", "deploy", "doctor"),
+    *("runs_dir", "hydra"),
+)
+
+
+def of_the_trial(overrides: Iterable[str]) -> tuple[str, ...]:
+    """The overrides that say what a trial is."""
+    return tuple(o for o in overrides if not o.startswith(STUDY_WIDE))
+
+
+@dataclass
+class DigitsSettings:
+    """Size of the embedded dataset."""
+
+    train: int = 144
+    val: int = 48
+    seed: int = 0
+
+
+@dataclass
+class DataSettings:
+    """Group ``data``."""
+
+    name: str = MISSING
+    yaml: str | None = None
+    imgsz: int = 640
+    nc: int | None = None
+    digits: DigitsSettings | None = None
+    augment: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ModelSettings:
+    """Group ``model``."""
+
+    name: str = MISSING
+    pretrained: bool = False
+    file: str | None = None
+
+    @property
+    def source(self) -> str:
+        """What Ultralytics loads: the given file, or ``.pt``/``.yaml`` of the name."""
+        return self.file or f"{self.name}{'.pt' if self.pretrained else '.yaml'}"
+
+
+@dataclass
+class TrainSettings:
+    """Group ``train``: Ultralytics arguments under their own names."""
+
+    epochs: int = MISSING
+    imgsz: int = MISSING
+    optimizer: str = MISSING
+    lr0: float = MISSING
+    lrf: float = 0.01
+    momentum: float = 0.937
+    weight_decay: float = 0.0005
+    warmup_epochs: float = 3.0
+    warmup_bias_lr: float = 0.1
+    close_mosaic: int = 10
+    patience: int = 100
+    save_period: int = -1
+    rect: bool = False
+    workers: int = 8
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class VramSettings:
+    """Group ``vram``; see `sweeper.memory.budget.Card`."""
+
+    card: str = "auto"
+    total_gib: float | None = None
+    context_gib: float | None = None
+    margin_gib: float | None = None
+    budget_gib: float | None = None
+    source: str = ""
+    fallback_card: str = ""
+
+
+@dataclass
+class ConfirmSettings:
+    """Repeat the best cells with other seeds."""
+
+    top: int = 0
+    seeds: int = 3
+
+
+@dataclass
+class StudySettings:
+    """Group ``study``."""
+
+    name: str | None = None
+    n_trials: int | None = None
+    seed: int = 0
+    storage: str | None = None
+    sampler: str = "auto"
+    pruner: str = "percentile"
+    resume: bool = True
+    confirm: ConfirmSettings = field(default_factory=ConfirmSettings)
+    effective_batch: int | None = None
+    trial_timeout_s: float = 0.0
+    stall_timeout_s: float = 1800.0
+    keep_best: bool = False
+
+
+@dataclass
+class ExecutorSettings:
+    """Group ``executor``."""
+
+    name: str = "local"
+    slots: Any = "auto"
+
+
+@dataclass
+class TrackingSettings:
+    """Group ``tracking``."""
+
+    uri: str | None = None
+    experiment: str = "sweeper"
+
+
+@dataclass
+class PlanSettings:
+    """Group ``plan``: only ``python -m sweeper.plan`` reads it."""
+
+    format: str = "table"
+    output: str | None = None
+    plot: str | None = None
+    effective_batch: int | None = None
+    boxes_per_image: float = 8.0
+
+
+@dataclass
+class ReportSettings:
+    """Group ``report``."""
+
+    format: str = "markdown"
+
+
+@dataclass
+class ToleranceSettings:
+    """How far an export may be from the .pt: pixels of a box, score and mAP@0.5 from 0 to 1."""
+
+    box_px: float = MISSING
+    score: float = MISSING
+    map50: float = MISSING
+
+
+@dataclass
+class TolerancesSettings:
+    """One tolerance for each precision of an export."""
+
+    fp32: ToleranceSettings = field(default_factory=ToleranceSettings)
+    fp16: ToleranceSettings = field(default_factory=ToleranceSettings)
+
+
+@dataclass
+class DeploySettings:
+    """Group ``deploy``."""
+
+    weights: str | None = None
+    formats: list[str] = field(default_factory=list)
+    epochs: int | None = None
+    imgsz: int | None = None
+    batch: int = 8
+    dynamic: bool = True
+    opset: int | None = None
+    runs: int = 60
+    warmup: int = 3
+    threads: int | None = None
+    timeout_s: float = 600.0
+    tolerance: TolerancesSettings = field(default_factory=TolerancesSettings)
+
+
+@dataclass
+class Settings:
+    """One composed configuration."""
+
+    batch: int = MISSING
+    accumulate: int = MISSING
+    amp: bool = MISSING
+    seed: int = 0
+    runs_dir: str = "runs"
+    doctor: bool = True
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    vram: VramSettings = field(default_factory=VramSettings)
+    study: StudySettings = field(default_factory=StudySettings)
+    executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    plan: PlanSettings = field(default_factory=PlanSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
+    deploy: DeploySettings = field(default_factory=DeploySettings)
+
+    @property
+    def effective_batch(self) -> int:
+        """Images per optimizer step."""
+        return self.batch * self.accumulate
+
+    @property
+    def storage_url(self) -> str:
+        """Where Optuna keeps the study."""
+        return self.study.storage or f"sqlite:///{self.runs_dir}/optuna.db"
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where MLflow keeps the runs."""
+        return self.tracking.uri or f"sqlite:///{self.runs_dir}/mlflow.db"
+
+    def train_args(self) -> dict[str, Any]:
+        """Ultralytics arguments beyond those a TrialSpec names itself."""
+        named = {"epochs", "imgsz", "optimizer", "extra"}
+        own = {k: v for k, v in vars(self.train).items() if k not in named}
+        return {**own, **self.data.augment, **self.train.extra}

@@ -1,0 +1,130 @@
+"""The checks of a configuration that need no dataset."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweeper.config.settings import Settings
+from sweeper.errors import SettingsError
+from sweeper.trial.record import SINGLE
+
+OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
+PRUNERS = ("percentile", "median", "asha", "none")
+REPORT_FORMATS = ("markdown", "html")
+EXPORTS = ("torchscript", "onnx", "onnx_fp16", "openvino", "openvino_fp16", "tensorrt")
+RESERVED = ("data", "cache", "mlartifacts", SINGLE)
+SAMPLERS = ("auto", "grid", "tpe", "random")
+PLAN_FORMATS = ("table", "markdown", "json", "csv")
+
+
+def validate(settings: Settings) -> None:
+    """Raise a SettingsError that names the first key whose value cannot work."""
+    for key, least in _AT_LEAST.items():
+        value = attrgetter(key)(settings)
+        if value is not None and value < least:
+            raise SettingsError(
+                f"{key} must be at least {least} but got {value}. Set {key}={least} or more."
+            )
+    _one_of("train.optimizer", settings.train.optimizer, OPTIMIZERS)
+    _one_of("executor.name", settings.executor.name, ("local",))
+    if settings.study.name in RESERVED or "/" in (settings.study.name or ""):
+        raise SettingsError(
+            f"study.name must be a folder name other than {', '.join(RESERVED)} "
+            f"but got {settings.study.name}."
+        )
+    _one_of("study.pruner", settings.study.pruner, PRUNERS)
+    _one_of("study.sampler", settings.study.sampler, SAMPLERS)
+    _one_of("plan.format", settings.plan.format, PLAN_FORMATS)
+    _one_of("report.format", settings.report.format, REPORT_FORMATS)
+    if settings.train.rect and settings.accumulate > 1:
+        raise SettingsError(
+            f"train.rect=true cannot go with accumulate={settings.accumulate}: rectangular "
+            "batches are sorted by shape, so an optimizer step would see one shape only. "
+            "Set train.rect=false or accumulate=1."
+        )
+    if settings.model.name == "custom" and settings.model.file is None:
+        raise SettingsError("model.file is not set. Give it: model=custom model.file=PATH.yaml.")
+    slots = settings.executor.slots
+    if slots != "auto" and (not isinstance(slots, int) or slots < 1):
+        raise SettingsError(f"executor.slots must be auto or at least 1 but got {slots}.")
+    for name in settings.deploy.formats:
+        _one_of("deploy.formats", name, EXPORTS)
+    _check_extra(settings)
+
+
+_AT_LEAST: dict[str, float] = {
+    "batch": 1,
+    "accumulate": 1,
+    "seed": 0,
+    "data.imgsz": 32,
+    "data.nc": 1,
+    "train.epochs": 1,
+    "train.imgsz": 32,
+    "train.lr0": 0,
+    "train.workers": 0,
+    "study.n_trials": 1,
+    "study.effective_batch": 1,
+    "study.trial_timeout_s": 0,
+    "study.stall_timeout_s": 0,
+    "study.confirm.top": 0,
+    "study.confirm.seeds": 1,
+    "plan.effective_batch": 1,
+    "plan.boxes_per_image": 0,
+    "deploy.epochs": 1,
+    "deploy.imgsz": 32,
+    "deploy.batch": 2,
+    "deploy.opset": 9,
+    "deploy.runs": 1,
+    "deploy.warmup": 0,
+    "deploy.threads": 1,
+    "deploy.timeout_s": 1,
+}
+
+
+def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise SettingsError(f"{key} must be one of {', '.join(allowed)} but got {value}.")
+
+
+# Ultralytics arguments that a trial sets itself.
+TAKEN = {"batch", "nbs", "amp", "accumulate", "model", "data", "device", "seed", "project", "name"}
+TAKEN |= {"plots", "save", "resume", "time", "task", "mode", "val", "exist_ok", "cfg"}
+UNCOUNTED = {
+    "fraction": "it shrinks the data set, and with it a batch that is larger",
+    "multi_scale": "every batch then has another image size",
+}
+
+
+def _check_extra(settings: Settings) -> None:
+    """Names under train.extra and data.augment must be Ultralytics arguments not set elsewhere."""
+    taken = TAKEN | vars(settings.train).keys()
+    for group, names in (
+        ("train.extra", settings.train.extra),
+        ("data.augment", settings.data.augment),
+    ):
+        for name in names:
+            if name in UNCOUNTED:
+                raise SettingsError(
+                    f"{group}.{name} cannot be set: {UNCOUNTED[name]}, so the memory of a cell "
+                    "would not be that of its batch and train.imgsz."
+                )
+            if name in taken:
+                raise SettingsError(f"{group}.{name} cannot be set here: it has a key of its own.")
+            if name not in ultralytics_defaults():
+                raise SettingsError(f"{group}.{name} is no argument of Ultralytics.")
+
+
+@cache
+def ultralytics_defaults() -> dict[str, Any]:
+    """Ultralytics' training arguments and defaults, read without importing it (or torch)."""
+    package = find_spec("ultralytics")
+    assert package is not None and package.origin is not None
+    path = Path(package.origin).parent / "cfg" / "default.yaml"
+    defaults: dict[str, Any] = yaml.safe_load(path.read_text())
+    return defaults

@@ -1,0 +1,1 @@
+"""Peak memory of a trial without a device: a traced step, replayed."""

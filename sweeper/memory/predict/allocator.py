@@ -1,0 +1,138 @@
+"""A model of torch's CUDA caching allocator that replays births and deaths of storages."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sweeper.numbers import MIB
+
+# Constants of c10/core/AllocatorConfig.h and c10/cuda/CUDACachingAllocator.cpp, torch 2.
+MIN_BLOCK = 512
+SMALL_SIZE = MIB  # requests up to here come from the small pool
+SMALL_SEGMENT = 2 * MIB
+MIN_LARGE = 10 * MIB  # requests below share segments of LARGE_SEGMENT
+LARGE_SEGMENT = 20 * MIB
+ROUND_LARGE = 2 * MIB
+
+
+class Block:
+    """A piece of a segment, linked to its neighbours so that free ones can be merged."""
+
+    __slots__ = ("address", "after", "before", "free", "size", "small")
+
+    def __init__(self, size: int, address: int, small: bool) -> None:
+        self.size, self.address, self.small = size, address, small
+        self.before: Block | None = None
+        self.after: Block | None = None
+        self.free = False
+
+
+def segment_size(size: int) -> int:
+    """Bytes asked from the driver for a rounded request of `size` bytes."""
+    if size <= SMALL_SIZE:
+        return SMALL_SEGMENT
+    if size < MIN_LARGE:
+        return LARGE_SEGMENT
+    return -(-size // ROUND_LARGE) * ROUND_LARGE
+
+
+class CachingAllocator:
+    """Best fit with splitting and merging, one stream, nothing returned to the driver.
+
+    `allocated` and `reserved`, in bytes, are what `torch.cuda.memory_allocated()` and
+    `memory_reserved()` would report.
+    """
+
+    def __init__(self) -> None:
+        self.allocated = self.peak_allocated = 0
+        self.reserved = 0
+        # Free blocks, small and large, sorted; addresses differ, so blocks are never compared.
+        self._pools: dict[bool, list[tuple[int, int, Block]]] = {True: [], False: []}
+        self._top = 0
+
+    def malloc(self, nbytes: int) -> Block:
+        """Return a block that holds `nbytes`."""
+        size = max(MIN_BLOCK, -(-nbytes // MIN_BLOCK) * MIN_BLOCK)
+        small = size <= SMALL_SIZE
+        block = self._take(size, small) or self._grow(size, small)
+        rest = block.size - size
+        if rest >= MIN_BLOCK if small else rest > SMALL_SIZE:
+            self._split(block, size)
+        self.allocated += block.size
+        self.peak_allocated = max(self.peak_allocated, self.allocated)
+        return block
+
+    def release(self, block: Block) -> None:
+        """Give a block back to its pool and merge it with free neighbours."""
+        self.allocated -= block.size
+        before, after = block.before, block.after
+        if before is not None and before.free:
+            self._leave(before)
+            block.address, block.size = before.address, before.size + block.size
+            block.before = before.before
+            if block.before is not None:
+                block.before.after = block
+        if after is not None and after.free:
+            self._leave(after)
+            block.size += after.size
+            block.after = after.after
+            if block.after is not None:
+                block.after.before = block
+        self._enter(block)
+
+    def _take(self, size: int, small: bool) -> Block | None:
+        pool = self._pools[small]
+        at = bisect_left(pool, (size,))
+        if at == len(pool):
+            return None
+        block = pool.pop(at)[2]
+        block.free = False
+        return block
+
+    def _grow(self, size: int, small: bool) -> Block:
+        block = Block(segment_size(size), self._top, small)
+        self._top += block.size
+        self.reserved += block.size
+        return block
+
+    def _split(self, block: Block, size: int) -> None:
+        rest = Block(block.size - size, block.address + size, block.small)
+        rest.before, rest.after = block, block.after
+        if rest.after is not None:
+            rest.after.before = rest
+        block.after, block.size = rest, size
+        self._enter(rest)
+
+    def _enter(self, block: Block) -> None:
+        block.free = True
+        insort(self._pools[block.small], (block.size, block.address, block))
+
+    def _leave(self, block: Block) -> None:
+        pool = self._pools[block.small]
+        del pool[bisect_left(pool, (block.size, block.address))]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Peaks of one replay, in bytes; `peak_event` is the event that set `allocated`."""
+
+    allocated: int
+    reserved: int
+    peak_event: int
+
+
+def replay(events: Iterable[tuple[int, int]]) -> Replay:
+    """Replay `(number, nbytes)` births and `(-number, 0)` deaths, numbers from 1."""
+    allocator = CachingAllocator()
+    live: dict[int, Block] = {}
+    peak = peak_event = 0
+    for index, (number, nbytes) in enumerate(events):
+        if number > 0:
+            live[number] = allocator.malloc(nbytes)
+            if allocator.allocated > peak:
+                peak, peak_event = allocator.allocated, index
+        else:
+            allocator.release(live.pop(-number))
+    return Replay(allocated=peak, reserved=allocator.reserved, peak_event=peak_event)

@@ -1,0 +1,167 @@
+"""Run a model's training step at tiny sizes and keep what it does to memory."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from ultralytics.cfg import get_cfg
+from ultralytics.nn.tasks import DetectionModel, torch_safe_load
+from ultralytics.utils import LOGGER
+
+from sweeper.memory.predict.architecture import REMEDY, Architecture, check_detector
+from sweeper.memory.predict.polynomials import (
+    StepTrace,
+    Tape,
+    area,
+    count_basis,
+    fit,
+    loss_basis,
+    model_basis,
+)
+from sweeper.memory.predict.storage_log import StorageLog
+from sweeper.memory.predict.traced_sections import (
+    autocast,
+    outputs,
+    trace_inference,
+    trace_loss,
+    trace_model,
+)
+
+# (batch, strides per side). Two batches and three sizes determine the five terms of `model_basis`.
+# Nothing may be 1: a tensor with a dimension of 1 is contiguous by chance and skips copies that
+# real sizes make.
+MODEL_POINTS = ((2, 2), (2, 3), (2, 4), (3, 2), (3, 3))
+# (batch, boxes, strides per side, side of a box): spread so that what `nonzero` finds is
+# independent of the rest.
+LOSS_POINTS = (
+    (2, 2, 2, 0.6),
+    (2, 2, 3, 0.3),
+    (2, 2, 4, 0.45),
+    (2, 4, 2, 0.5),
+    (2, 4, 3, 0.7),
+    (2, 4, 4, 0.3),
+    (3, 5, 2, 0.7),
+    (3, 5, 3, 0.45),
+    (3, 5, 4, 0.6),
+    (3, 2, 3, 0.55),
+)
+BUILD_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    UnpicklingError,
+)
+
+
+def trace_step(architecture: Architecture, nc: int, amp: bool) -> StepTrace:
+    """Trace every section of training and validation on the CPU, in one thread.
+
+    Raises:
+        ValueError: Ultralytics cannot build or run the model, or its sizes are no polynomials.
+    """
+    with _quiet():
+        model = _build(architecture, nc)
+        model.args = get_cfg()
+        model.criterion = model.init_criterion()  # once per training: not on the tape of a step
+        ema = copy.deepcopy(model).eval().requires_grad_(False)
+        model.train()
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(".dfl" not in name)  # as the trainer freezes them
+        try:
+            return _trace(model, ema, amp)
+        except ValueError as error:
+            given = architecture.given
+            raise ValueError(f"model={given} cannot be predicted: {error}. {REMEDY}") from error
+
+
+def _build(architecture: Architecture, nc: int) -> Any:
+    build: Any = DetectionModel
+    given = architecture.given
+    try:
+        definition = architecture.definition or _read_weights(architecture.weights)
+        check_detector(given, definition)
+        return build(copy.deepcopy(definition), nc=nc, verbose=False)
+    except BUILD_ERRORS as error:
+        raise ValueError(f"model={given} cannot be built: {error}. {REMEDY}") from error
+
+
+def _read_weights(weights: Path | None) -> Any:
+    """The YAML in weights, read without running their code or installing what they import."""
+    read: Any = torch_safe_load
+    checkpoint = read(weights, safe_only=True)[0]
+    return (checkpoint.get("ema") or checkpoint["model"]).yaml
+
+
+def _trace(model: Any, ema: Any, amp: bool) -> StepTrace:
+    stride = max(int(model.stride.max()), 32)
+    sizes = [(batch, strides * stride) for batch, strides in MODEL_POINTS]
+    points = [model_basis(*size) for size in sizes]
+    steps = [trace_model(model, amp, *size) for size in sizes]
+    vals = [trace_inference(ema, amp, *size) for size in sizes]
+    with torch.no_grad(), autocast(amp):
+        preds = model.predict(torch.rand(2, 3, 2 * stride, 2 * stride))
+    losses = [trace_loss(model, preds, amp, *point) for point in LOSS_POINTS]
+    with torch.no_grad():
+        val_losses = [trace_loss(ema, preds, amp, *point) for point in LOSS_POINTS]
+    tapes = {
+        "weights": _weights(model),
+        **fit(points, [log.events for log in steps], steps[0].kept).split(steps[0].marks),
+        **_fit_losses(losses, stride).split(losses[0].marks),
+        "val_forward": fit(points, [log.events for log in vals], []),
+        "val_loss": _fit_losses(val_losses, stride),
+    }
+    anchors = outputs(preds)[0].shape[2] / area(2 * stride)
+    return StepTrace(tapes, anchors, stride, _count_rates(losses, stride))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """One thread, as tiny tensors gain nothing from more; random state and log level restored."""
+    threads, level = torch.get_num_threads(), LOGGER.level
+    torch.set_num_threads(1)
+    LOGGER.setLevel("ERROR")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        LOGGER.setLevel(level)
+
+
+def _weights(model: nn.Module) -> Tape:
+    tensors = [*model.parameters(), *model.buffers()]
+    events = [(i, t.untyped_storage().nbytes()) for i, t in enumerate(tensors, 1)]
+    return fit([[1.0]], [events], [])
+
+
+def _fit_losses(logs: list[StorageLog], stride: int) -> Tape:
+    points = [
+        loss_basis(batch, strides * stride, boxes, [float(n) for n in log.counts])
+        for (batch, boxes, strides, _), log in zip(LOSS_POINTS, logs, strict=True)
+    ]
+    return fit(points, [log.events for log in logs], [])
+
+
+def _count_rates(logs: list[StorageLog], stride: int) -> NDArray[np.float64]:
+    terms = [
+        count_basis(b, strides * stride, boxes, side**2) for b, boxes, strides, side in LOSS_POINTS
+    ]
+    counts = np.array([log.counts for log in logs], dtype=np.float64)
+    rates: NDArray[np.float64] = np.linalg.lstsq(np.array(terms), counts, rcond=None)[0].T
+    return np.maximum(rates, 0)

@@ -1,0 +1,114 @@
+"""What each lever is worth: pairs of cells that differ in nothing else."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from sweeper.numbers import change, gain
+from sweeper.report.cells import Cell
+
+Pair = tuple[Cell, Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """From one cell to another: percent of peak and time, points of mAP@0.5; None is unknown."""
+
+    peak_percent: float | None
+    map50_points: float | None
+    time_percent: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lever:
+    """One lever and every pair of the study that shows it."""
+
+    title: str
+    pairs: list[Pair]
+
+    @property
+    def effects(self) -> list[Effect]:
+        """One per pair."""
+        return [effect(before, after) for before, after in self.pairs]
+
+
+def effect(before: Cell, after: Cell) -> Effect:
+    """What changes from one cell to the other; memory only between peaks of one source."""
+    same_source = before.first.vram_source == after.first.vram_source
+    return Effect(
+        change(after.need_gib, before.need_gib) if same_source else None,
+        gain(after.map50, before.map50),
+        change(after.wall_time_s, before.wall_time_s),
+    )
+
+
+def levers(cells: Iterable[Cell]) -> list[Lever]:
+    """The levers that the study has pairs for."""
+    known = [c for c in cells if c.fits or c.need_gib is not None]
+    found = [
+        Lever("accumulate more on a smaller batch, same effective batch", _same_product(known)),
+        Lever("accumulate more on the same batch", _same_batch(known)),
+        Lever("amp on instead of off", _amp(known)),
+        Lever("the next larger batch alone", _larger_batch(known)),
+    ]
+    return [lever for lever in found if lever.pairs]
+
+
+def summarise(values: list[float | None]) -> tuple[float, float, float] | None:
+    """Median, lowest and highest of what is known."""
+    known = [v for v in values if v is not None]
+    return (statistics.median(known), min(known), max(known)) if known else None
+
+
+def _same_product(cells: list[Cell]) -> list[Pair]:
+    def key(cell: Cell) -> Hashable:
+        return cell.setting, cell.first.amp, cell.first.batch * cell.first.accumulate
+
+    return list(_from_the_first(_groups(cells, key)))
+
+
+def _same_batch(cells: list[Cell]) -> list[Pair]:
+    def key(cell: Cell) -> Hashable:
+        return cell.setting, cell.first.amp, cell.first.batch
+
+    return list(_from_the_first(_groups(cells, key)))
+
+
+def _amp(cells: list[Cell]) -> list[Pair]:
+    def key(cell: Cell) -> Hashable:
+        return cell.setting, cell.first.batch, cell.first.accumulate
+
+    groups = _groups(cells, key)
+    return [(off, on) for off, *rest in groups for on in rest if off.first.amp < on.first.amp]
+
+
+def _larger_batch(cells: list[Cell]) -> list[Pair]:
+    def key(cell: Cell) -> Hashable:
+        return cell.setting, cell.first.amp
+
+    plain = [c for c in cells if c.first.accumulate == 1]
+    return [pair for group in _groups(plain, key) for pair in pairwise(group)]
+
+
+def _groups(cells: list[Cell], key: Callable[[Cell], Hashable]) -> list[list[Cell]]:
+    """Cells by key; within a group less accumulate, the smaller batch and amp off come first."""
+    groups: dict[Hashable, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[key(cell)].append(cell)
+    order = [sorted(g, key=_order) for g in groups.values()]
+    return [g for g in order if len(g) > 1]
+
+
+def _order(cell: Cell) -> tuple[int, int, bool]:
+    return cell.first.accumulate, cell.first.batch, cell.first.amp
+
+
+def _from_the_first(groups: list[list[Cell]]) -> Iterator[Pair]:
+    """From each group's cell with the least accumulate to every other one."""
+    for first, *rest in groups:
+        for cell in rest:
+            yield first, cell

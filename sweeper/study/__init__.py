@@ -1,0 +1,1 @@
+"""A study: its space, its trials and its records, put together."""

@@ -1,0 +1,81 @@
+"""What measured evidence already decides about the cells of a memory class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweeper.memory.budget import violation
+from sweeper.trial.record import Outcome, TrialResult, TrialSpec
+
+# Ultralytics arguments that change how a cell learns, but not how much memory it takes.
+_NOT_MEMORY = {"lr0", "lrf", "momentum", "weight_decay", "warmup_epochs", "warmup_bias_lr"}
+_NOT_MEMORY |= {"patience", "save_period", "close_mosaic", "workers"}
+
+PROOFS = {Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET}
+
+ClassKey = tuple[object, ...]
+
+
+def memory_class(spec: TrialSpec) -> ClassKey:
+    """The same for specs that differ only in batch, and in accumulate beyond 1.
+
+    Within a class the peak grows with the batch. Accumulating keeps the gradients across
+    micro-batches, however many there are.
+    """
+    arguments = sorted((k, repr(v)) for k, v in spec.train_args.items() if k not in _NOT_MEMORY)
+    return (
+        *(spec.model_file, spec.data_yaml, spec.imgsz, spec.amp, spec.optimizer),
+        *(spec.budget_gib, spec.context_gib, spec.accumulate > 1, *arguments),
+    )
+
+
+class Frontier:
+    """Per memory class: the smallest batch proven not to fit, and by which trial."""
+
+    def __init__(self) -> None:
+        self._smallest_unfit: dict[ClassKey, tuple[int, int]] = {}
+
+    def learn(self, spec: TrialSpec, result: TrialResult) -> bool:
+        """Take a result in; True when it proves more than was known."""
+        if result.outcome not in PROOFS:
+            return False
+        key = memory_class(spec)
+        known = self._smallest_unfit.get(key)
+        if known is not None and known[0] <= spec.batch:
+            return False
+        self._smallest_unfit[key] = (spec.batch, spec.number)
+        return True
+
+    def implied_by(self, spec: TrialSpec) -> int | None:
+        """Number of the trial that proves that ``spec`` does not fit; None if none does."""
+        batch, number = self._smallest_unfit.get(memory_class(spec), (spec.batch + 1, None))
+        return number if spec.batch >= batch else None
+
+
+def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
+    """Indices of the specs, those first that prove most.
+
+    First, where memory is measured, the largest cell of each class that is predicted to fit: if
+    it does, so does all below it. Then the smallest one that is predicted not to fit: if it does
+    not, neither does any above it. Then the rest by batch, so that a wrong prediction costs one
+    failed trial per class. Where memory is simulated the predictions need no such proof.
+    """
+    fit: dict[ClassKey, list[int]] = {}
+    unfit: dict[ClassKey, list[int]] = {}
+    for i, spec in enumerate(specs):
+        if spec.predicted is not None:
+            (unfit if _predicted_unfit(spec) else fit).setdefault(memory_class(spec), []).append(i)
+    largest = [max(members, key=lambda i: specs[i].batch) for members in fit.values()]
+    smallest = [min(members, key=lambda i: specs[i].batch) for members in unfit.values()]
+    first = dict.fromkeys([*(largest if measured else ()), *smallest])
+    rest = sorted(
+        (i for i in range(len(specs)) if i not in first),
+        key=lambda i: (_predicted_unfit(specs[i]), specs[i].batch),
+    )
+    return [*first, *rest]
+
+
+def _predicted_unfit(spec: TrialSpec) -> bool:
+    if spec.predicted is None or spec.budget_gib is None:
+        return False
+    return violation(spec.predicted.peak_gib, spec.budget_gib) > 0

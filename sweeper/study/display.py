@@ -1,0 +1,185 @@
+"""What the terminal shows while trials run: one live view, or plain lines when piped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sweeper.numbers import NOTHING, duration, gib, score
+from sweeper.study.grid import LEGEND, RUNNING, Grid, Mark, mark_of
+from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
+
+# Outcomes for which the grid says enough.
+QUIET = {Outcome.COMPLETE, Outcome.PRUNED, *(o for o in Outcome if o.infeasible)}
+SUMMARY_ROWS = 12
+
+
+@dataclass(slots=True)
+class _Running:
+    """A trial under way."""
+
+    spec: TrialSpec
+    started: float
+    done: int = 0
+    total: int = 1
+
+
+class StudyDisplay:
+    """The grid as it fills, the running trials, the best so far and the time left."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+        self._grid: Grid | None = None
+        self._running: dict[int, _Running] = {}
+        self._finished: list[tuple[TrialSpec, TrialResult]] = []
+        self._total = 0
+        self._best: tuple[float, str] | None = None
+        self._trained_s: list[float] = []
+        self._live = Live(
+            get_renderable=self._view,
+            console=self._console,
+            refresh_per_second=4,
+            transient=True,
+        )
+
+    def __enter__(self) -> StudyDisplay:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def start(self, total: int, specs: Iterable[TrialSpec] = ()) -> None:
+        """Say how many trials there are to run, and which cells there are."""
+        self._total = len(self._finished) + total
+        specs = list(specs)
+        self._grid = Grid(specs) if len(specs) > 1 else self._grid
+
+    def settled(self, spec: TrialSpec, outcome: Outcome, map50: float | None) -> None:
+        """Show a trial of an earlier start."""
+        if self._grid is not None:
+            self._grid.set(spec, mark_of(outcome, map50))
+        if outcome is Outcome.COMPLETE:
+            self._consider(map50, spec)
+
+    def note(self, text: str) -> None:
+        """Print one line above the view."""
+        say(self._console, text)
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        """Show the trial as running."""
+        self._running[spec.number] = _Running(spec, time.monotonic())
+        if self._grid is not None:
+            self._grid.set(spec, Mark(RUNNING, "bold cyan"))
+
+    def progress(self, number: int, done: int, total: int) -> None:
+        """Move the trial's bar."""
+        if number in self._running:
+            self._running[number].done, self._running[number].total = done, total
+
+    def epoch(self, number: int, report: EpochReport) -> None:
+        """Take a finished epoch into account for the best so far."""
+        if number in self._running:
+            self._consider(report.map50, self._running[number].spec)
+
+    def trial_finished(self, spec: TrialSpec, result: TrialResult) -> None:
+        """Put the trial into the grid; print it where there is no grid, or something to say."""
+        self._running.pop(spec.number, None)
+        self._finished.append((spec, result))
+        if result.iterations:
+            self._trained_s.append(result.wall_time_s)
+        if self._grid is not None:
+            self._grid.set(spec, mark_of(result.outcome, result.map50))
+        if not self._console.is_terminal or result.outcome not in QUIET:
+            count = f"{len(self._finished):>3}/{self._total}"
+            self.note(f"{count} {spec.label:<11} {result_line(result)}")
+
+    def summary(self) -> Table:
+        """The trials of this start, the best first."""
+        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
+        for name in ("trial", "cell", "mAP@0.5", "peak GiB", "time", "outcome"):
+            table.add_column(name)
+        ranked = sorted(self._finished, key=_by_map50)
+        for spec, result in ranked[:SUMMARY_ROWS]:
+            peak = gib(result.memory.peak_gib) if result.memory else NOTHING
+            seconds = duration(result.wall_time_s) if result.iterations else NOTHING
+            row = [str(spec.number), spec.label, score(result.map50), peak, seconds]
+            table.add_row(*row, result.outcome.value)
+        if len(ranked) > SUMMARY_ROWS:
+            table.caption = f"and {len(ranked) - SUMMARY_ROWS} more, in the report"
+            table.caption_justify = "left"
+        return table
+
+    def _consider(self, map50: float | None, spec: TrialSpec) -> None:
+        if map50 is not None and (self._best is None or map50 > self._best[0]):
+            self._best = (map50, spec.label)
+
+    def _view(self) -> RenderableType:
+        rows: list[RenderableType] = []
+        if self._grid is not None:
+            rows += [self._grid.table(), Text(LEGEND, style="dim")]
+        rows += [self._bar(r) for r in list(self._running.values())]
+        return Group(*rows, Text(self._standing(), style="bold"))
+
+    def _bar(self, running: _Running) -> Table:
+        spec, done, total = running.spec, running.done, running.total
+        epoch = min(spec.epochs, done * spec.epochs // max(total, 1) + 1)
+        rate = done * spec.batch / max(time.monotonic() - running.started, 1e-3)
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_row(
+            f"trial {spec.number}",
+            spec.label,
+            ProgressBar(total=total, completed=done, width=16),
+            f"epoch {epoch}/{spec.epochs}",
+            f"{rate:.0f} images/s" if done else "starting",
+        )
+        return row
+
+    def _standing(self) -> str:
+        """Trials done, best so far and time left, as known now."""
+        parts = [f"{len(self._finished)}/{self._total} trials"]
+        if self._best:
+            parts.append(f"best so far {self._best[0]:.3f} ({self._best[1]})")
+        left = max(0, self._total - len(self._finished)) / max(1, len(self._running))
+        if self._trained_s and left:
+            mean_s = sum(self._trained_s) / len(self._trained_s)
+            parts.append(f"at most {duration(left * mean_s)} left")
+        return "   ".join(parts)
+
+
+def _by_map50(finished: tuple[TrialSpec, TrialResult]) -> float:
+    map50 = finished[1].map50
+    return 1.0 if map50 is None else -map50  # the unknown ones last
+
+
+def say(console: Console, text: str) -> None:
+    """Print text as it is: wrapped at words on a terminal, whole lines elsewhere."""
+    console.print(text, markup=False, soft_wrap=not console.is_terminal)
+
+
+def result_line(result: TrialResult) -> str:
+    """Outcome, mAP, peak and time of a trial in one line."""
+    parts = [f"{result.outcome.value:<13}"]
+    if result.map50 is not None:
+        parts.append(f"mAP@0.5 {result.map50:.3f}")
+    if result.memory is not None:
+        parts.append(f"peak {result.memory.peak_gib:.2f} GiB {result.memory.source}")
+    if result.iterations:
+        parts.append(duration(result.wall_time_s))
+    if result.reason:
+        parts.append(result.reason)
+    return "  ".join(parts)

@@ -1,0 +1,48 @@
+"""What makes two studies the same: their space and every setting that shapes a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from sweeper.study.space import MEMORY_KEYS, Space
+
+# How a study is run, not what a trial is.
+_NOT_IDENTITY = {"study", "executor", "tracking", "runs_dir", "vram"}
+_NOT_IDENTITY |= {"plan", "report", "deploy", "doctor"}
+
+
+def identity(space: Space, budget_gib: float, measured: bool) -> dict[str, Any]:
+    """Dotted keys and values; a stored study is resumed only where all are equal.
+
+    ``measured``: whether peaks come from a GPU; a simulated one decides nothing there.
+    """
+    first = space.cells[0].settings
+    swept = set(space.dimensions)
+    if "memory" in swept:
+        swept |= set(MEMORY_KEYS)
+    common = {
+        key: value
+        for key, value in _flatten(asdict(first))
+        if not _covered(key, swept | _NOT_IDENTITY)
+    }
+    return {
+        **{f"space.{k}": list(v) for k, v in space.dimensions.items()},
+        "study.effective_batch": first.study.effective_batch,
+        **common,
+        "vram.budget_gib": budget_gib,
+        "memory": "measured" if measured else "simulated",
+    }
+
+
+def _covered(key: str, names: set[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

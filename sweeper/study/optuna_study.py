@@ -1,0 +1,204 @@
+"""The one place that asks and tells Optuna: a study over cells, resumable."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from sweeper.errors import StudyError
+from sweeper.memory.budget import violation
+from sweeper.study.open_cells import OpenCellSampler, Params
+from sweeper.study.space import Cell, Space
+from sweeper.study.storage import open_storage
+from sweeper.trial.record import EpochReport, Outcome, TrialResult
+
+CONSTRAINT = "vram"
+IDENTITY = "identity"
+
+# A failed allocation never shows in the peak: such a trial is over by an unknown bit.
+LEAST_EXCESS_GIB = 1e-3
+
+# FAIL is what TPE ignores; an outcome that teaches it something is told as PRUNED.
+_STATES = {
+    Outcome.COMPLETE: TrialState.COMPLETE,
+    Outcome.CRASHED: TrialState.FAIL,
+    Outcome.TIMEOUT: TrialState.FAIL,
+    Outcome.INTERRUPTED: TrialState.FAIL,
+}
+_RUN_AGAIN = {Outcome.INTERRUPTED, None}
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best feasible trial so far."""
+
+    number: int
+    map50: float
+
+
+class CellStudy:
+    """An Optuna study whose trials are cells of one space.
+
+    Attributes:
+        name: Study name.
+        finished: Trials that ran and will not run again; implied ones did not run.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        space: Space,
+        storage: str,
+        sampler: str,
+        seed: int,
+        pruner: BasePruner,
+        budget_gib: float,
+        identity: dict[str, Any],
+    ) -> None:
+        """Create the study or load the stored one.
+
+        Args:
+            name: Study name.
+            space: The cells.
+            storage: Optuna storage URL.
+            sampler: ``grid`` (the loop says which cell), ``tpe`` or ``random``.
+            seed: Seed of the sampler.
+            pruner: Decides from the epochs' mAP@0.5 which trial to give up.
+            budget_gib: Limit on peak device memory, GiB.
+            identity: What must be the same for a stored study to be resumed.
+
+        Raises:
+            StudyError: The stored study is another one.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.name, self._budget_gib = name, budget_gib
+        self._distributions: dict[str, BaseDistribution] = {
+            k: CategoricalDistribution(v) for k, v in space.dimensions.items()
+        }
+        self._cells = {_key(dict(c.params)): c for c in space.cells}
+        self._sampler = OpenCellSampler(sampler, seed, self._distributions, self._open_params)
+        self._study = optuna.create_study(
+            study_name=name,
+            storage=open_storage(storage),
+            direction="maximize",
+            load_if_exists=True,
+            sampler=self._sampler,
+            pruner=pruner,
+        )
+        self._require_identity(identity)
+        trials = [t for t in self._study.trials if outcome_of(t) not in _RUN_AGAIN]
+        self._taken = {_key(t.params) for t in trials}
+        self.finished = sum(outcome_of(t) is not Outcome.IMPLIED for t in trials)
+
+    def is_open(self, cell: Cell) -> bool:
+        """Whether the cell has neither a finished nor a running trial."""
+        return _key(dict(cell.params)) not in self._taken
+
+    @property
+    def open_cells(self) -> list[Cell]:
+        """Cells without a finished or running trial, in the order of the space."""
+        return [c for k, c in self._cells.items() if k not in self._taken]
+
+    def ask(self, cell: Cell | None = None) -> tuple[Trial, Cell]:
+        """A new trial for ``cell``, or for the open cell that the sampler chooses."""
+        self._sampler.demanded = None if cell is None else dict(cell.params)
+        trial = self._study.ask(self._distributions)
+        key = _key(trial.params)
+        self._taken.add(key)
+        return trial, self._cells[key]
+
+    def report(self, trial: Trial, epoch: EpochReport) -> bool:
+        """Record an epoch's mAP@0.5; True when the pruner gives the trial up."""
+        trial.report(epoch.map50, epoch.epoch)
+        return bool(trial.should_prune())
+
+    def tell(self, trial: Trial, result: TrialResult) -> None:
+        """Record how a trial ended."""
+        excess_gib = _excess_gib(result, self._budget_gib)
+        if excess_gib is not None:
+            trial.set_constraint(CONSTRAINT, excess_gib)
+        trial.set_user_attr("reason", result.reason)
+        trial.set_user_attr("outcome", result.outcome.value)
+        if result.outcome in _RUN_AGAIN:
+            self._taken.discard(_key(trial.params))
+        else:
+            self._taken.add(_key(trial.params))
+        if result.outcome not in {*_RUN_AGAIN, Outcome.IMPLIED}:
+            self.finished += 1
+        state = _STATES.get(result.outcome, TrialState.PRUNED)
+        value = result.map50 if state is TrialState.COMPLETE else None
+        self._study.tell(trial, value, state=state)
+
+    def stored_trials(self) -> list[FrozenTrial]:
+        """Every trial, in the order of the numbers."""
+        return self._study.trials
+
+    def reopen(self, stale: FrozenTrial) -> Trial:
+        """A handle on a stored trial that was left running, to tell it."""
+        return Trial(self._study, stale._trial_id)
+
+    def best(self, count: int = 1) -> list[Best]:
+        """The complete trials with the highest mAP@0.5, the best first."""
+        complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        ranked = sorted(complete, key=lambda t: t.value or 0.0, reverse=True)
+        return [Best(t.number, t.value or 0.0) for t in ranked[:count]]
+
+    def nearest_miss(self) -> str:
+        """Why there is no winner, in one sentence."""
+        trials = self._study.trials
+        misses = [t for t in trials if t.constraints.get(CONSTRAINT, 0.0) > LEAST_EXCESS_GIB]
+        if not misses and any(t.constraints.get(CONSTRAINT, 0.0) > 0 for t in trials):
+            return f"no cell fits the budget of {self._budget_gib:.2f} GiB; see the report"
+        if not misses:
+            return "no trial completed; the reasons are in the report and in each log.txt"
+        nearest = min(misses, key=lambda t: t.constraints[CONSTRAINT])
+        cell = " ".join(f"{k}={v}" for k, v in nearest.params.items())
+        return (
+            f"no cell fits the budget of {self._budget_gib:.2f} GiB; the nearest miss is {cell}, "
+            f"{nearest.constraints[CONSTRAINT]:.2f} GiB over"
+        )
+
+    def _open_params(self) -> list[Params]:
+        return [dict(c.params) for c in self.open_cells]
+
+    def _require_identity(self, identity: dict[str, Any]) -> None:
+        """Refuse to mix two spaces or settings in one study; say what differs."""
+        ours = json.loads(json.dumps(identity))
+        stored = self._study.user_attrs.get(IDENTITY)
+        if stored is None:
+            self._study.set_user_attr(IDENTITY, ours)
+        elif stored != ours:
+            keys = [k for k in {**stored, **ours} if stored.get(k) != ours.get(k)]
+            lines = "\n".join(f"  {k}: stored {stored.get(k)}, now {ours.get(k)}" for k in keys)
+            raise StudyError(
+                f"study.name={self.name} was started with other settings:\n{lines}\n"
+                "Use the same ones to resume it. To start anew give another study.name, or "
+                "study.resume=false, which finds a free name."
+            )
+
+
+def outcome_of(trial: FrozenTrial) -> Outcome | None:
+    """The recorded outcome; None while the trial has not ended."""
+    value = trial.user_attrs.get("outcome")
+    # The attribute is written before the state: only both make an end.
+    return Outcome(value) if value is not None and trial.state.is_finished() else None
+
+
+def _excess_gib(result: TrialResult, budget_gib: float) -> float | None:
+    """The constraint value of a result: positive exactly when it does not fit; None if unknown."""
+    known = None
+    if result.memory is not None:
+        known = violation(result.memory.peak_gib, budget_gib)
+    if result.outcome.infeasible:
+        return max(known or 0.0, LEAST_EXCESS_GIB)
+    return known
+
+
+def _key(params: Params) -> str:
+    return json.dumps(params, sort_keys=True)

@@ -1,0 +1,92 @@
+"""From a composed configuration to the TrialSpec that a child process runs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from sweeper.config.settings import Settings
+from sweeper.errors import SettingsError
+from sweeper.memory.budget import Budget
+from sweeper.training.dataset import Dataset, prepare_dataset
+from sweeper.trial.record import TrialSpec
+
+# Mosaic joins four images and crops the result to a quarter of its area; boxes cut by the border
+# count as well. Twice the mean is what Ultralytics' own training logs show for COCO.
+MOSAIC_BOXES = 2.0
+
+
+class SpecBuilder:
+    """Builds specs; each distinct dataset is prepared and checked once."""
+
+    def __init__(self, study: str, budget: Budget, threads: int) -> None:
+        self._study, self._budget, self._threads = study, budget, threads
+        self._datasets: dict[str, Dataset] = {}
+
+    def dataset(self, settings: Settings) -> Dataset:
+        """The checked dataset of a configuration."""
+        key = repr(settings.data)
+        if key not in self._datasets:
+            self._datasets[key] = prepare_dataset(settings.data, Path(settings.runs_dir))
+        return self._datasets[key]
+
+    def build(
+        self, settings: Settings, strategy: str, overrides: tuple[str, ...] = ()
+    ) -> TrialSpec:
+        """The spec of one cell; number, device and prediction are still to be filled in.
+
+        Raises:
+            SettingsError: The dataset is too small for the batch, or the run for accumulate.
+            DataError: The dataset has faults.
+        """
+        dataset = self.dataset(settings)
+        _require_enough_images(settings, dataset)
+        return TrialSpec(
+            study=self._study,
+            number=0,
+            strategy=strategy,
+            batch=settings.batch,
+            accumulate=settings.accumulate,
+            amp=settings.amp,
+            model=settings.model.name,
+            model_file=settings.model.source,
+            data=settings.data.name,
+            data_yaml=str(dataset.yaml),
+            nc=len(dataset.names),
+            boxes_per_image=_boxes_per_image(settings, dataset),
+            imgsz=settings.train.imgsz,
+            epochs=settings.train.epochs,
+            optimizer=settings.train.optimizer,
+            seed=settings.seed,
+            threads=self._threads,
+            timeout_s=settings.study.trial_timeout_s,
+            stall_timeout_s=settings.study.stall_timeout_s,
+            budget_gib=self._budget.budget_gib,
+            context_gib=self._budget.context_gib,
+            keep_weights=settings.study.keep_best,
+            train_args=settings.train_args(),
+            overrides=overrides,
+        )
+
+
+def _require_enough_images(settings: Settings, dataset: Dataset) -> None:
+    """Ultralytics would lower the batch, or accumulate, without a word."""
+    images = dataset.train_images
+    if settings.batch > images:
+        raise SettingsError(
+            f"batch must not exceed the {images} training images of data={settings.data.name} "
+            f"but got {settings.batch}."
+        )
+    per_epoch = math.ceil(images / settings.batch)
+    micro_batches = per_epoch * settings.train.epochs
+    if settings.accumulate > micro_batches:
+        raise SettingsError(
+            f"accumulate={settings.accumulate} with batch={settings.batch} needs that many "
+            f"micro-batches for one optimizer step, but the run has {micro_batches} ({per_epoch} "
+            f"per epoch, train.epochs={settings.train.epochs}). Lower it or raise train.epochs."
+        )
+
+
+def _boxes_per_image(settings: Settings, dataset: Dataset) -> float:
+    mosaic = settings.train_args().get("mosaic", 1.0) > 0
+    return dataset.boxes / dataset.train_images * (MOSAIC_BOXES if mosaic else 1.0)

@@ -1,0 +1,1 @@
+"""What one trial is told, what comes back, and where its files lie."""

@@ -1,0 +1,33 @@
+"""The plain Ultralytics command that a trial stands for."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from sweeper.trial.record import TrialSpec
+
+
+def command_arguments(spec: TrialSpec) -> dict[str, Any]:
+    """The arguments of ``yolo detect train`` that make this cell.
+
+    Ultralytics has no ``accumulate``: it is ``round(nbs / batch)``, ramped during warm-up.
+    """
+    return {
+        "model": spec.model_file,
+        "data": spec.data_yaml,
+        "imgsz": spec.imgsz,
+        "epochs": spec.epochs,
+        "batch": spec.batch,
+        "nbs": spec.effective_batch,
+        "amp": spec.amp,
+        "optimizer": spec.optimizer,
+        "seed": spec.seed,
+        **spec.train_args,
+    }
+
+
+def yolo_command(spec: TrialSpec) -> str:
+    """The plain Ultralytics command that trains this cell."""
+    arguments = [shlex.quote(f"{k}={v}") for k, v in command_arguments(spec).items()]
+    return " ".join(["yolo detect train", *arguments])

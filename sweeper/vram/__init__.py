@@ -1,1 +1,0 @@
-"""Device memory: budget, measurement, simulation, prediction."""

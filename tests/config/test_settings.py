@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from sweeper.config.compose import CONF_DIR, compose_settings
+from sweeper.config.validation import ultralytics_defaults
+from sweeper.errors import SettingsError
+
+GROUPS = ("data", "model", "memory", "train", "vram", "study", "executor", "tracking")
+GROUPS += ("plan", "report", "deploy")
+FILES = [(p.parent.name, p.stem) for g in GROUPS for p in sorted((CONF_DIR / g).glob("*.yaml"))]
+NEEDS = {"data=custom": ["data.yaml=x.yaml"], "model=custom": ["model.file=x.yaml"]}
+
+
+@pytest.mark.parametrize(("group", "option"), FILES)
+def test_every_file_of_every_group_composes(group: str, option: str) -> None:
+    override = f"{group}={option}"
+    settings = compose_settings([override, *NEEDS.get(override, [])])
+    assert settings.batch >= 1
+
+
+@pytest.mark.parametrize("path", sorted(CONF_DIR.rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_file_says_how_it_is_used(path: Path) -> None:
+    assert any(line.startswith("# ") for line in path.read_text().splitlines()[:3])
+
+
+def test_the_article_is_pinned() -> None:
+    article = compose_settings(["experiment=article"])
+    assert (article.data.name, article.train.imgsz, article.train.epochs) == ("coco128", 640, 100)
+    assert (article.vram.budget_gib, article.train.save_period) == (24.0, 10)
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    [
+        ("baseline", (16, 1, False)),
+        ("small_batch", (4, 1, False)),
+        ("accumulate", (4, 4, False)),
+        ("amp", (16, 1, True)),
+        ("accumulate_amp", (4, 4, True)),
+    ],
+)
+def test_a_memory_strategy_sets_the_three_keys_at_top_level(memory: str, expected) -> None:
+    s = compose_settings([f"memory={memory}"])
+    assert (s.batch, s.accumulate, s.amp) == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("batch=0", "batch must be at least 1 but got 0"),
+        ("batch=many", "batch=many"),
+        ("batchh=4", "batchh"),
+        ("train.epochs=-1", "train.epochs must be at least 1 but got -1"),
+        ("train.rect=true", "train.rect=true cannot go with accumulate=4"),
+        ("train.optimizer=auto", "train.optimizer must be one of SGD"),
+        ("+train.extra.mosiac=0", "train.extra.mosiac is no argument of Ultralytics"),
+        ("+train.extra.batch=2", "train.extra.batch cannot be set here"),
+        ("+train.extra.fraction=0.1", "train.extra.fraction cannot be set: it shrinks"),
+        ("+train.extra.multi_scale=0.5", "train.extra.multi_scale cannot be set: every batch"),
+        ("study.sampler=best", "study.sampler must be one of auto"),
+        ("report.format=pdf", "report.format must be one of markdown, html but got pdf"),
+        ("deploy.formats=[onnxx]", "deploy.formats must be one of torchscript, onnx.*got onnxx"),
+        ("deploy.batch=1", "deploy.batch must be at least 2 but got 1"),
+        ("model=custom", "model.file is not set"),
+        ("model=yolo99", "yolo99"),
+    ],
+)
+def test_a_bad_value_is_named_as_typed(override: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        compose_settings([override])
+
+
+def test_every_train_argument_is_one_of_ultralytics() -> None:
+    arguments = compose_settings(["+train.extra.mosaic=0.5"]).train_args()
+    assert arguments["mosaic"] == 0.5
+    assert arguments.keys() <= ultralytics_defaults().keys()
+
+
+def test_a_pretrained_model_is_its_checkpoint() -> None:
+    assert compose_settings(["model=yolo11s"]).model.source == "yolo11s.yaml"
+    assert (
+        compose_settings(["model=yolo11s", "model.pretrained=true"]).model.source == "yolo11s.pt"
+    )

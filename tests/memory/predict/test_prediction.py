@@ -1,0 +1,152 @@
+"""predict_vram: sums, directions, costs and messages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ultralytics.nn.tasks import DetectionModel
+
+from sweeper import predict_vram
+from sweeper.memory.predict.prediction import VramPrediction
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("traces")
+
+
+def _predict(cache: Path, **changes: Any) -> VramPrediction:
+    return predict_vram(**{"model": "yolo11n", "nc": 20, "cache_dir": cache, **changes})
+
+
+def test_the_parts_sum_to_the_reserved_peak(cache: Path) -> None:
+    for amp in (True, False):
+        found = _predict(cache, amp=amp)
+        assert sum(found.parts.values()) == pytest.approx(found.reserved_gib)
+        assert all(part >= 0 for part in found.parts.values())
+        assert found.peak_gib == found.reserved_gib + found.context_gib
+        assert found.reserved_gib == max(found.training_gib, found.validation_gib)
+        assert found.allocated_gib <= found.reserved_gib
+
+
+def test_a_prediction_is_plain_data(cache: Path) -> None:
+    found = _predict(cache)
+    assert VramPrediction(**json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_memory_grows_with_batch_image_and_precision_as_it_must(cache: Path) -> None:
+    base = _predict(cache, batch=8)
+    assert 1.7 < _predict(cache, batch=16).reserved_gib / base.reserved_gib < 2.0
+    assert 2.5 < _predict(cache, batch=8, imgsz=1280).reserved_gib / base.reserved_gib < 4.5
+    assert 1.4 < _predict(cache, batch=8, amp=False).reserved_gib / base.reserved_gib < 2.1
+
+
+def test_accumulating_holds_gradients_through_the_forward(cache: Path) -> None:
+    once = _predict(cache, accumulate=1)
+    assert once.parts["gradients"] < _predict(cache, accumulate=2).parts["gradients"]
+    assert (
+        _predict(cache, accumulate=2).reserved_gib == _predict(cache, accumulate=64).reserved_gib
+    )
+
+
+def test_the_weights_are_those_of_the_published_model(cache: Path) -> None:
+    """yolo11n with 80 classes: 2,624,080 parameters (Ultralytics' model table says 2.6M)."""
+    found = _predict(cache, nc=80)
+    parameters = 2_624_080
+    assert found.parts["weights"] * 2**30 / 4 == pytest.approx(parameters, rel=0.02)
+    assert found.parts["optimizer"] == pytest.approx(2 * found.parts["weights"], rel=0.02)
+    held = _predict(cache, nc=80, optimizer="SGD").parts["optimizer"]
+    assert held == pytest.approx(found.parts["optimizer"] / 2)
+
+
+def test_crowded_images_cost_memory(cache: Path) -> None:
+    assert _predict(cache, boxes_per_image=100).reserved_gib > 1.3 * _predict(cache).reserved_gib
+
+
+def test_an_image_size_is_rounded_up_to_the_stride(cache: Path) -> None:
+    found = _predict(cache, imgsz=630)
+    assert found.imgsz == 640
+    assert found.reserved_gib == _predict(cache, imgsz=640).reserved_gib
+
+
+def test_a_cached_prediction_is_fast_and_imports_no_torch(cache: Path) -> None:
+    _predict(cache)
+    code = (
+        "import sys, time; from sweeper import predict_vram; start = time.perf_counter();"
+        f"predict_vram('yolo11n', nc=20, cache_dir={str(cache)!r});"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    started = time.process_time()
+    for batch in range(1, 41):
+        _predict(cache, batch=batch)
+    assert time.process_time() - started < 5
+
+
+def test_a_damaged_cache_file_is_traced_again(tmp_path: Path) -> None:
+    first = _predict(tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    assert _predict(tmp_path) == first
+    assert len(file.read_bytes()) > 1000
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"batch": 0}, "batch must be a whole number, at least 1, but got 0"),
+        ({"batch": -4}, "batch .* got -4"),
+        ({"batch": 2.5}, r"batch .* got 2\.5"),
+        ({"accumulate": 0}, "accumulate .* got 0"),
+        ({"imgsz": -640}, "imgsz .* got -640"),
+        ({"nc": 0}, "nc .* got 0"),
+        ({"amp": "maybe"}, "amp must be true, false or bf16 but got maybe"),
+        ({"boxes_per_image": -1}, "boxes_per_image cannot be negative but got -1"),
+        ({"boxes_per_image": float("nan")}, "boxes_per_image .* nan"),
+        ({"context_gib": -0.5}, "context_gib cannot be negative but got -0.5"),
+        ({"optimizer": "lion"}, "optimizer=lion is unknown"),
+        ({"model": "yolo11q"}, "model=yolo11q is neither"),
+    ],
+)
+def test_bad_input_is_named_with_a_remedy(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says) as caught:
+        _predict(tmp_path, **changes)
+    assert "Try" in str(caught.value) or "Use" in str(caught.value)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_cache_that_cannot_be_written_does_not_matter(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert _predict(tmp_path / "file" / "below") == _predict(cache)
+
+
+def test_weights_of_ones_own_are_predicted_by_the_model_they_hold(tmp_path: Path) -> None:
+    build: Any = DetectionModel
+    torch.save({"model": build("yolov8n.yaml", nc=5, verbose=False)}, tmp_path / "best.pt")
+    found = _predict(tmp_path / "traces", model=str(tmp_path / "best.pt"))
+    named = _predict(tmp_path / "traces", model="yolov8n")
+    assert found.reserved_gib == named.reserved_gib
+
+
+def test_weights_that_hold_no_model_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "best.pt"
+    file.write_text("no weights")
+    with pytest.raises(ValueError, match=r"model=.*/best\.pt cannot be built"):
+        _predict(tmp_path / "traces", model=str(file))
+
+
+def test_a_yaml_that_ultralytics_cannot_build_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("nc: 1\nbackbone: [[-1, 1, Nothing, []]]\nhead: [[[0], 1, Detect, [nc]]]\n")
+    with pytest.raises(ValueError, match=r"model=.*/mine\.yaml cannot be built"):
+        _predict(tmp_path / "traces", model=str(file))

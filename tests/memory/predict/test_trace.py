@@ -1,0 +1,132 @@
+"""The short cut (tiny traces, polynomials) against full traces of the real thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from ultralytics.cfg import get_cfg
+from ultralytics.nn.tasks import DetectionModel
+
+from sweeper.memory.predict.allocator import replay
+from sweeper.memory.predict.architecture import find_architecture
+from sweeper.memory.predict.polynomials import Events, Tape, loss_basis, model_basis
+from sweeper.memory.predict.storage_log import StorageLog
+from sweeper.memory.predict.trace import trace_step
+from sweeper.memory.predict.traced_sections import (
+    autocast,
+    trace_inference,
+    trace_loss,
+    trace_model,
+)
+
+NC = 20
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small convolutions on shared cores crawl when OpenMP's threads wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def _model() -> Any:
+    build: Any = DetectionModel
+    model = build("yolo11n.yaml", nc=NC, verbose=False)
+    model.args = get_cfg()
+    model.criterion = model.init_criterion()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".dfl" not in name)
+    return model.train()
+
+
+def _events(tapes: list[Tape], basis: list[float]) -> Events:
+    return [
+        (number, size)
+        for tape in tapes
+        for number, size in zip(tape.numbers.tolist(), tape.sizes(basis), strict=True)
+    ]
+
+
+def _assert_same(short: Events, full: Events) -> None:
+    """Same births and deaths, same sizes up to an allocator block (the rulers of the anchors).
+
+    Deaths in one burst are sorted: autocast empties its cache of casts in the order of a hash map.
+    """
+    for events in (short, full):
+        start = 0
+        for at, (number, _) in enumerate([*events, (1, 0)]):
+            if number > 0:
+                events[start:at] = sorted(events[start:at])
+                start = at + 1
+    assert [number for number, _ in short] == [number for number, _ in full]
+    assert all(abs(a - b) < 512 for (_, a), (_, b) in zip(short, full, strict=True))
+    assert replay(short).allocated == pytest.approx(replay(full).allocated, abs=8192)
+    assert replay(short).reserved == replay(full).reserved
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_polynomials_equal_a_full_trace(amp: bool) -> None:
+    tapes = trace_step(find_architecture("yolo11n"), NC, amp).tapes
+    model = _model()
+    basis = model_basis(3, 320)
+
+    full = trace_model(model, amp, 3, 320)
+    _assert_same(
+        _events([tapes[s] for s in ("forward", "release", "backward")], basis), full.events
+    )
+    assert tapes["backward"].kept.tolist() == full.kept
+
+    ema = _model().eval().requires_grad_(False)
+    _assert_same(_events([tapes["val_forward"]], basis), trace_inference(ema, amp, 3, 320).events)
+
+    with torch.no_grad(), autocast(amp):
+        preds = model.predict(torch.rand(2, 3, 64, 64))
+    whole = trace_loss(model, preds, amp, batch=3, boxes=7, strides=10, side=0.4)
+    point = loss_basis(3, 320, 7, [float(n) for n in whole.counts])
+    _assert_same(_events([tapes[s] for s in ("loss", "loss_backward")], point), whole.events)
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_the_parts_put_together_equal_an_undivided_step(amp: bool) -> None:
+    """Forward, loss and backward traced apart have the peak of one real step of Ultralytics."""
+    trace = trace_step(find_architecture("yolo11n"), NC, amp)
+    model = _model()
+    batch, imgsz, boxes = 3, 320, 6
+    targets = {
+        "img": torch.rand(batch, 3, imgsz, imgsz),
+        "batch_idx": torch.arange(batch).repeat_interleave(boxes).float(),
+        "cls": torch.zeros(batch * boxes, 1),
+        "bboxes": torch.full((batch * boxes, 4), 0.3),
+    }
+    log = StorageLog()
+    log.ignore([*model.parameters(), *model.buffers(), *targets.values()])
+    with log:
+        with autocast(amp):
+            loss = model(targets)[0].sum()
+        loss.backward()
+        del loss
+    log.close([])
+
+    basis = model_basis(batch, imgsz)
+    point = loss_basis(batch, imgsz, boxes, [float(n) for n in log.counts])
+    apart = 10**6  # keeps the numbers of the loss apart from the model's
+    numbered = [
+        (number + apart if number > 0 else number - apart, size)
+        for number, size in _events([trace.tapes["loss"]], point)
+    ]
+    forward = _events([trace.tapes["forward"]], basis)
+    assert replay([*forward, *numbered]).allocated == pytest.approx(
+        replay(log.events).allocated, rel=0.01
+    )
+
+
+def test_a_trace_leaves_the_random_state_and_the_threads_alone() -> None:
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    trace_step(find_architecture("yolov8n"), 3, False)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads

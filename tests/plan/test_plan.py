@@ -1,0 +1,273 @@
+"""python -m sweeper.plan: what it says, in which forms, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from sweeper import predict_vram
+from sweeper.errors import SweeperError
+from sweeper.plan.__main__ import main
+from sweeper.plan.predictions import largest_batch
+
+ROOT = Path(__file__).parents[2]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One runs_dir, so that each model is traced once."""
+    return tmp_path_factory.mktemp("runs")
+
+
+def plan(runs: Path, capsys: Capture, *overrides: str) -> str:
+    main([*overrides, f"runs_dir={runs}"])
+    return capsys.readouterr().out
+
+
+def plan_json(runs: Path, capsys: Capture, *overrides: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(plan(runs, capsys, *overrides, "plan.format=json"))
+    return document
+
+
+def run(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
+    start = ["-m", "sweeper.plan"] if code is None else ["-c", code]
+    command = [sys.executable, *start, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def test_a_cell_is_what_predict_vram_says(runs: Path, capsys: Capture) -> None:
+    asked = ("model=yolo11n", "vram=t4", "batch=4", "accumulate=2", "amp=true", "data.nc=20")
+    (cell,) = plan_json(runs, capsys, *asked)["cells"]
+    found = predict_vram(
+        "yolo11n",
+        batch=4,
+        accumulate=2,
+        amp=True,
+        imgsz=640,
+        nc=20,
+        boxes_per_image=8,
+        context_gib=0.2,  # conf/vram/t4.yaml
+        cache_dir=runs / "cache" / "vram",
+    )
+    assert cell["peak_gib"] == pytest.approx(found.peak_gib, abs=1e-3)
+    assert sum(cell["parts_gib"].values()) == pytest.approx(found.peak_gib, abs=0.01)
+    assert (cell["budget_gib"], cell["nc"], cell["imgsz"]) == (14.55, 20, 640)
+
+
+def test_without_a_sweep_the_plan_takes_the_studys_batches_and_amp(
+    runs: Path, capsys: Capture
+) -> None:
+    cells = plan_json(runs, capsys, "vram=t4")["cells"]
+    assert [(c["amp"], c["batch"], c["accumulate"]) for c in cells] == [
+        (amp, batch, 16 // batch) for amp in (False, True) for batch in (2, 4, 8, 16)
+    ]
+    assert {(c["model"], c["nc"], c["imgsz"]) for c in cells} == {("yolo11n", 80, 640)}
+
+
+def test_a_memory_strategy_takes_the_place_of_its_three_keys(runs: Path, capsys: Capture) -> None:
+    cells = plan_json(runs, capsys, "memory=baseline,accumulate_amp", "vram=t4")["cells"]
+    found = [(c["batch"], c["accumulate"], c["amp"]) for c in cells]
+    assert found == [(16, 1, False), (4, 4, True)]
+
+
+def test_the_largest_batch_fits_and_the_next_one_does_not(runs: Path, capsys: Capture) -> None:
+    asked = ("batch=4", "amp=false", "vram=t4", "vram.budget_gib=3", "plan.effective_batch=64")
+    (found,) = plan_json(runs, capsys, *asked)["largest"]
+    batch, accumulate = found["largest_batch"], found["largest_accumulate"]
+    assert accumulate == -(-64 // batch)
+    below, above = plan_json(
+        runs, capsys, *asked[1:], f"batch={batch},{batch + 1}", f"accumulate={accumulate}"
+    )["cells"]
+    assert below["fits"] and below["peak_gib"] <= 3
+    assert not above["fits"] and above["peak_gib"] > 3
+
+
+@pytest.mark.parametrize("limit", [0, 1, 7, 15, 16, 17, 31, 100])
+def test_the_search_ends_at_the_limit(limit: int) -> None:
+    assert largest_batch(lambda batch: batch - limit - 0.5, 16) == limit
+
+
+def test_the_effective_batch_of_the_study_selects_cells_and_is_the_one_to_reach(
+    runs: Path, capsys: Capture
+) -> None:
+    document = plan_json(runs, capsys, "study.effective_batch=32", "amp=true", "vram=t4")
+    assert document["effective_batch"] == 32
+    assert [(c["batch"], c["accumulate"]) for c in document["cells"]] == [(8, 4), (16, 2)]
+
+
+def test_cards_models_and_sizes_can_be_swept(runs: Path, capsys: Capture) -> None:
+    text = plan(runs, capsys, "vram=rtx3090,t4", "data.imgsz=320,640", "batch=8", "amp=true")
+    rows = [line.split() for line in text.splitlines() if line.startswith("yolo11n")]
+    assert [row[1:3] for row in rows[:4]] == [
+        ["rtx3090", "320"],
+        ["rtx3090", "640"],
+        ["t4", "320"],
+        ["t4", "640"],
+    ]
+    assert "Budget 14.55 GiB" in text and "Budget 23.65 GiB" in text
+
+
+def test_what_memory_does_not_depend_on_makes_no_cells(runs: Path, capsys: Capture) -> None:
+    cells = plan_json(runs, capsys, "seed=1,2", "batch=4", "amp=true", "vram=t4")["cells"]
+    assert len(cells) == 1
+
+
+def test_every_table_says_that_it_is_simulated(runs: Path, capsys: Capture) -> None:
+    asked = ("batch=4,8", "amp=true", "vram=t4")
+    for form in ("table", "markdown"):
+        text = plan(runs, capsys, *asked, f"plan.format={form}")
+        titles = [line for line in text.splitlines() if "hat fits" in line or "Largest" in line]
+        assert len(titles) == 2 and all("simulated" in title for title in titles)
+        assert "plan.boxes_per_image=8" in text
+    document = plan_json(runs, capsys, *asked)
+    assert document["source"] == "simulated"
+    rows = list(csv.DictReader(io.StringIO(plan(runs, capsys, *asked, "plan.format=csv"))))
+    assert [row["vram_source"] for row in rows] == ["simulated", "simulated"]
+    assert [float(r["peak_gib"]) for r in rows] == [c["peak_gib"] for c in document["cells"]]
+    assert rows[0]["largest_batch"] == str(document["largest"][0]["largest_batch"])
+
+
+def test_a_setup_in_which_nothing_fits_says_so(runs: Path, capsys: Capture) -> None:
+    asked = ("batch=2", "amp=false", "vram=t4", "vram.budget_gib=0.4")
+    text = plan(runs, capsys, *asked)
+    assert "GiB over" in text and text.splitlines()[-1].split()[:3] == ["yolo11n", "off", "none"]
+    assert plan_json(runs, capsys, *asked)["largest"][0]["largest_batch"] is None
+
+
+def test_crowded_images_are_planned_for(runs: Path, capsys: Capture) -> None:
+    def peak(*more: str) -> float:
+        asked = ("batch=16", "amp=true", "vram=t4", *more)
+        return float(plan_json(runs, capsys, *asked)["cells"][0]["peak_gib"])
+
+    assert peak("plan.boxes_per_image=60") > peak() + 0.3
+
+
+def test_the_article_s_verdicts(runs: Path, capsys: Capture) -> None:
+    asked = ("model=yolo11x", "vram=rtx3090", "amp=true,false", "batch=4,8,16")
+    cells = plan_json(runs, capsys, *asked)["cells"]
+    fits = {(c["amp"], c["batch"]): c["fits"] for c in cells}
+    assert not fits.pop((False, 16))
+    assert len(fits) == 5 and all(fits.values())
+
+
+def test_the_classes_are_read_from_ones_own_data_yaml(
+    runs: Path, capsys: Capture, tmp_path: Path
+) -> None:
+    file = tmp_path / "data.yaml"
+    file.write_text("train: nowhere\nval: nowhere\nnames: [cat, dog]\n")
+    asked = ("data=custom", f"data.yaml={file}", "batch=2", "amp=true", "vram=t4")
+    assert plan_json(runs, capsys, *asked)["cells"][0]["nc"] == 2
+    with pytest.raises(SweeperError, match=r"data\.nc=3 but .* names 2 classes"):
+        plan(runs, capsys, *asked, "data.nc=3")
+
+
+def test_the_output_is_written_whole_beside_nothing_else(
+    runs: Path, capsys: Capture, tmp_path: Path
+) -> None:
+    asked = ("batch=4", "amp=true", "vram=t4", "plan.format=markdown")
+    target = tmp_path / "plan.md"
+    assert plan(runs, capsys, *asked, f"plan.output={target}") == ""
+    assert target.read_text() == plan(runs, capsys, *asked)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_plot_is_a_picture(runs: Path, capsys: Capture, tmp_path: Path) -> None:
+    target = tmp_path / "plan.png"
+    plan(runs, capsys, "batch=4,8", "amp=true,false", "vram=t4", f"plan.plot={target}")
+    with Image.open(target) as image:
+        image.load()
+        colours = image.convert("RGB").getcolors(maxcolors=2**24)
+        assert image.format == "PNG" and min(image.size) > 400
+    assert colours is not None
+    drawn = {colour for _, colour in colours}
+    assert {(0x44, 0xAA, 0x99), (0, 0, 0), (255, 255, 255)} <= drawn  # activations, budget, paper
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["vram=rtx9999"], r"vram=rtx9999 is not in conf/vram\. Choose one of: a10, .*t4"),
+        (["model=x.yaml"], r"model=x\.yaml is not in conf/model\. .*model\.file=PATH"),
+        (["vram=t4", "vram.budget_gib=-1"], r"vram\.budget_gib must be positive but got -1.*Set"),
+        (["batch=0"], "batch must be at least 1 but got 0. Set batch=1 or more"),
+        (["batch=2,0"], "batch must be at least 1 but got 0"),
+        (["batch=2,many"], "batch: Value 'many'|batch=many"),
+        (["batch=many,2"], "batch=many: Value 'many'"),
+        (["batchh=2"], r"batchh is no key .* Did you mean batch\?"),
+        (["study.n_trials=1,2"], r"study\.n_trials .* cannot be swept"),
+        (["executor.slots=1,2"], r"executor\.slots .* cannot be swept"),
+        (["plan.format=csv,json"], r"plan\.format .* cannot be swept"),
+        (["plan.format=xml"], r"plan\.format must be one of table, markdown, json, csv but got"),
+        (["plan.effective_batch=0"], r"plan\.effective_batch must be at least 1 but got 0"),
+        (["plan.boxes_per_image=-1"], r"plan\.boxes_per_image must be at least 0 but got -1"),
+        (["plan.plot=plan.jpg"], r"plan\.plot must end in \.png, \.svg, \.pdf but got plan\.jpg"),
+        (["plan.output=no/such/x.md"], r"plan\.output=no/such/x\.md .* mkdir -p no/such"),
+        (["data=custom"], r"data\.nc is not set\. Give .*data\.nc=80.*data\.yaml=PATH"),
+        (["data=custom", "data.yaml=no.yaml"], r"data\.yaml=no\.yaml is neither a file nor"),
+        (["model=custom"], r"model\.file is not set"),
+    ],
+)
+def test_bad_input_is_named_as_typed(overrides: list[str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(SweeperError, match=says):
+        main([*overrides, f"runs_dir={tmp_path}"])
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_model_that_is_none_ends_with_one_message(tmp_path: Path) -> None:
+    text, folder = tmp_path / "x.yaml", tmp_path / "folder"
+    text.write_text("just text")
+    folder.mkdir()
+    before = sorted(tmp_path.iterdir())
+    for file in (text, folder, tmp_path / "missing.pt"):
+        done = run("model=custom", f"model.file={file}", f"plan.output={tmp_path}/plan.md")
+        assert done.returncode == 1 and done.stdout == ""
+        (message,) = done.stderr.splitlines()
+        assert message.startswith(f"error: model.file={file} is n") and "Use" in message
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_output_that_cannot_be_written_leaves_nothing(
+    runs: Path, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    target = tmp_path / "plan.md"
+    with pytest.raises(SweeperError, match=r"plan\.output=.* cannot be written: No space left"):
+        plan(runs, capsys, "batch=4", "amp=true", "vram=t4", f"plan.output={target}")
+    assert not any(tmp_path.iterdir())
+
+
+def test_forty_cells_with_a_warm_cache_are_quick_and_import_no_torch(
+    runs: Path, capsys: Capture
+) -> None:
+    asked = ["batch=range(1,21)", "amp=true,false", "vram=t4", f"runs_dir={runs}"]
+    plan(runs, capsys, *asked)  # warm
+    started = time.process_time()
+    main(asked)
+    assert time.process_time() - started < 5
+    assert sum(line.startswith("yolo11n") for line in capsys.readouterr().out.splitlines()) == 42
+    code = (
+        "import sys; from sweeper.plan.__main__ import main; main(sys.argv[1:]);"
+        "print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = run(*asked, code=code)
+    assert done.stderr == "False\n" and "yolo11n" in done.stdout
+
+
+def test_help_names_the_keys() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert "plan.output=FILE" in done.stdout and "vram=rtx3090,t4" in done.stdout

@@ -1,0 +1,117 @@
+"""The frontier against brute force, over random memory tables."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeper.study.bounds import Frontier, memory_class, proving_order
+from sweeper.trial.record import MemoryReading, Outcome, TrialResult, TrialSpec
+
+BASE = TrialSpec(
+    study="s",
+    number=0,
+    strategy="x",
+    batch=1,
+    accumulate=1,
+    amp=False,
+    model="m",
+    model_file="m.yaml",
+    data="d",
+    data_yaml="d.yaml",
+    nc=1,
+    boxes_per_image=1.0,
+    imgsz=64,
+    epochs=1,
+    optimizer="SGD",
+    seed=0,
+    budget_gib=10.0,
+)
+
+
+def cell(batch: int, accumulate: int = 1, amp: bool = False, predicted: float = 1.0) -> TrialSpec:
+    reading = MemoryReading(predicted, "simulated", "trace")
+    return replace(BASE, batch=batch, accumulate=accumulate, amp=amp, predicted=reading)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> list[tuple[TrialSpec, bool]]:
+    """Cells with whether they fit; monotonic in batch per class, predictions right or wrong."""
+    batches = draw(st.lists(st.integers(1, 64), min_size=1, max_size=6, unique=True))
+    accumulates = draw(st.sampled_from([[1], [2, 4], [1, 2, 8]]))
+    rows = []
+    for amp in (False, True):
+        limits = {kept: draw(st.integers(0, 65)) for kept in (False, True)}
+        for batch in batches:
+            for accumulate in accumulates:
+                predicted = draw(st.sampled_from([1.0, 20.0]))
+                fits = batch < limits[accumulate > 1]
+                rows.append((cell(batch, accumulate, amp, predicted), fits))
+    return draw(st.permutations(rows))
+
+
+def search(table: list[tuple[TrialSpec, bool]], measured: bool) -> tuple[set[int], list[int]]:
+    """Indices found to fit, and those that were run, as the loop does it."""
+    frontier = Frontier()
+    fits, ran = set(), []
+    for i in proving_order([spec for spec, _ in table], measured):
+        spec, truth = table[i]
+        if frontier.implied_by(spec) is not None:
+            continue
+        ran.append(i)
+        outcome = Outcome.COMPLETE if truth else Outcome.OUT_OF_MEMORY
+        frontier.learn(replace(spec, number=i), TrialResult(outcome))
+        fits |= {i} if truth else set()
+    return fits, ran
+
+
+@given(tables(), st.booleans())
+def test_the_feasible_set_is_that_of_brute_force_with_never_more_runs(table, measured) -> None:
+    fits, ran = search(table, measured)
+    assert fits == {i for i, (_, truth) in enumerate(table) if truth}
+    assert len(ran) == len(set(ran)) <= len(table)
+
+
+@given(tables(), st.booleans())
+def test_right_predictions_cost_one_failed_run_per_class(table, measured) -> None:
+    right = [
+        (replace(s, predicted=MemoryReading(1.0 if fit else 20.0, "simulated", "trace")), fit)
+        for s, fit in table
+    ]
+    _, ran = search(right, measured)
+    failed = [right[i][0] for i in ran if not right[i][1]]
+    assert len(failed) == len({memory_class(s) for s in failed})
+
+
+def test_the_order_puts_first_what_proves_most() -> None:
+    specs = [cell(b, predicted=20.0 if b > 8 else 1.0) for b in (2, 4, 8, 16, 32)]
+    assert [specs[i].batch for i in proving_order(specs, measured=True)] == [8, 16, 2, 4, 32]
+    assert [specs[i].batch for i in proving_order(specs, measured=False)] == [16, 2, 4, 8, 32]
+
+
+def test_evidence_holds_for_its_memory_class_only() -> None:
+    frontier = Frontier()
+    assert frontier.learn(replace(cell(8, 2), number=5), TrialResult(Outcome.OVER_BUDGET))
+    assert frontier.implied_by(cell(8, 4)) == 5
+    assert frontier.implied_by(cell(16, 2)) == 5
+    assert frontier.implied_by(cell(4, 2)) is None
+    assert frontier.implied_by(cell(16, 1)) is None
+    assert frontier.implied_by(cell(16, 2, amp=True)) is None
+
+
+def test_only_a_proof_teaches_and_only_a_smaller_one_replaces_it() -> None:
+    frontier = Frontier()
+    assert not frontier.learn(cell(4), TrialResult(Outcome.CRASHED))
+    assert not frontier.learn(cell(4), TrialResult(Outcome.IMPLIED))
+    assert frontier.learn(replace(cell(8), number=1), TrialResult(Outcome.OUT_OF_MEMORY))
+    assert not frontier.learn(replace(cell(16), number=2), TrialResult(Outcome.OUT_OF_MEMORY))
+    assert frontier.learn(replace(cell(4), number=3), TrialResult(Outcome.OUT_OF_MEMORY))
+    assert frontier.implied_by(cell(16)) == 3
+
+
+def test_what_only_changes_learning_stays_in_the_class() -> None:
+    slow = replace(BASE, train_args={"lr0": 0.1, "mosaic": 1.0})
+    assert memory_class(slow) == memory_class(replace(slow, train_args={"lr0": 1, "mosaic": 1.0}))
+    assert memory_class(slow) == memory_class(replace(slow, seed=3, epochs=9))
+    assert memory_class(slow) != memory_class(replace(slow, train_args={"multi_scale": 0.5}))
+    assert memory_class(slow) != memory_class(replace(slow, imgsz=96))

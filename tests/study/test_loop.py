@@ -1,0 +1,346 @@
+"""Whole studies over a fake executor, with the real Optuna storage and MLflow database."""
+
+import io
+import os
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from rich.console import Console
+
+from sweeper.study.bounds import proving_order
+from sweeper.study.confirm import confirm
+from sweeper.study.display import StudyDisplay
+from sweeper.study.identity import identity
+from sweeper.study.loop import StudyLoop
+from sweeper.study.optuna_study import CellStudy, outcome_of
+from sweeper.study.pruner import make_pruner
+from sweeper.tracking import Tracker, read_study
+from sweeper.tracking.outbox import Ledger
+from sweeper.trial.json_file import from_json
+from sweeper.trial.record import MemoryReading, Outcome, TrialResult, TrialSpec
+from tests.study.fakes import TableExecutor, trained
+from tests.study.test_optuna_study import make_space
+
+BUDGET_GIB = 10.0
+SPACE = make_space({"batch": (2, 4, 8, 16), "accumulate": (1, 2, 4), "amp": (False, True)})
+
+
+def peak_gib(spec: TrialSpec) -> float:
+    return spec.batch * (0.9 if spec.amp else 1.6) + (1.0 if spec.accumulate > 1 else 0.0)
+
+
+def by_memory(spec: TrialSpec) -> TrialResult:
+    """Out of memory above the budget, else better the larger the effective batch."""
+    if peak_gib(spec) > BUDGET_GIB:
+        memory = MemoryReading(BUDGET_GIB - 0.1, "measured", "process")
+        return TrialResult(Outcome.OUT_OF_MEMORY, "boom", memory=memory)
+    score = spec.effective_batch / 100 + spec.batch / 1000
+    return trained(peak_gib(spec), [score / 2, score])
+
+
+class Study:
+    """One study in a folder, to be run once or more."""
+
+    def __init__(self, folder: Path, make_spec, pruner: str = "none", sampler: str = "grid"):
+        self.folder, self._make_spec = folder, make_spec
+        self.pruner, self.sampler = pruner, sampler
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.notes: list[str] = []
+
+    def specs(self):
+        specs = {}
+        for cell in SPACE.cells:
+            spec = self._make_spec(**dict(cell.params), budget_gib=BUDGET_GIB, study="s", epochs=6)
+            reading = MemoryReading(peak_gib(spec), "simulated", "trace")
+            specs[cell] = replace(spec, predicted=reading)
+        return specs
+
+    def open(self) -> CellStudy:
+        url = f"sqlite:///{self.folder}/optuna.db"
+        pruner = make_pruner(self.pruner, epochs=6)
+        same = identity(SPACE, BUDGET_GIB, measured=True)
+        return CellStudy("s", SPACE, url, self.sampler, 1, pruner, BUDGET_GIB, same)
+
+    def order(self) -> list[int]:
+        if self.sampler != "grid":
+            return []
+        return proving_order(list(self.specs().values()), measured=True)
+
+    def ledger(self, uri: str | None = None) -> Ledger:
+        def connect() -> Tracker:
+            tracker = Tracker(uri or self.uri, "x", self.folder / "artifacts")
+            tracker.start_study("s", {}, "", {})
+            return tracker
+
+        (self.folder / "trials").mkdir(exist_ok=True)
+        return Ledger(connect, self.folder / "trials", self.notes.append)
+
+    def run(self, executor: TableExecutor, n_trials: int = 99, ledger=None) -> bool:
+        ledger = ledger or self.ledger()
+        with StudyDisplay(Console(file=io.StringIO())) as display:
+            loop = StudyLoop(
+                self.open(),
+                self.specs(),
+                executor,
+                ledger,
+                display,
+                self.folder / "trials",
+                self.order(),
+            )
+            done = loop.run(n_trials)
+        ledger.finish_study(done)
+        return done
+
+    def outcomes(self) -> dict[tuple, str]:
+        stored = self.open().stored_trials()
+        return {tuple(t.params.values()): outcome_of(t).value for t in stored if outcome_of(t)}
+
+
+@pytest.fixture(scope="module")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables; to create them takes seconds."""
+    folder = tmp_path_factory.mktemp("empty")
+    Tracker(f"sqlite:///{folder}/mlflow.db", "other", folder)
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def _mlflow(tmp_path: Path, empty_mlflow: Path) -> None:
+    shutil.copy(empty_mlflow, tmp_path)
+
+
+@pytest.fixture
+def study(tmp_path: Path, make_spec) -> Study:
+    return Study(tmp_path, make_spec)
+
+
+class TestLoop:
+    def test_what_does_not_fit_is_proven_once_per_class(self, study: Study) -> None:
+        executor = TableExecutor(by_memory)
+        assert study.run(executor)
+        outcomes = study.outcomes()
+        assert len(outcomes) == 24
+        infeasible = {k for k, v in outcomes.items() if v in {"out_of_memory", "implied"}}
+        expected = {k for k in outcomes if k[0] * (0.9 if k[2] else 1.6) + (k[1] > 1) > BUDGET_GIB}
+        assert infeasible == expected
+        failed = [s for s in executor.ran if peak_gib(s) > BUDGET_GIB]
+        assert len(failed) == 4, "one per class: amp x (accumulate > 1)"
+        assert len(executor.ran) < 24
+
+    def test_an_implied_cell_names_its_evidence(self, study: Study) -> None:
+        study.run(TableExecutor(by_memory))
+        record = read_study(study.uri, "x", "s")
+        by_number = {t.number: t for t in record.trials}
+        implied = [t for t in record.trials if t.outcome == "implied"]
+        assert implied
+        for trial in implied:
+            proof = by_number[int(trial.tags["implied_by"])]
+            assert proof.outcome == "out_of_memory"
+            assert int(proof.params["batch"]) <= int(trial.params["batch"])
+
+    def test_the_winner_fits(self, study: Study) -> None:
+        study.run(TableExecutor(by_memory))
+        (best,) = study.open().best()
+        spec = {t.number: t.params for t in study.open().stored_trials()}[best.number]
+        assert spec == {"batch": 4, "accumulate": 4, "amp": True} or spec["batch"] == 8
+
+    def test_nothing_feasible_is_a_result_with_the_nearest_miss(self, study: Study) -> None:
+        study.run(TableExecutor(lambda spec: trained(20.0 + spec.batch, [0.5])))
+        opened = study.open()
+        assert opened.best() == []
+        assert "batch=2" in opened.nearest_miss() and "12.00 GiB over" in opened.nearest_miss()
+        assert set(study.outcomes().values()) == {"over_budget", "implied"}
+
+    def test_n_trials_is_a_total_over_starts_and_implied_cells_are_free(self, study) -> None:
+        first, second = TableExecutor(by_memory), TableExecutor(by_memory)
+        study.run(first, n_trials=5)
+        study.run(second, n_trials=9)
+        assert (len(first.ran), len(second.ran)) == (5, 4)
+        cells = [(s.batch, s.accumulate, s.amp) for s in [*first.ran, *second.ran]]
+        assert len(set(cells)) == 9
+
+    @pytest.mark.parametrize("sampler", ["tpe", "random"])
+    def test_a_sampler_never_runs_what_is_decided(self, tmp_path, make_spec, sampler) -> None:
+        study = Study(tmp_path, make_spec, sampler=sampler)
+        executor = TableExecutor(by_memory)
+        study.run(executor)
+        assert len(study.outcomes()) == 24
+        seen: dict[tuple, int] = {}
+        for spec in executor.ran:
+            key = (spec.amp, spec.accumulate > 1)
+            assert spec.batch < seen.get(key, 99)
+            if peak_gib(spec) > BUDGET_GIB:
+                seen[key] = spec.batch
+
+    def test_slots_are_kept_busy_without_a_barrier(self, study: Study) -> None:
+        import threading
+
+        release = threading.Event()
+        others = []
+
+        def slow_first(spec: TrialSpec) -> TrialResult:
+            if not others:
+                others.append(spec)
+                release.wait(30)
+            else:
+                others.append(spec)
+                if len(others) == 6:
+                    release.set()
+            return by_memory(spec)
+
+        study.run(TableExecutor(slow_first, slots=2))
+        assert release.is_set(), "the second slot waited for the first one"
+
+    def test_a_pruner_stops_what_falls_behind_and_optuna_knows(self, tmp_path, make_spec) -> None:
+        study = Study(tmp_path, make_spec, pruner="median")
+
+        def curves(spec: TrialSpec) -> TrialResult:
+            level = 0.9 if (spec.batch, spec.accumulate) == (2, 1) else 0.1 / spec.batch
+            return trained(1.0, [level * e / 6 for e in range(1, 7)])
+
+        study.run(TableExecutor(curves))
+        outcomes = list(study.outcomes().values())
+        assert outcomes.count("pruned") >= 8
+        (best,) = study.open().best()
+        params = {t.number: t.params for t in study.open().stored_trials()}[best.number]
+        assert (params["batch"], params["accumulate"]) == (2, 1)
+
+    def test_a_stop_signal_finishes_writing_and_the_same_command_goes_on(self, study) -> None:
+        def stop_in_third(spec: TrialSpec) -> TrialResult:
+            if len(first.ran) == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return by_memory(spec)
+
+        first = TableExecutor(stop_in_third)
+        assert study.run(first) is False
+        assert read_study(study.uri, "x", "s").trials[0].outcome != "running"
+        second = TableExecutor(by_memory)
+        assert study.run(second) is True
+        ran = [(s.batch, s.accumulate, s.amp) for s in [*first.ran, *second.ran]]
+        assert len(ran) == len(set(ran))
+        assert len(study.outcomes()) == 24
+
+    def test_a_trial_that_reached_the_disk_is_adopted_after_a_crash(self, study: Study) -> None:
+        opened = study.open()
+        cell = SPACE.cells[0]
+        trial, _ = opened.ask(cell)
+        with StudyDisplay(Console(file=io.StringIO())) as display:
+            executor = TableExecutor(by_memory)
+            loop = StudyLoop(
+                opened,
+                study.specs(),
+                executor,
+                study.ledger(),
+                display,
+                study.folder / "trials",
+                (),
+            )
+            flight = loop._open_flight(trial, cell)
+            executor.submit(flight.spec, flight.folder, NoWatcher()).result()
+        # The parent dies here: result.json is written, neither MLflow nor Optuna know.
+        executor = TableExecutor(by_memory)
+        study.run(executor)
+        assert (2, 1, False) not in [(s.batch, s.accumulate, s.amp) for s in executor.ran]
+        assert study.outcomes()[(2, 1, False)] == "complete"
+        record = read_study(study.uri, "x", "s")
+        assert [t.outcome for t in record.trials].count("running") == 0
+        assert len(record.trials) == 24
+
+    def test_a_trial_without_a_result_runs_again_and_its_run_is_killed(self, study) -> None:
+        opened = study.open()
+        trial, _ = opened.ask(SPACE.cells[0])
+        with StudyDisplay(Console(file=io.StringIO())) as display:
+            loop = StudyLoop(
+                opened,
+                study.specs(),
+                TableExecutor(by_memory),
+                study.ledger(),
+                display,
+                study.folder / "trials",
+                (),
+            )
+            loop._open_flight(trial, SPACE.cells[0])
+        study.run(TableExecutor(by_memory))
+        trials = read_study(study.uri, "x", "s").trials
+        assert [t.outcome for t in trials].count("interrupted") == 1
+        assert len(trials) == 25
+
+    def test_confirmations_repeat_the_best_with_other_seeds_and_resume(self, study) -> None:
+        study.run(TableExecutor(by_memory))
+        numbers = [b.number for b in study.open().best(2)]
+        executor = TableExecutor(by_memory)
+        for _ in range(2):
+            with StudyDisplay(Console(file=io.StringIO())) as display:
+                trials = study.folder / "trials"
+                assert confirm(numbers, 3, trials, executor, study.ledger(), display)
+        assert len(executor.ran) == 6
+        assert {s.confirms for s in executor.ran} == set(numbers)
+        assert {s.seed for s in executor.ran} == {1, 2, 3}
+
+
+class NoWatcher:
+    def on_progress(self, done: int, total: int) -> None: ...
+
+    def on_epoch(self, report) -> bool:
+        return False
+
+
+class TestDeadTracking:
+    def test_a_server_that_is_down_costs_no_record(self, study: Study, make_spec) -> None:
+        dead = study.ledger("http://127.0.0.1:9")
+        assert study.run(TableExecutor(by_memory), ledger=dead)
+        assert len(study.outcomes()) == 24
+        assert len([n for n in study.notes if "takes no records" in n]) == 1
+        assert any("24 finished trials are not in MLflow" in n for n in study.notes)
+        executor = TableExecutor(by_memory)
+        study.run(executor)
+        assert executor.ran == []
+        trials = read_study(study.uri, "x", "s").trials
+        assert sorted(t.number for t in trials) == list(range(24))
+        assert not [t for t in trials if t.outcome == "running"]
+
+    def test_a_run_that_someone_deleted_is_written_anew_and_blocks_none(self, study) -> None:
+        executor = TableExecutor(by_memory)
+
+        def delete_the_first(spec: TrialSpec) -> TrialResult:
+            if len(executor.ran) == 1:
+                run_id = (study.folder / "trials/0000/mlflow_run_id").read_text()
+                MlflowClient(study.uri).delete_run(run_id)
+            return by_memory(spec)
+
+        executor._outcome = delete_the_first
+        assert study.run(executor)
+        assert study.notes == []
+        trials = read_study(study.uri, "x", "s").trials
+        assert sorted(t.number for t in trials) == list(range(24))
+
+    def test_a_repeated_attempt_is_sent_again(self, study: Study, make_spec) -> None:
+        study.run(TableExecutor(by_memory), n_trials=1)
+        folder = study.folder / "trials/0000"
+        ledger = study.ledger()
+        assert not ledger.waiting()
+        ledger.start(from_json(TrialSpec, (folder / "spec.json").read_text()), folder)
+        assert ledger.waiting() == [folder]
+
+    def test_a_server_that_goes_away_in_the_middle_gets_the_rest_later(self, study) -> None:
+        ledger = study.ledger()
+        executor = TableExecutor(by_memory)
+
+        def die_at_ten(spec: TrialSpec) -> TrialResult:
+            if len(executor.ran) == 10:
+                ledger._tracker = None
+                ledger._connect = lambda: Tracker("http://127.0.0.1:9", "x", study.folder)
+            return by_memory(spec)
+
+        executor._outcome = die_at_ten
+        study.run(executor, ledger=ledger)
+        before = read_study(study.uri, "x", "s").trials
+        assert 0 < len(before) < 24
+        study.run(TableExecutor(by_memory))
+        trials = read_study(study.uri, "x", "s").trials
+        assert sorted(t.number for t in trials) == list(range(24))
+        assert not [t for t in trials if t.outcome == "running"]

@@ -1,0 +1,169 @@
+from pathlib import Path
+
+import pytest
+from optuna.pruners import NopPruner
+from optuna.trial import Trial, TrialState
+
+from sweeper.config.compose import compose_settings
+from sweeper.errors import StudyError
+from sweeper.study.identity import identity
+from sweeper.study.optuna_study import Best, CellStudy, outcome_of
+from sweeper.study.space import Cell, Space
+from sweeper.trial.record import MemoryReading, Outcome, TrialResult
+
+DIMENSIONS = {"batch": (2, 4, 8, 16), "accumulate": (1, 2), "amp": (False, True)}
+
+
+def make_space(dimensions=DIMENSIONS) -> Space:
+    import itertools
+
+    settings = compose_settings([])
+    names = list(dimensions)
+    cells = tuple(
+        Cell(tuple(zip(names, values, strict=True)), settings, "x")
+        for values in itertools.product(*dimensions.values())
+    )
+    return Space(dict(dimensions), (), cells)
+
+
+def open_study(
+    folder: Path, sampler: str = "grid", space: Space | None = None, measured: bool = False
+) -> CellStudy:
+    url = f"sqlite:///{folder}/optuna.db"
+    space = space or make_space()
+    return CellStudy(
+        "s", space, url, sampler, 1, NopPruner(), 24.0, identity(space, 24.0, measured)
+    )
+
+
+def ask_next(study: CellStudy, sampler: str = "grid") -> tuple[Trial, Cell]:
+    return study.ask(study.open_cells[0] if sampler == "grid" else None)
+
+
+def complete(map50: float) -> TrialResult:
+    return TrialResult(Outcome.COMPLETE, map50=map50)
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
+def test_every_cell_is_asked_once(tmp_path: Path, sampler: str) -> None:
+    study = open_study(tmp_path, sampler)
+    seen = []
+    while study.open_cells:
+        trial, cell = ask_next(study, sampler)
+        seen.append(cell.params)
+        study.tell(trial, complete(0.1 * len(seen) % 1))
+    assert len(seen) == len(set(seen)) == 16
+
+
+def test_tpe_moves_towards_what_scores(tmp_path: Path) -> None:
+    study = open_study(tmp_path, "tpe", make_space({"batch": tuple(range(60))}))
+    asked = []
+    for _ in range(30):
+        trial, cell = study.ask()
+        value = dict(cell.params)["batch"]
+        asked.append(value)
+        study.tell(trial, complete(0.9 if value in range(0, 60, 4) else 0.1))
+    assert len(set(asked)) == 30
+
+
+def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    first = open_study(tmp_path)
+    for _ in range(3):
+        trial, _ = ask_next(first)
+        first.tell(trial, complete(0.5))
+    again = open_study(tmp_path)
+    assert again.finished == 3
+    assert len(again.open_cells) == 13
+
+
+def test_an_interrupted_cell_runs_again_and_a_crashed_one_does_not(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    crashed, _ = ask_next(study)
+    study.tell(crashed, TrialResult(Outcome.CRASHED, "boom"))
+    stopped, cell = ask_next(study)
+    study.tell(stopped, TrialResult(Outcome.INTERRUPTED))
+    for s in (study, open_study(tmp_path)):
+        assert s.finished == 1
+        assert cell in s.open_cells and len(s.open_cells) == 15
+
+
+def test_a_trial_that_was_left_running_is_found_and_its_cell_is_taken(tmp_path: Path) -> None:
+    ask_next(open_study(tmp_path))
+    again = open_study(tmp_path)
+    (stale,) = again.stored_trials()
+    assert outcome_of(stale) is None
+    again.tell(again.reopen(stale), TrialResult(Outcome.INTERRUPTED))
+    assert again.finished == 0 and len(again.open_cells) == 16
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [
+        (Outcome.COMPLETE, TrialState.COMPLETE),
+        (Outcome.PRUNED, TrialState.PRUNED),
+        (Outcome.OUT_OF_MEMORY, TrialState.PRUNED),
+        (Outcome.OVER_BUDGET, TrialState.PRUNED),
+        (Outcome.DIVERGED, TrialState.PRUNED),
+        (Outcome.TIMEOUT, TrialState.FAIL),
+        (Outcome.CRASHED, TrialState.FAIL),
+        (Outcome.INTERRUPTED, TrialState.FAIL),
+    ],
+)
+def test_each_outcome_has_its_state(tmp_path: Path, outcome: Outcome, state: TrialState) -> None:
+    study = open_study(tmp_path)
+    trial, _ = ask_next(study)
+    study.tell(trial, TrialResult(outcome, "why", map50=0.5))
+    (stored,) = study._study.trials
+    assert stored.state is state
+    assert stored.user_attrs["outcome"] == outcome.value
+    assert stored.user_attrs["reason"] == "why"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "peak_gib", "fits"),
+    [
+        (Outcome.COMPLETE, 20.0, True),
+        (Outcome.OVER_BUDGET, 25.0, False),
+        (Outcome.OUT_OF_MEMORY, 23.9, False),  # the allocation that failed is not in the peak
+        (Outcome.OUT_OF_MEMORY, None, False),
+    ],
+)
+def test_the_constraint_is_positive_exactly_when_a_cell_does_not_fit(
+    tmp_path: Path, outcome: Outcome, peak_gib: float | None, fits: bool
+) -> None:
+    study = open_study(tmp_path)
+    trial, _ = ask_next(study)
+    memory = MemoryReading(peak_gib, "measured", "process") if peak_gib else None
+    study.tell(trial, TrialResult(outcome, map50=0.5, memory=memory))
+    (stored,) = study._study.trials
+    assert (stored.constraints["vram"] <= 0) is fits
+
+
+def test_the_best_is_the_best_complete_trial(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    assert study.best() == []
+    for result in (complete(0.2), complete(0.4), TrialResult(Outcome.PRUNED, map50=0.9)):
+        trial, _ = ask_next(study)
+        study.tell(trial, result)
+    assert study.best(5) == [Best(1, 0.4), Best(0, 0.2)]
+
+
+def test_a_simulated_study_is_not_continued_by_measurements(tmp_path: Path) -> None:
+    open_study(tmp_path)
+    with pytest.raises(StudyError, match="memory: stored simulated, now measured"):
+        open_study(tmp_path, measured=True)
+
+
+def test_out_of_memory_everywhere_is_no_cell_that_fits(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    trial, _ = ask_next(study)
+    reading = MemoryReading(23.9, "measured", "allocator")  # what fitted before the one too many
+    study.tell(trial, TrialResult(Outcome.OUT_OF_MEMORY, "boom", memory=reading))
+    assert study.nearest_miss().startswith("no cell fits the budget of 24.00 GiB")
+
+
+def test_another_space_under_the_same_name_is_refused_with_the_difference(tmp_path: Path) -> None:
+    open_study(tmp_path)
+    other = make_space(DIMENSIONS | {"batch": (2, 4)})
+    with pytest.raises(StudyError, match=r"space\.batch: stored \[2, 4, 8, 16\], now \[2, 4\]"):
+        open_study(tmp_path, space=other)
