@@ -92,7 +92,7 @@ def specs(count: int) -> dict[Cell, TrialSpec]:
         epochs=1,
         optimizer="SGD",
         seed=0,
-        budget_gib=1e9,
+        limit_gib=1e9,
     )
     found = {}
     for batch in BATCHES:

@@ -54,6 +54,7 @@ def make_spec(tiny_data: Path) -> SpecMaker:
             "epochs": 2,
             "optimizer": "SGD",
             "seed": 0,
+            "limit_gib": 24.0,
             "threads": 1,
             "train_args": {"lr0": 0.01, "warmup_epochs": 1.0, "workers": 0, "mosaic": 0.0},
         }

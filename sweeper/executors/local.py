@@ -78,7 +78,7 @@ class LocalExecutor:
         try:
             spec = replace(spec, device=device)
             write_record(folder / "spec.json", spec)
-            result = refuse(spec) or judge(self._train(spec, folder, watcher), spec.budget_gib)
+            result = refuse(spec) or judge(self._train(spec, folder, watcher), spec.limit_gib)
         finally:
             self._free.put(device)
         write_record(folder / "result.json", result)
@@ -186,7 +186,7 @@ def _sampler(spec: TrialSpec, child: ForkServerProcess) -> MemorySampler | None:
     """Follows the child on its GPU and stops it when it passes the budget; None on the CPU."""
     if spec.device == "cpu":
         return None
-    limit = None if spec.budget_gib is None else watchdog_limit_gib(spec.budget_gib)
+    limit = None if spec.limit_gib is None else watchdog_limit_gib(spec.limit_gib)
     return MemorySampler(spec.device, limit, lambda gib: _kill_group(child))
 
 
@@ -196,7 +196,7 @@ def _with_sampled(result: TrialResult, sampled: SampledPeak, spec: TrialSpec) ->
     if sampled.exceeded and result.outcome is Outcome.CRASHED:
         reason = (
             f"stopped while running: NVML saw {sampled.peak_gib:.2f} GiB, "
-            f"the budget is {spec.budget_gib:.2f} GiB"
+            f"the budget is {spec.limit_gib:.2f} GiB"
         )
         result = replace(result, outcome=Outcome.OVER_BUDGET, reason=reason)
     return result

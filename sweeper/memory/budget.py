@@ -86,9 +86,9 @@ def judge(result: TrialResult, budget_gib: float | None) -> TrialResult:
 
 def refuse(spec: TrialSpec) -> TrialResult | None:
     """Where nothing can be measured, the result of a spec whose predicted peak does not fit."""
-    if spec.device != "cpu" or spec.predicted is None or spec.budget_gib is None:
+    if spec.device != "cpu" or spec.predicted is None or spec.limit_gib is None:
         return None
-    excess_gib = violation(spec.predicted.peak_gib, spec.budget_gib)
+    excess_gib = violation(spec.predicted.peak_gib, spec.limit_gib)
     if excess_gib <= 0:
         return None
     reason = (

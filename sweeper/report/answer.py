@@ -78,7 +78,7 @@ def _costs(cell: Cell, findings: Findings) -> str:
     """``peak 12.1 GiB of the budget's 23.7 (51 %, simulated), mAP@0.5 0.423, 3 h 42 min``."""
     parts = []
     if cell.peak_gib is not None:
-        parts.append(_peak(cell.peak_gib, findings.budget_gib, cell.first.vram_source))
+        parts.append(_peak(cell.peak_gib, findings.limit_gib, cell.first.vram_source))
     parts.append(f"mAP@0.5 {score(cell.map50)}")
     epochs = f" for {count(cell.first.epochs, 'epoch')}" if cell.first.epochs else ""
     parts.append(f"{duration(cell.wall_time_s)}{epochs}")

@@ -25,7 +25,7 @@ def memory_class(spec: TrialSpec) -> ClassKey:
     arguments = sorted((k, repr(v)) for k, v in spec.train_args.items() if k not in _NOT_MEMORY)
     return (
         *(spec.model_file, spec.data_yaml, spec.imgsz, spec.amp, spec.optimizer),
-        *(spec.budget_gib, spec.context_gib, spec.accumulate > 1, *arguments),
+        *(spec.limit_gib, spec.context_gib, spec.accumulate > 1, *arguments),
     )
 
 
@@ -76,6 +76,6 @@ def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
 
 
 def _predicted_unfit(spec: TrialSpec) -> bool:
-    if spec.predicted is None or spec.budget_gib is None:
+    if spec.predicted is None or spec.limit_gib is None:
         return False
-    return violation(spec.predicted.peak_gib, spec.budget_gib) > 0
+    return violation(spec.predicted.peak_gib, spec.limit_gib) > 0

@@ -160,7 +160,7 @@ class StudyLoop:
             spec, folder = stored
             path = folder / "result.json"
             if path.exists():
-                result = judge(from_json(TrialResult, path.read_text()), spec.budget_gib)
+                result = judge(from_json(TrialResult, path.read_text()), spec.limit_gib)
             else:
                 write_record(path, result)
             self._ledger.finish(spec, result, folder)

@@ -36,7 +36,7 @@ PARAMS: dict[str, Callable[[TrialSpec], Any]] = {
     "optimizer": lambda s: s.optimizer,
     "lr0": lambda s: s.train_args.get("lr0"),
     "seed": lambda s: s.seed,
-    "budget_gib": lambda s: s.budget_gib,
+    "budget_gib": lambda s: s.limit_gib,
 }
 METRICS: dict[str, Callable[[TrialResult], float | None]] = {
     "map50": lambda r: r.map50,

@@ -31,12 +31,12 @@ class DeviceMeter:
     def __init__(self, spec: TrialSpec, cuda: CudaModule, reader: UsageReader | None) -> None:
         """Open the context on the one visible device and cap the allocator."""
         self._allowance_gib, self._cuda, self._reader = spec.context_gib, cuda, reader
-        self._budget_gib = spec.budget_gib
+        self._budget_gib = spec.limit_gib
         open_context(cuda)
-        if spec.budget_gib is not None:
+        if spec.limit_gib is not None:
             # A fresh context has yet to load its kernels: the larger of both figures.
             context = max(self._context_gib() or 0.0, spec.context_gib)
-            cap_allocator(spec.budget_gib, context, cuda)
+            cap_allocator(spec.limit_gib, context, cuda)
         self.phases = PhasePeaks(cuda)
 
     def read(self) -> MemoryReading:

@@ -1,4 +1,4 @@
-"""What a trial is told (TrialSpec) and what came back (TrialResult): plain, JSON-able records."""
+"""What a trial is told, what is seen of it and what it comes to: plain, JSON-able records."""
 
 from __future__ import annotations
 
@@ -9,8 +9,27 @@ from typing import Any
 SINGLE = "single"  # in place of a study's name, for trials that are run one at a time
 
 
+class Ending(StrEnum):
+    """How a training ended, as its own process saw it."""
+
+    COMPLETE = "complete"
+    STOPPED = "stopped"  # the study asked it to
+    OUT_OF_MEMORY = "out_of_memory"
+    DIVERGED = "diverged"
+    TOO_SHORT = "too_short"
+    ERROR = "error"
+
+
+class EndedBy(StrEnum):
+    """Why a training was ended from outside."""
+
+    STUDY = "study"
+    TIMEOUT = "timeout"
+    STALL = "stall"
+
+
 class Outcome(StrEnum):
-    """How a trial ended; the value is what Optuna, MLflow and the report show."""
+    """What a trial comes to; the value is what Optuna, MLflow and the report show."""
 
     COMPLETE = "complete"
     PRUNED = "pruned"
@@ -54,12 +73,11 @@ class TrialSpec:
         epochs: Epochs to train.
         optimizer: Pinned optimizer name.
         seed: Seed of weights and data order.
-        device: ``cpu`` or the UUID of the one GPU the child may see; the executor's choice.
         threads: CPU threads of the child.
         timeout_s: Wall-clock limit, seconds; 0 means none.
         stall_timeout_s: Longest silence of the child, seconds; 0 means any.
-        budget_gib: Limit on peak device memory, GiB; None means none.
-        context_gib: Allowance for the CUDA context within the budget, GiB.
+        limit_gib: The study's budget: the limit on peak device memory, GiB.
+        context_gib: What the CUDA context is taken to be within the limit, GiB.
         predicted: Peak to expect; where there is no GPU it stands for the measurement.
         keep_weights: Keep ``best.pt`` and ``last.pt``.
         train_args: Further Ultralytics arguments by name.
@@ -83,11 +101,10 @@ class TrialSpec:
     epochs: int
     optimizer: str
     seed: int
-    device: str = "cpu"
+    limit_gib: float
     threads: int = 1
     timeout_s: float = 0.0
     stall_timeout_s: float = 0.0
-    budget_gib: float | None = None
     context_gib: float = 0.0
     predicted: MemoryReading | None = None
     keep_weights: bool = False
@@ -155,8 +172,88 @@ class MemoryReading:
 
 
 @dataclass(frozen=True, slots=True)
+class SampledPeak:
+    """What NVML saw of a trial.
+
+    Attributes:
+        peak_gib: Highest reading, GiB; None when there was no reading.
+        method: ``process`` (NVML's figure for the pid and its descendants) or ``device`` (device
+            use minus the level before start, so other processes' growth counts too).
+        samples: Number of readings.
+        longest_gap_s: Longest time without a reading, seconds; shorter peaks may be missed.
+        exceeded: Whether use passed the limit.
+        error: First NVML error, empty when there was none; the peak holds up to there.
+    """
+
+    peak_gib: float | None
+    method: str | None
+    samples: int
+    longest_gap_s: float
+    exceeded: bool
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildFacts:
+    """What a training saw of itself; it judges nothing.
+
+    Attributes:
+        ending: How it ended.
+        message: What went wrong, in one line; empty when nothing did.
+        shortfall: Why running out of memory says nothing about the budget; empty when it does.
+        epochs: One report per finished epoch.
+        train_time_s: Training loop with its validations, seconds.
+        images_per_s: Training images per second of training, validation excluded.
+        iterations: Micro-batches trained.
+        optimizer_steps: Optimizer steps that really happened.
+        amp_dtype: Dtype that autocast really used, or ``float32``.
+        memory: What the allocator held at most; without a GPU the prediction.
+        peak_rss_gib: Peak resident memory of the process, GiB.
+        settings: Effective settings and versions.
+    """
+
+    ending: Ending
+    message: str = ""
+    shortfall: str = ""
+    epochs: tuple[EpochReport, ...] = ()
+    train_time_s: float | None = None
+    images_per_s: float | None = None
+    iterations: int = 0
+    optimizer_steps: int = 0
+    amp_dtype: str | None = None
+    memory: MemoryReading | None = None
+    peak_rss_gib: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFacts:
+    """All that was seen of a trial, from inside and outside, before anybody judges it.
+
+    Attributes:
+        child: What the training wrote; None when it ended before it could.
+        epochs: What was heard from it while it ran; for a training that died.
+        sampled: What NVML saw; None on the CPU.
+        exit_code: Of its process, negative for a signal; None where there was none.
+        ended_by: Why it was ended from outside, if it was.
+        no_start: Why no process could be started; empty when one was.
+        wall_time_s: Process start to end, seconds.
+        device: ``cpu``, or the UUID of its GPU.
+    """
+
+    child: ChildFacts | None = None
+    epochs: tuple[EpochReport, ...] = ()
+    sampled: SampledPeak | None = None
+    exit_code: int | None = None
+    ended_by: EndedBy | None = None
+    no_start: str = ""
+    wall_time_s: float = 0.0
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
 class TrialResult:
-    """What came back from a trial, complete or not.
+    """What a trial came to, complete or not.
 
     ``map50`` and ``map50_95`` are those of ``best_epoch``, the epoch with the highest
     mAP@0.5:0.95, which is also the epoch whose weights Ultralytics keeps as ``best.pt``.

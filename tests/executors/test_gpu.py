@@ -59,7 +59,7 @@ def trial(
     budget_gib: float,
 ) -> dict[str, Any]:
     (driver.folder / "fake.py").write_text(FAKE)
-    spec = make_spec(budget_gib=budget_gib, context_gib=0.5)
+    spec = make_spec(limit_gib=budget_gib, context_gib=0.5)
     (driver.folder / "spec.json").write_text(to_json(spec))
     return driver.run(RUN, GPU, FAKE_USE=str(use_mib))
 

@@ -53,7 +53,7 @@ class TableExecutor:
         self._pool.shutdown(cancel_futures=True)
 
     def _run(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> TrialResult:
-        result = judge(self._outcome(spec), spec.budget_gib)
+        result = judge(self._outcome(spec), spec.limit_gib)
         for i, report in enumerate(result.epochs, 1):
             if watcher.on_epoch(report):
                 seen = result.epochs[:i]

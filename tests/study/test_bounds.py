@@ -25,7 +25,7 @@ BASE = TrialSpec(
     epochs=1,
     optimizer="SGD",
     seed=0,
-    budget_gib=10.0,
+    limit_gib=10.0,
 )
 
 

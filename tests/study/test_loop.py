@@ -54,7 +54,7 @@ class Study:
     def specs(self):
         specs = {}
         for cell in SPACE.cells:
-            spec = self._make_spec(**dict(cell.params), budget_gib=BUDGET_GIB, study="s", epochs=6)
+            spec = self._make_spec(**dict(cell.params), limit_gib=BUDGET_GIB, study="s", epochs=6)
             reading = MemoryReading(peak_gib(spec), "simulated", "trace")
             specs[cell] = replace(spec, predicted=reading)
         return specs

@@ -17,7 +17,7 @@ def epoch(number: int, map50: float, map50_95: float) -> EpochReport:
 
 
 def test_a_spec_survives_json(make_spec) -> None:
-    spec = make_spec(overrides=("batch=4", "amp=true"), budget_gib=24.0)
+    spec = make_spec(overrides=("batch=4", "amp=true"), limit_gib=24.0)
     assert from_json(TrialSpec, to_json(spec)) == spec
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sweeper.memory.measure.cuda import AllocatorPeaks
-from sweeper.memory.measure.sampler import SampledPeak
-from sweeper.trial.record import MemoryReading
+from sweeper.trial.record import MemoryReading, SampledPeak
 
 MEASURED = "measured"
 

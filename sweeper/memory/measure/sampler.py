@@ -11,6 +11,7 @@ from typing import Literal
 
 from sweeper.memory.measure.device_usage import Probe
 from sweeper.memory.measure.nvml import NvmlUnavailable
+from sweeper.trial.record import SampledPeak
 
 Method = Literal["process", "device"]
 
@@ -24,28 +25,6 @@ class Usage:
 
     gib: float
     method: Method
-
-
-@dataclass(frozen=True, slots=True)
-class SampledPeak:
-    """What the sampler saw.
-
-    Attributes:
-        peak_gib: Highest reading, GiB; None when there was none.
-        method: ``process`` (NVML's figure for the pid and its descendants) or ``device`` (device
-            use minus the level before start, so other processes' growth counts too).
-        samples: Number of readings.
-        longest_gap_s: Longest time without a reading, seconds; shorter peaks may be missed.
-        exceeded: Whether use passed the limit.
-        error: First NVML error, empty when there was none; the peak holds up to there.
-    """
-
-    peak_gib: float | None
-    method: Method | None
-    samples: int
-    longest_gap_s: float
-    exceeded: bool
-    error: str
 
 
 class UsageReader:

@@ -1,0 +1,153 @@
+"""A trial's folder: which files it has, who writes them, and how far the trial is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.trial.json_text import Record, from_json, to_json
+from sweeper.trial.record import ChildFacts, Outcome, TrialResult, TrialSpec
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFolder:
+    """The files of one trial; every record is written whole or not at all.
+
+    The study writes ``spec.json`` and ``result.json``, the training ``child.json`` and everything
+    else. MLflow's two marks say how far the trial is there.
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, trials: Path, number: int) -> TrialFolder:
+        """The folder of a trial number."""
+        return cls(trials / f"{number:04d}")
+
+    @classmethod
+    def all_of(cls, trials: Path) -> Iterator[TrialFolder]:
+        """Every folder that has a spec, in the order of the numbers."""
+        found = (p.parent for p in trials.glob("*/spec.json") if p.parent.name.isdigit())
+        return (cls(path) for path in sorted(found, key=lambda p: int(p.name)))
+
+    @classmethod
+    def claim_next(cls, trials: Path) -> TrialFolder:
+        """Create the folder of the first number above all that are there."""
+        trials.mkdir(parents=True, exist_ok=True)
+        taken = [int(p.name) for p in trials.iterdir() if p.name.isdigit()]
+        folder = cls.of(trials, max(taken, default=-1) + 1)
+        folder.path.mkdir()
+        return folder
+
+    @property
+    def number(self) -> int:
+        """The trial's number."""
+        return int(self.path.name)
+
+    @property
+    def log(self) -> Path:
+        """All that the training printed."""
+        return self.path / "log.txt"
+
+    @property
+    def best_weights(self) -> Path:
+        """The weights of the best epoch, where they are kept."""
+        return self.path / "weights" / "best.pt"
+
+    @property
+    def run_id(self) -> Path:
+        """Holds the id of the trial's MLflow run."""
+        return self.path / "mlflow_run_id"
+
+    @property
+    def logged(self) -> Path:
+        """Exists once MLflow has the finished trial whole."""
+        return self.path / "mlflow_logged"
+
+    @property
+    def artifacts(self) -> list[Path]:
+        """The files that are kept with the trial's run."""
+        names = ("spec.json", "result.json", "log.txt", "args.yaml", "results.csv")
+        files = (self.path / name for name in (*names, "train_batch0.jpg"))
+        return [file for file in files if file.exists()]
+
+    @property
+    def exists(self) -> bool:
+        """Whether a trial was prepared here."""
+        return self._spec.exists()
+
+    @property
+    def has_result(self) -> bool:
+        """Whether the trial was judged, interrupted or not."""
+        return self._result.exists()
+
+    @property
+    def judged_at(self) -> float:
+        """When the result was written, Unix seconds."""
+        return self._result.stat().st_mtime
+
+    def prepare(self, spec: TrialSpec) -> None:
+        """Write the spec of a trial that is about to run; what an earlier attempt left goes."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for old in (self._child, self._result):
+            old.unlink(missing_ok=True)
+        _write(self._spec, spec)
+
+    def read_spec(self) -> TrialSpec:
+        """The spec.
+
+        Raises:
+            StudyError: There is none, or it cannot be read.
+        """
+        return from_json(TrialSpec, self._spec.read_text(), str(self._spec))
+
+    def write_child(self, facts: ChildFacts) -> None:
+        """Write what the training saw of itself; only its own process does."""
+        _write(self._child, facts)
+
+    def read_child(self) -> ChildFacts | None:
+        """What the training saw of itself, if it came to writing it."""
+        return _read(ChildFacts, self._child)
+
+    def write_result(self, result: TrialResult) -> None:
+        """Write what the trial came to; only the study does."""
+        _write(self._result, result)
+
+    def read_result(self) -> TrialResult | None:
+        """What the trial came to; None so long as nobody has judged it."""
+        return _read(TrialResult, self._result)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the trial has a result that stays: an interrupted one runs again."""
+        result = self.read_result()
+        return result is not None and result.outcome is not Outcome.INTERRUPTED
+
+    @property
+    def _spec(self) -> Path:
+        return self.path / "spec.json"
+
+    @property
+    def _child(self) -> Path:
+        return self.path / "child.json"
+
+    @property
+    def _result(self) -> Path:
+        return self.path / "result.json"
+
+
+def _read(kind: type[Record], path: Path) -> Record | None:
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    return from_json(kind, text, str(path))
+
+
+def _write(path: Path, record: TrialSpec | ChildFacts | TrialResult) -> None:
+    """Write beside the file, then rename: a reader sees all of it or nothing."""
+    draft = path.with_suffix(".part")
+    draft.write_text(to_json(record))
+    os.replace(draft, path)
