@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ os.environ["YOLO_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 from sweeper.executors.local import LocalExecutor  # noqa: E402
+from sweeper.study.judge import judge  # noqa: E402
 from sweeper.training.digits import DigitScenes, write_digits  # noqa: E402
-from sweeper.trial.record import EpochReport, TrialSpec  # noqa: E402
+from sweeper.trial.folder import TrialFolder  # noqa: E402
+from sweeper.trial.record import EpochReport, TrialResult, TrialSpec  # noqa: E402
 from tests.memory.stub_driver import Driver, build_stub  # noqa: E402
 
 SpecMaker = Callable[..., TrialSpec]
@@ -103,3 +106,15 @@ class Listener:
     def on_epoch(self, report: EpochReport) -> bool:
         self.reports.append(report)
         return self._on_epoch(report)
+
+
+class Submitted:
+    """A trial under way; its facts are judged when they come."""
+
+    def __init__(self, executor: Any, spec: TrialSpec, path: Path, listener: Listener) -> None:
+        self.spec, self.folder = spec, TrialFolder(path)
+        self.folder.prepare(spec)
+        self.future: Future[Any] = executor.submit(self.folder, listener)
+
+    def result(self) -> TrialResult:
+        return judge(self.spec, self.future.result())

@@ -32,7 +32,7 @@ def validate(settings: Settings) -> None:
                 f"{key} must be at least {least} but got {value}. Set {key}={least} or more."
             )
     _one_of("train.optimizer", settings.train.optimizer, OPTIMIZERS)
-    _one_of("executor.name", settings.executor.name, ("local",))
+    _one_of("executor.name", settings.executor.name, ("local", "debug"))
     if settings.study.name in RESERVED or "/" in (settings.study.name or ""):
         raise SettingsError(
             f"study.name must be a folder name other than {', '.join(RESERVED)} "

@@ -1,12 +1,12 @@
-"""Where trials run: an executor takes a spec and a folder and gives a future of the result."""
+"""Where trials run: an executor takes a prepared folder and gives a future of raw facts."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Protocol
 
-from sweeper.trial.record import EpochReport, TrialResult, TrialSpec
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import EpochReport, TrialFacts
 
 
 class Watcher(Protocol):
@@ -16,7 +16,7 @@ class Watcher(Protocol):
         """Micro-batches done and in all."""
 
     def on_epoch(self, report: EpochReport) -> bool:
-        """Take a finished epoch; return True to stop the trial as pruned."""
+        """Take a finished epoch; return True to stop the trial."""
         ...
 
 
@@ -28,9 +28,9 @@ class Executor(Protocol):
         """How many trials run at once."""
         ...
 
-    def submit(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> Future[TrialResult]:
-        """Start ``spec`` in ``folder``; the future never raises for what the trial does."""
+    def submit(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts]:
+        """Run the spec in ``folder``; the future never raises for what the trial does."""
         ...
 
     def close(self) -> None:
-        """End what still runs, as interrupted, and wait until no process is left."""
+        """End what still runs, and wait until no process is left."""

@@ -11,23 +11,19 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
-from pathlib import Path
 from queue import SimpleQueue
 
 from sweeper.executors import Watcher
-from sweeper.memory.budget import judge, refuse, watchdog_limit_gib
-from sweeper.memory.measure.meter import add_sampled
-from sweeper.memory.measure.sampler import MemorySampler, SampledPeak
-from sweeper.trial.json_file import from_json, write_record
-from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec, summarise_epochs
+from sweeper.memory.budget import watchdog_limit_gib
+from sweeper.memory.measure.sampler import MemorySampler
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import EndedBy, EpochReport, TrialFacts, TrialSpec
 
 POLL_S = 0.2
 EXIT_GRACE_S = 30
-SHUTDOWN = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}  # to everything of a session at once
 
 
 def warm_up() -> None:
@@ -62,46 +58,40 @@ class LocalExecutor:
         self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="trial")
         self._closing = threading.Event()
 
-    def submit(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> Future[TrialResult]:
-        """Run ``spec`` in a child as soon as a slot is free."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "result.json").unlink(missing_ok=True)
-        return self._pool.submit(self._run, spec, folder, watcher)
+    def submit(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts]:
+        """Run the trial in a child as soon as a slot is free."""
+        return self._pool.submit(self._run, folder, watcher)
 
     def close(self) -> None:
         """Kill running children, whose futures then give ``interrupted``, and wait for them."""
         self._closing.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _run(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> TrialResult:
+    def _run(self, folder: TrialFolder, watcher: Watcher) -> TrialFacts:
         device = self._free.get()
         try:
-            spec = replace(spec, device=device)
-            write_record(folder / "spec.json", spec)
-            result = refuse(spec) or judge(self._train(spec, folder, watcher), spec.limit_gib)
+            return self._train(folder, device, watcher)
         finally:
             self._free.put(device)
-        write_record(folder / "result.json", result)
-        return result
 
-    def _train(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> TrialResult:
+    def _train(self, folder: TrialFolder, device: str, watcher: Watcher) -> TrialFacts:
+        spec = folder.read_spec()
         started = time.monotonic()
         ours, theirs = self._context.Pipe()
-        child = self._context.Process(target=_child, args=(str(folder), theirs))
+        child = self._context.Process(target=_child, args=(str(folder.path), device, theirs))
         reports: list[EpochReport] = []
-        sampler = _sampler(spec, child)  # before the child uses the device
+        sampler = _sampler(spec, device, child)  # before the child uses the device
         try:
             child.start()
         except (EOFError, OSError) as error:
-            cause = f"{type(error).__name__}: {error}".rstrip(": ")
-            return TrialResult(Outcome.CRASHED, f"no process could be started ({cause}).")
+            return TrialFacts(no_start=f"{type(error).__name__}: {error}".rstrip(": "))
         theirs.close()
         if sampler is not None:
             assert child.pid is not None
             sampler.start(child.pid)
         try:
             with ours:
-                fault = self._follow(child, ours, spec, reports, watcher)
+                ended_by = self._follow(child, ours, spec, reports, watcher)
             child.join(EXIT_GRACE_S)
         finally:
             if child.exitcode is None:
@@ -109,12 +99,15 @@ class LocalExecutor:
             child.join()
             sampled = sampler.stop() if sampler is not None else None
             _end_workers(child)
-        result = _read_result(folder) or fault or _died(child.exitcode)
-        if not result.epochs:
-            result = replace(result, **summarise_epochs(tuple(reports)))
-        if sampled is not None:
-            result = _with_sampled(result, sampled, spec)
-        return replace(result, wall_time_s=time.monotonic() - started)
+        return TrialFacts(
+            child=folder.read_child(),
+            epochs=tuple(reports),
+            sampled=sampled,
+            exit_code=child.exitcode,
+            ended_by=ended_by,
+            wall_time_s=time.monotonic() - started,
+            device=device,
+        )
 
     def _follow(
         self,
@@ -123,14 +116,15 @@ class LocalExecutor:
         spec: TrialSpec,
         reports: list[EpochReport],
         watcher: Watcher,
-    ) -> TrialResult | None:
-        """Listen until the child hangs up; the fault if it had to be killed."""
+    ) -> EndedBy | None:
+        """Listen until the child hangs up; why it had to be killed, if it had to."""
         started = heard = time.monotonic()
         while True:
-            fault = self._fault(spec, time.monotonic() - started, time.monotonic() - heard)
-            if fault is not None:
+            now = time.monotonic()
+            ended_by = self._end_now(spec, age_s=now - started, silence_s=now - heard)
+            if ended_by is not None:
                 _kill_group(child)
-                return fault
+                return ended_by
             try:
                 if wait([ours, child.sentinel], timeout=POLL_S) == [child.sentinel]:
                     return None
@@ -140,16 +134,14 @@ class LocalExecutor:
             except (EOFError, ConnectionError):
                 return None
 
-    def _fault(self, spec: TrialSpec, age_s: float, silence_s: float) -> TrialResult | None:
+    def _end_now(self, spec: TrialSpec, age_s: float, silence_s: float) -> EndedBy | None:
         """Why the child must be ended now, if it must."""
         if self._closing.is_set():
-            return TrialResult(Outcome.INTERRUPTED, "the study was stopped")
+            return EndedBy.STUDY
         if 0 < spec.timeout_s < age_s:
-            reason = f"still training after study.trial_timeout_s={spec.timeout_s:g}."
-            return TrialResult(Outcome.TIMEOUT, f"{reason} Raise it or lower train.epochs.")
+            return EndedBy.TIMEOUT
         if 0 < spec.stall_timeout_s < silence_s:
-            reason = f"no sign of life for study.stall_timeout_s={spec.stall_timeout_s:g}."
-            return TrialResult(Outcome.TIMEOUT, f"{reason} See log.txt for where it hung.")
+            return EndedBy.STALL
         return None
 
 
@@ -182,53 +174,18 @@ def _dispatch(ours: Connection, reports: list[EpochReport], watcher: Watcher) ->
         watcher.on_progress(message["done"], message["total"])
 
 
-def _sampler(spec: TrialSpec, child: ForkServerProcess) -> MemorySampler | None:
-    """Follows the child on its GPU and stops it when it passes the budget; None on the CPU."""
-    if spec.device == "cpu":
+def _sampler(spec: TrialSpec, device: str, child: ForkServerProcess) -> MemorySampler | None:
+    """Follows the child on its GPU and stops it when it passes the limit; None on the CPU."""
+    if device == "cpu":
         return None
-    limit = None if spec.limit_gib is None else watchdog_limit_gib(spec.limit_gib)
-    return MemorySampler(spec.device, limit, lambda gib: _kill_group(child))
+    limit_gib = watchdog_limit_gib(spec.limit_gib)
+    return MemorySampler(device, limit_gib, lambda gib: _kill_group(child))
 
 
-def _with_sampled(result: TrialResult, sampled: SampledPeak, spec: TrialSpec) -> TrialResult:
-    """Join what NVML saw; a trial that the watchdog stopped is over budget, not crashed."""
-    result = replace(result, memory=add_sampled(result.memory, sampled))
-    if sampled.exceeded and result.outcome is Outcome.CRASHED:
-        reason = (
-            f"stopped while running: NVML saw {sampled.peak_gib:.2f} GiB, "
-            f"the budget is {spec.limit_gib:.2f} GiB"
-        )
-        result = replace(result, outcome=Outcome.OVER_BUDGET, reason=reason)
-    return result
-
-
-def _child(folder: str, connection: Connection) -> None:
+def _child(folder: str, device: str, connection: Connection) -> None:
     from sweeper.training.run import child_main
 
-    child_main(folder, connection)
-
-
-def _read_result(folder: Path) -> TrialResult | None:
-    try:
-        return from_json(TrialResult, (folder / "result.json").read_text())
-    except FileNotFoundError:
-        return None
-
-
-def _died(exitcode: int | None) -> TrialResult:
-    """The result of a child that ended without writing one."""
-    if exitcode == -signal.SIGKILL:
-        reason = (
-            "the process was killed by SIGKILL, as the kernel's out-of-memory killer does "
-            "(see dmesg). Lower batch or executor.slots if host memory is short."
-        )
-    elif exitcode is not None and -exitcode in SHUTDOWN:
-        return TrialResult(Outcome.INTERRUPTED, f"ended by {signal.Signals(-exitcode).name}")
-    elif exitcode is not None and exitcode < 0:
-        reason = f"the process was killed by {signal.Signals(-exitcode).name}. See log.txt."
-    else:
-        reason = f"the process ended with exit code {exitcode} and no result. See log.txt."
-    return TrialResult(Outcome.CRASHED, reason)
+    child_main(folder, device, connection)
 
 
 def _kill_group(child: ForkServerProcess) -> None:

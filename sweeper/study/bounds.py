@@ -29,7 +29,7 @@ def memory_class(spec: TrialSpec) -> ClassKey:
     )
 
 
-class Frontier:
+class Bounds:
     """Per memory class: the smallest batch proven not to fit, and by which trial."""
 
     def __init__(self) -> None:

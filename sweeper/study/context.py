@@ -13,20 +13,23 @@ from rich.console import Console
 
 from sweeper.config.compose import CONF_DIR
 from sweeper.config.settings import Settings
-from sweeper.errors import StudyError
+from sweeper.errors import SettingsError, StudyError
+from sweeper.executors import Executor
+from sweeper.executors.debug import DebugExecutor
 from sweeper.executors.devices import Devices, find_devices
 from sweeper.executors.local import LocalExecutor
 from sweeper.memory.budget import Budget, Card, resolve_budget
 from sweeper.memory.predict.many import forecast
-from sweeper.study.display import say
+from sweeper.study.display import StudyDisplay, say
 from sweeper.study.specs import SpecBuilder
+from sweeper.study.trials import Trials
 from sweeper.tracking import Tracker
-from sweeper.tracking.outbox import Ledger
+from sweeper.tracking.outbox import Outbox
 from sweeper.trial.record import TrialSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class RunContext:
     """What every trial of a run shares."""
 
     console: Console
@@ -34,11 +37,16 @@ class Workplace:
     name: str
     folder: Path
     devices: Devices
-    executor: LocalExecutor
+    executor: Executor
     budget: Budget
     builder: SpecBuilder
 
-    def forecast(self, specs: list[TrialSpec]) -> list[TrialSpec]:
+    @property
+    def measured(self) -> bool:
+        """Whether memory is measured on a GPU; else it is predicted."""
+        return self.devices.gpu is not None
+
+    def predict(self, specs: list[TrialSpec]) -> list[TrialSpec]:
         """The specs with their predicted peaks."""
         return forecast(specs, Path(self.settings.runs_dir) / "cache" / "vram")
 
@@ -47,7 +55,7 @@ class Workplace:
         """Folder of the trial folders."""
         return self.folder / "trials"
 
-    def open_ledger(self, params: dict[str, str], note: str, tags: dict[str, str]) -> Ledger:
+    def open_outbox(self, params: dict[str, str], note: str, tags: dict[str, str]) -> Outbox:
         """Start to keep records; only when nothing can be refused any more."""
         self.trials.mkdir(parents=True, exist_ok=True)
         tracking = self.settings.tracking
@@ -58,7 +66,11 @@ class Workplace:
             tracker.start_study(self.name, params, note, tags)
             return tracker
 
-        return Ledger(connect, self.trials, self.say)
+        return Outbox(connect, self.trials, self.say)
+
+    def open_trials(self, outbox: Outbox, display: StudyDisplay) -> Trials:
+        """What runs the trials of this run."""
+        return Trials(self.trials, self.executor, outbox, display, self.measured)
 
     def say(self, text: str) -> None:
         """Print a line as it is."""
@@ -101,21 +113,34 @@ def refuse_study_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_workplace(settings: Settings, name: str) -> Iterator[Workplace]:
+def open_context(settings: Settings, name: str) -> Iterator[RunContext]:
     """Devices, budget and an executor whose fork server warms up meanwhile."""
     devices = find_devices(settings.executor.slots)
     budget = resolve_budget(Card(**vars(settings.vram)), devices.gpu, CONF_DIR / "vram")
     # One core stays free, as Ultralytics leaves one: threads waiting for a busy core spin.
     threads = max(1, (len(os.sched_getaffinity(0)) - 1) // len(devices.names))
-    executor = LocalExecutor(devices.names)
+    executor = _executor(settings, devices)
     folder = Path(settings.runs_dir) / name
     builder = SpecBuilder(name, budget, threads)
-    console = Console(highlight=False)
-    place = Workplace(console, settings, name, folder, devices, executor, budget, builder)
+    # A live display would paint over a debugger.
+    plain = isinstance(executor, DebugExecutor)
+    console = Console(highlight=False, force_terminal=False if plain else None)
+    context = RunContext(console, settings, name, folder, devices, executor, budget, builder)
     for note in (*devices.notes, budget.message):
         if note:
-            place.say(note)
+            context.say(note)
     try:
-        yield place
+        yield context
     finally:
         executor.close()
+
+
+def _executor(settings: Settings, devices: Devices) -> Executor:
+    if settings.executor.name != "debug":
+        return LocalExecutor(devices.names)
+    if devices.gpu is not None:
+        raise SettingsError(
+            "executor=debug trains on the CPU and measures nothing. Hide the GPU: "
+            "CUDA_VISIBLE_DEVICES= python -m sweeper executor=debug …"
+        )
+    return DebugExecutor()

@@ -12,7 +12,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweeper.errors import StudyError
-from sweeper.memory.budget import violation
+from sweeper.study.judge import LEAST_EXCESS_GIB
 from sweeper.study.open_cells import OpenCellSampler, Params
 from sweeper.study.space import Cell, Space
 from sweeper.study.storage import open_storage
@@ -20,9 +20,6 @@ from sweeper.trial.record import EpochReport, Outcome, TrialResult
 
 CONSTRAINT = "vram"
 IDENTITY = "identity"
-
-# A failed allocation never shows in the peak: such a trial is over by an unknown bit.
-LEAST_EXCESS_GIB = 1e-3
 
 # FAIL is what TPE ignores; an outcome that teaches it something is told as PRUNED.
 _STATES = {
@@ -58,7 +55,7 @@ class CellStudy:
         sampler: str,
         seed: int,
         pruner: BasePruner,
-        budget_gib: float,
+        limit_gib: float,
         identity: dict[str, Any],
     ) -> None:
         """Create the study or load the stored one.
@@ -70,14 +67,14 @@ class CellStudy:
             sampler: ``grid`` (the loop says which cell), ``tpe`` or ``random``.
             seed: Seed of the sampler.
             pruner: Decides from the epochs' mAP@0.5 which trial to give up.
-            budget_gib: Limit on peak device memory, GiB.
+            limit_gib: Limit on peak device memory, GiB.
             identity: What must be the same for a stored study to be resumed.
 
         Raises:
             StudyError: The stored study is another one.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.name, self._budget_gib = name, budget_gib
+        self.name, self._limit_gib = name, limit_gib
         self._distributions: dict[str, BaseDistribution] = {
             k: CategoricalDistribution(v) for k, v in space.dimensions.items()
         }
@@ -120,9 +117,8 @@ class CellStudy:
 
     def tell(self, trial: Trial, result: TrialResult) -> None:
         """Record how a trial ended."""
-        excess_gib = _excess_gib(result, self._budget_gib)
-        if excess_gib is not None:
-            trial.set_constraint(CONSTRAINT, excess_gib)
+        if result.excess_gib is not None:
+            trial.set_constraint(CONSTRAINT, result.excess_gib)
         trial.set_user_attr("reason", result.reason)
         trial.set_user_attr("outcome", result.outcome.value)
         if result.outcome in _RUN_AGAIN:
@@ -154,13 +150,13 @@ class CellStudy:
         trials = self._study.trials
         misses = [t for t in trials if t.constraints.get(CONSTRAINT, 0.0) > LEAST_EXCESS_GIB]
         if not misses and any(t.constraints.get(CONSTRAINT, 0.0) > 0 for t in trials):
-            return f"no cell fits the budget of {self._budget_gib:.2f} GiB; see the report"
+            return f"no cell fits the budget of {self._limit_gib:.2f} GiB; see the report"
         if not misses:
             return "no trial completed; the reasons are in the report and in each log.txt"
         nearest = min(misses, key=lambda t: t.constraints[CONSTRAINT])
         cell = " ".join(f"{k}={v}" for k, v in nearest.params.items())
         return (
-            f"no cell fits the budget of {self._budget_gib:.2f} GiB; the nearest miss is {cell}, "
+            f"no cell fits the budget of {self._limit_gib:.2f} GiB; the nearest miss is {cell}, "
             f"{nearest.constraints[CONSTRAINT]:.2f} GiB over"
         )
 
@@ -188,16 +184,6 @@ def outcome_of(trial: FrozenTrial) -> Outcome | None:
     value = trial.user_attrs.get("outcome")
     # The attribute is written before the state: only both make an end.
     return Outcome(value) if value is not None and trial.state.is_finished() else None
-
-
-def _excess_gib(result: TrialResult, budget_gib: float) -> float | None:
-    """The constraint value of a result: positive exactly when it does not fit; None if unknown."""
-    known = None
-    if result.memory is not None:
-        known = violation(result.memory.peak_gib, budget_gib)
-    if result.outcome.infeasible:
-        return max(known or 0.0, LEAST_EXCESS_GIB)
-    return known
 
 
 def _key(params: Params) -> str:

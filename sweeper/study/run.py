@@ -15,17 +15,18 @@ from sweeper.numbers import count
 from sweeper.report.publish import publish
 from sweeper.study.bounds import proving_order
 from sweeper.study.confirm import confirm
-from sweeper.study.context import Workplace, open_workplace, refuse_study_folder, study_lock
+from sweeper.study.context import RunContext, open_context, refuse_study_folder, study_lock
 from sweeper.study.display import StudyDisplay, result_line
 from sweeper.study.identity import identity
 from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy
 from sweeper.study.provenance import describe_origin
 from sweeper.study.pruner import make_pruner
-from sweeper.study.space import Space
+from sweeper.study.space import Cell, Space
 from sweeper.study.storage import readable_faults, study_exists
 from sweeper.tracking import FAULTS
-from sweeper.trial.record import SINGLE, EpochReport, Outcome, TrialSpec, cell_label
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import SINGLE, Outcome, TrialResult, TrialSpec, cell_label
 
 
 def run_study(space: Space) -> bool:
@@ -35,66 +36,18 @@ def run_study(space: Space) -> bool:
         SweeperError: Something is wrong that a person must mend first.
     """
     settings = space.cells[0].settings
-    if any(key.split(".")[0] == "vram" for key in space.dimensions):
-        raise SettingsError(
-            "vram holds for the whole study and cannot be swept: one budget decides what fits. "
-            "Compare cards with python -m sweeper.plan."
-        )
-    with open_workplace(settings, _study_name(settings, space)) as place, ExitStack() as locks:
-        place.say(f"study {place.name}: {space.describe()}")
-        specs = [  # every fault is found before the first trial
-            place.builder.build(c.settings, c.strategy, (*space.fixed, *c.overrides))
-            for c in space.cells
-        ]
-        place.say(_training(specs))
-        spec_of = dict(zip(space.cells, place.forecast(specs), strict=True))
-        sampler = _sampler(settings, space)
-        measured = place.devices.gpu is not None
-        order = proving_order(list(spec_of.values()), measured) if sampler == "grid" else ()
-        budget_gib = place.budget.budget_gib
+    _refuse_swept_card(space)
+    with open_context(settings, _study_name(settings, space)) as context, ExitStack() as locks:
+        context.say(f"study {context.name}: {space.describe()}")
+        spec_of = _specs(context, space)
         with readable_faults():
-            locks.enter_context(study_lock(place.folder))
-            study = CellStudy(
-                place.name,
-                space,
-                settings.storage_url,
-                sampler,
-                settings.study.seed,
-                make_pruner(settings.study.pruner, settings.train.epochs),
-                budget_gib,
-                identity(space, budget_gib, measured),
-            )
-        params = _budget_params(place.budget) | _space_params(space)
-        n_trials = settings.study.n_trials or len(space.cells)
+            locks.enter_context(study_lock(context.folder))
+            study = _open_study(context, space)
         if study.finished:
             rest = "study.resume=false starts anew" if not study.open_cells else "going on"
-            place.say(f"{count(study.finished, 'trial')} of it had run before: {rest}")
-        tags = {
-            "command": _command(space),
-            "n_trials": str(n_trials),
-            **describe_origin(place.devices.gpu),
-        }
-        ledger = place.open_ledger(params, f"Search space: `{space.describe()}`", tags)
-        with StudyDisplay(place.console) as display:
-            loop = StudyLoop(
-                study,
-                spec_of,
-                place.executor,
-                ledger,
-                display,
-                place.trials,
-                order,
-            )
-            done = loop.run(n_trials)
-            winners = [b.number for b in study.best(settings.study.confirm.top)]
-            if done and winners:
-                seeds = settings.study.confirm.seeds
-                display.note(f"confirming trials {winners} with {seeds} other seeds each")
-                done = confirm(winners, seeds, place.trials, place.executor, ledger, display)
-        ledger.finish_study(done)
-        if (summary := display.summary()).row_count:
-            place.console.print(summary)
-        _say_outcome(place, study, done)
+            context.say(f"{count(study.finished, 'trial')} of it had run before: {rest}")
+        done = _search(context, space, study, spec_of)
+        _say_outcome(context, study, done)
     return done
 
 
@@ -109,49 +62,93 @@ def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
         SweeperError: Something is wrong that a person must mend first.
     """
     label = cell_label(settings.batch, settings.accumulate, settings.amp)
-    with open_workplace(settings, settings.study.name or SINGLE) as place:
-        (spec,) = place.forecast([place.builder.build(settings, label, overrides)])
-        place.say(f"{label}: {_training([spec])}")
-        params, origin = _budget_params(place.budget), describe_origin(place.devices.gpu)
-        refuse_study_folder(place.folder)
-        ledger = place.open_ledger(params, "Trials run one at a time.", origin)
-        folder = _next_trial_folder(place.trials)
-        spec = replace(spec, number=int(folder.name))
-        ledger.start(spec, folder)
-        with StudyDisplay(place.console) as display:
+    results: list[TrialResult] = []
+    with open_context(settings, settings.study.name or SINGLE) as context:
+        (spec,) = context.predict([context.builder.build(settings, label, overrides)])
+        context.say(f"{label}: {_training([spec])}")
+        params, origin = _budget_params(context.budget), describe_origin(context.devices.gpu)
+        refuse_study_folder(context.folder)
+        outbox = context.open_outbox(params, "Trials run one at a time.", origin)
+        folder = TrialFolder.claim_next(context.trials)
+        todo = [replace(spec, number=folder.number)]
+        with StudyDisplay(context.console) as display:
             display.start(1)
-            display.trial_started(spec)
-            watcher = _SingleWatcher(display, spec.number)
-            future = place.executor.submit(spec, folder, watcher)
-            try:
-                result = future.result()
-            except KeyboardInterrupt:
-                place.executor.close()
-                result = future.result()
-        ledger.finish(spec, result, folder)
-        ledger.finish_study(done=True)
-        place.say(f"{label}  {result_line(result)}")
-        if result.amp_dtype:
-            place.say(
-                f"{count(result.optimizer_steps, 'optimizer step')} from "
-                f"{count(result.iterations, 'micro-batch', 'micro-batches')} in {result.amp_dtype}"
+            trials = context.open_trials(outbox, display)
+            trials.run(
+                lambda: todo.pop() if todo else None, lambda spec, result: results.append(result)
             )
-        place.say(f"records: {folder}")
+        outbox.finish_study(done=True)
+        (result,) = results
+        _say_result(context, result, folder)
     return result.outcome is Outcome.COMPLETE
 
 
-class _SingleWatcher:
-    """Shows the one trial's progress."""
+def _refuse_swept_card(space: Space) -> None:
+    if any(key.split(".")[0] == "vram" for key in space.dimensions):
+        raise SettingsError(
+            "vram holds for the whole study and cannot be swept: one budget decides what fits. "
+            "Compare cards with python -m sweeper.plan."
+        )
 
-    def __init__(self, display: StudyDisplay, number: int) -> None:
-        self._display, self._number = display, number
 
-    def on_progress(self, done: int, total: int) -> None:
-        self._display.progress(self._number, done, total)
+def _specs(context: RunContext, space: Space) -> dict[Cell, TrialSpec]:
+    """What each cell trains, with its predicted peak; every fault is found before a trial runs."""
+    specs = [
+        context.builder.build(c.settings, c.strategy, (*space.fixed, *c.overrides))
+        for c in space.cells
+    ]
+    context.say(_training(specs))
+    return dict(zip(space.cells, context.predict(specs), strict=True))
 
-    def on_epoch(self, report: EpochReport) -> bool:
-        self._display.epoch(self._number, report)
-        return False
+
+def _open_study(context: RunContext, space: Space) -> CellStudy:
+    settings, limit_gib = context.settings, context.budget.budget_gib
+    return CellStudy(
+        context.name,
+        space,
+        settings.storage_url,
+        _sampler(settings, space),
+        settings.study.seed,
+        make_pruner(settings.study.pruner, settings.train.epochs),
+        limit_gib,
+        identity(space, limit_gib, context.measured),
+    )
+
+
+def _search(
+    context: RunContext, space: Space, study: CellStudy, spec_of: dict[Cell, TrialSpec]
+) -> bool:
+    """Run the cells, then the confirmations; False when interrupted."""
+    settings = context.settings
+    n_trials = settings.study.n_trials or len(space.cells)
+    params = _budget_params(context.budget) | _space_params(space)
+    origin = describe_origin(context.devices.gpu)
+    tags = {"command": _command(space), "n_trials": str(n_trials), **origin}
+    outbox = context.open_outbox(params, f"Search space: `{space.describe()}`", tags)
+    by_order = _sampler(settings, space) == "grid"
+    order = proving_order(list(spec_of.values()), context.measured) if by_order else ()
+    with StudyDisplay(context.console) as display:
+        trials = context.open_trials(outbox, display)
+        done = StudyLoop(study, spec_of, trials, outbox, display, order).run(n_trials)
+        winners = [b.number for b in study.best(settings.study.confirm.top)]
+        if done and winners:
+            seeds = settings.study.confirm.seeds
+            display.note(f"confirming trials {winners} with {seeds} other seeds each")
+            done = confirm(winners, seeds, trials, display)
+    outbox.finish_study(done)
+    if (summary := display.summary()).row_count:
+        context.console.print(summary)
+    return done
+
+
+def _say_result(context: RunContext, result: TrialResult, folder: TrialFolder) -> None:
+    context.say(f"{folder.read_spec().label}  {result_line(result)}")
+    if result.amp_dtype:
+        context.say(
+            f"{count(result.optimizer_steps, 'optimizer step')} from "
+            f"{count(result.iterations, 'micro-batch', 'micro-batches')} in {result.amp_dtype}"
+        )
+    context.say(f"records: {folder.path}")
 
 
 def _training(specs: list[TrialSpec]) -> str:
@@ -180,14 +177,6 @@ def _study_name(settings: Settings, space: Space) -> str:
     return next(n for n in names if not study_exists(n, settings.storage_url))
 
 
-def _next_trial_folder(trials: Path) -> Path:
-    """Claim the first free trial number of a study without storage."""
-    taken = [int(p.name) for p in trials.iterdir() if p.name.isdigit()]
-    folder = trials / f"{max(taken, default=-1) + 1:04d}"
-    folder.mkdir()
-    return folder
-
-
 def _space_params(space: Space) -> dict[str, str]:
     return {"space": space.describe(), "fixed": shlex.join(space.fixed)}
 
@@ -201,20 +190,20 @@ def _command(space: Space) -> str:
     return shlex.join(["python", "-m", "sweeper", "-m", *space.overrides])
 
 
-def _say_outcome(place: Workplace, study: CellStudy, done: bool) -> None:
+def _say_outcome(context: RunContext, study: CellStudy, done: bool) -> None:
     """Write the report; say the answer and what to do next."""
     try:
-        report = publish(place.settings, place.name)
+        report = publish(context.settings, context.name)
     except (StudyError, *FAULTS) as error:
-        place.say(f"no report yet, MLflow does not answer: {first_line(error)}")
+        context.say(f"no report yet, MLflow does not answer: {first_line(error)}")
     else:
-        place.say(f"{report.answer}\nreport: {report.path}")
+        context.say(f"{report.answer}\nreport: {report.path}")
     if not done:
-        place.say("stopped. The same command goes on where it left off.")
+        context.say("stopped. The same command goes on where it left off.")
         return
     if not study.best():
-        place.say(study.nearest_miss())
-    place.say("next:")
-    place.say(f"  python -m sweeper.report study.name={place.name} report.format=html")
-    place.say("  make ui   # compare in MLflow")
-    place.say(f"  python -m sweeper.deploy study.name={place.name}")
+        context.say(study.nearest_miss())
+    context.say("next:")
+    context.say(f"  python -m sweeper.report study.name={context.name} report.format=html")
+    context.say("  make ui   # compare in MLflow")
+    context.say(f"  python -m sweeper.deploy study.name={context.name}")

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sweeper.tracking.reader import LAST_START, find_study
 from sweeper.tracking.record import RUNNING
 from sweeper.trial.command import yolo_command
+from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
 
 # Every name that sweeper writes to MLflow, and where its value comes from.
@@ -82,7 +83,6 @@ SPEC_TAGS: dict[str, Callable[[TrialSpec], str]] = {
 # Of a study's parent run: what was asked, and how and where it ran.
 STUDY_PARAMS = ("space", "fixed", "budget_gib", "budget_source")
 STUDY_TAGS = ("command", "n_trials", "machine", "versions", "git_commit")
-ARTIFACTS = ("spec.json", "result.json", "log.txt", "args.yaml", "results.csv", "train_batch0.jpg")
 
 _STATUS = {
     Outcome.COMPLETE: RunStatus.FINISHED,
@@ -172,11 +172,10 @@ class Tracker:
         """Add one point to the epoch curves; logging a point twice leaves one."""
         self._client.log_batch(run_id, metrics=_epoch_points(report))
 
-    def finish_trial(self, run_id: str, result: TrialResult, folder: Path) -> None:
+    def finish_trial(self, run_id: str, result: TrialResult, folder: TrialFolder) -> None:
         """Write everything that came back and end the run."""
         # The record's own time: logging a result twice leaves one point.
-        record = folder / "result.json"
-        now = int((record.stat().st_mtime if record.exists() else time.time()) * 1000)
+        now = int(folder.judged_at * 1000)
         values = {k: get(result) for k, get in METRICS.items()}
         parts = result.memory.parts if result.memory else {}
         values |= {PART_METRIC.format(k): v for k, v in parts.items() if v}
@@ -186,9 +185,8 @@ class Tracker:
         texts = {k: get(result)[:MAX_TAG_VAL_LENGTH] for k, get in TRIAL_TAGS.items()}
         tags = [RunTag(k, text) for k, text in texts.items() if text]
         self._client.log_batch(run_id, metrics=metrics, tags=tags)
-        for name in ARTIFACTS:
-            if (folder / name).exists():
-                self._client.log_artifact(run_id, str(folder / name))
+        for file in folder.artifacts:
+            self._client.log_artifact(run_id, str(file))
         status = _STATUS.get(result.outcome, RunStatus.FAILED)
         self._client.set_terminated(run_id, RunStatus.to_string(status))
 

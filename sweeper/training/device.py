@@ -66,15 +66,15 @@ class DeviceMeter:
             return None
 
 
-def start_meter(spec: TrialSpec) -> DeviceMeter | None:
+def start_meter(spec: TrialSpec, device: str) -> DeviceMeter | None:
     """Pin this process to the trial's GPU and meter it; None on the CPU."""
-    if spec.device == "cpu":
+    if device == "cpu":
         return None
     # By UUID, as NVML counts in PCI bus order and CUDA by default the fastest first; before CUDA
     # is first touched.
-    os.environ["CUDA_VISIBLE_DEVICES"] = spec.device
+    os.environ["CUDA_VISIBLE_DEVICES"] = device
     try:
-        reader = UsageReader(spec.device)
+        reader = UsageReader(device)
     except NvmlUnavailable:
         reader = None
     return DeviceMeter(spec, torch_cuda(), reader)

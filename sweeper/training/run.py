@@ -1,4 +1,4 @@
-"""One trial inside its child process: spec.json in, log.txt and result.json out."""
+"""One training inside its child process: spec.json in, log.txt and child.json out."""
 
 from __future__ import annotations
 
@@ -15,24 +15,19 @@ import time
 import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import ultralytics
 from ultralytics.utils import LOGGER, SETTINGS, remove_colorstr, tqdm
 
+from sweeper.errors import first_line
 from sweeper.training.device import DeviceMeter, start_meter
 from sweeper.training.trainer import Diverged, OutOfMemory, Stopped, TooShort, TrialTrainer
 from sweeper.trial.command import command_arguments
-from sweeper.trial.json_file import from_json, to_json, write_record
-from sweeper.trial.record import (
-    EpochReport,
-    MemoryReading,
-    Outcome,
-    TrialResult,
-    TrialSpec,
-    summarise_epochs,
-)
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.json_text import to_json
+from sweeper.trial.record import ChildFacts, Ending, EpochReport, MemoryReading, TrialSpec
 
 KIB_PER_GIB = 2**20
 PROGRESS_INTERVAL_S = 0.5
@@ -46,16 +41,25 @@ OUT_OF_MEMORY_SIGNS = (
 )
 
 
-def child_main(folder: str, connection: Connection) -> None:
+class Link(Protocol):
+    """Where a training reports to."""
+
+    def send_epoch(self, report: EpochReport) -> None:
+        """Report a finished epoch."""
+
+    def send_progress(self, done: int, total: int) -> None:
+        """Report micro-batches done and in all; raise `Stopped` if asked to stop."""
+
+
+def child_main(folder: str, device: str, connection: Connection) -> None:
     """Run the trial of ``folder``; everything the process prints goes to its log.txt."""
     os.setsid()  # a Ctrl-C in the terminal is the parent's to handle
     for number in (signal.SIGHUP, signal.SIGTERM):  # undo sweeper.executors.preload
         signal.signal(number, signal.SIG_DFL)
-    _redirect_output(Path(folder) / "log.txt")
-    spec = from_json(TrialSpec, (Path(folder) / "spec.json").read_text())
+    files = TrialFolder(Path(folder))
+    _redirect_output(files.log)
     link = ParentLink(connection)
-    result = run_trial(spec, Path(folder), link)
-    write_record(Path(folder) / "result.json", result)
+    files.write_child(run_trial(files.read_spec(), files, device, link))
 
 
 class ParentLink:
@@ -93,82 +97,73 @@ class ParentLink:
         self._connection.send_bytes(json.dumps(message).encode())
 
 
-def run_trial(spec: TrialSpec, folder: Path, link: ParentLink) -> TrialResult:
-    """Train as ``spec`` says; whatever goes wrong comes back as an outcome with its reason."""
+def run_trial(spec: TrialSpec, folder: TrialFolder, device: str, link: Link) -> ChildFacts:
+    """Train as ``spec`` says; whatever goes wrong comes back as an ending with its message."""
     trainer: TrialTrainer | None = None
     meter: DeviceMeter | None = None
     started = time.monotonic()
-    outcome, reason = Outcome.COMPLETE, ""
+    ending, message, shortfall = Ending.COMPLETE, "", ""
     try:
         # sweeper logs the trial itself, once; set in memory only, the user's file stays as it is
         dict.__setitem__(SETTINGS, "mlflow", False)
-        meter = start_meter(spec)
-        trainer = TrialTrainer(
-            spec, ultralytics_arguments(spec, folder), link.send_epoch, link.send_progress
-        )
+        meter = start_meter(spec, device)
+        arguments = ultralytics_arguments(spec, folder, device)
+        trainer = TrialTrainer(spec, arguments, link.send_epoch, link.send_progress)
         torch.set_num_threads(spec.threads)  # Ultralytics' select_device() has set its own
         if meter is not None:
             trainer.measure_phases(meter.phases)
         trainer.train()
     except Exception as error:
         traceback.print_exc()
-        outcome, reason = classify(error, spec)
-        short = outcome is Outcome.OUT_OF_MEMORY and meter is not None and meter.shortfall()
-        if short:
-            outcome, reason = Outcome.CRASHED, f"{reason} But {short}."
-    reports = tuple(trainer.reports) if trainer else ()
-    return TrialResult(
-        outcome=outcome,
-        reason=reason,
-        **summarise_epochs(reports),
-        wall_time_s=time.monotonic() - started,  # the parent's own clock replaces it
-        **_counts(trainer, started, spec),
-        memory=_reading(meter, spec),
+        ending, message = classify(error)
+        if ending is Ending.OUT_OF_MEMORY and meter is not None:
+            shortfall = meter.shortfall()
+    return ChildFacts(
+        ending=ending,
+        message=message,
+        shortfall=shortfall,
+        epochs=tuple(trainer.reports) if trainer else (),
+        **_counts(trainer, started),
+        memory=spec.predicted if device == "cpu" else _measured(meter),
         peak_rss_gib=_peak_rss_gib(),
         settings=_effective_settings(trainer),
     )
 
 
-def _reading(meter: DeviceMeter | None, spec: TrialSpec) -> MemoryReading | None:
-    """What was measured; the prediction stands in for it on the CPU only."""
-    if meter is not None:
-        return meter.read()
-    return spec.predicted if spec.device == "cpu" else None
+def _measured(meter: DeviceMeter | None) -> MemoryReading | None:
+    return meter.read() if meter is not None else None
 
 
-def classify(error: Exception, spec: TrialSpec) -> tuple[Outcome, str]:
-    """The outcome that an exception of the training run stands for, and why in one sentence."""
+def classify(error: Exception) -> tuple[Ending, str]:
+    """The ending that an exception of the training stands for, and what happened in one line."""
     cause = (error.__context__ or error) if isinstance(error, OutOfMemory) else error
-    first_line = next(iter(str(cause).strip().splitlines()), "") or type(cause).__name__
-    out_of_memory = isinstance(error, OutOfMemory | torch.OutOfMemoryError) or (
+    line = first_line(cause)
+    if isinstance(error, OutOfMemory | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(s in str(error) for s in OUT_OF_MEMORY_SIGNS)
-    )
-    if out_of_memory:
-        return Outcome.OUT_OF_MEMORY, f"{spec.label} at {spec.imgsz} px: {first_line}"
-    if isinstance(error, Diverged):
-        return Outcome.DIVERGED, f"{first_line}. Lower train.lr0 or accumulate."
-    if isinstance(error, Stopped):
-        return Outcome.PRUNED, "stopped early: behind the other trials at the same epoch"
-    if isinstance(error, TooShort):
-        return Outcome.CRASHED, first_line
-    return Outcome.CRASHED, f"{type(error).__name__}: {first_line} See log.txt."
+    ):
+        return Ending.OUT_OF_MEMORY, line
+    known = {Diverged: Ending.DIVERGED, Stopped: Ending.STOPPED, TooShort: Ending.TOO_SHORT}
+    for kind, ending in known.items():
+        if isinstance(error, kind):
+            return ending, line
+    return Ending.ERROR, f"{type(error).__name__}: {line}"
 
 
-def ultralytics_arguments(spec: TrialSpec, folder: Path) -> dict[str, Any]:
+def ultralytics_arguments(spec: TrialSpec, folder: TrialFolder, device: str) -> dict[str, Any]:
     """The arguments of ``yolo detect train`` that run this trial in ``folder``."""
     return {
         "task": "detect",
         **command_arguments(spec),
-        "device": "cpu" if spec.device == "cpu" else "0",
-        "project": str(folder.parent.resolve()),
-        "name": folder.name,
+        "device": "cpu" if device == "cpu" else "0",
+        "project": str(folder.path.parent.resolve()),
+        "name": folder.path.name,
         "exist_ok": True,
         "plots": False,
         "save": spec.keep_weights or spec.train_args.get("save_period", -1) > 0,
     }
 
 
-def _counts(trainer: TrialTrainer | None, started: float, spec: TrialSpec) -> dict[str, Any]:
+def _counts(trainer: TrialTrainer | None, started: float) -> dict[str, Any]:
     if trainer is None or not trainer.iterations:
         return {}
     images = trainer.whole_epochs * len(trainer.train_loader.dataset)

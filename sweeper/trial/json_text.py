@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from functools import cache
+from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,8 +13,12 @@ from sweeper.trial.record import ChildFacts, EpochReport, TrialResult, TrialSpec
 
 Record = TypeVar("Record", TrialSpec, EpochReport, ChildFacts, TrialResult)
 
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (TrialSpec, EpochReport, ChildFacts, TrialResult)
+}
 # Names that records of version 0.1 have for what is called otherwise today.
 _RENAMED = {"budget_gib": "limit_gib"}
+_GONE = {"device"}  # and what they have that nothing asks for any more
 
 
 def to_json(record: TrialSpec | EpochReport | ChildFacts | TrialResult) -> str:
@@ -24,7 +27,7 @@ def to_json(record: TrialSpec | EpochReport | ChildFacts | TrialResult) -> str:
 
 
 def from_json(kind: type[Record], text: str, source: str) -> Record:
-    """The record that `to_json` wrote; fields it does not know are left out.
+    """The record that `to_json` wrote; records of version 0.1 are read, too.
 
     Args:
         kind: What it is.
@@ -39,15 +42,13 @@ def from_json(kind: type[Record], text: str, source: str) -> Record:
         for old, new in _RENAMED.items():
             if old in content:
                 content[new] = content.pop(old)
-        return _adapter(kind).validate_python(content)
+        unknown = content.keys() - {f.name for f in fields(kind)} - _GONE
+        if unknown:
+            raise ValueError(f"unknown field {', '.join(sorted(unknown))}")
+        return _ADAPTERS[kind].validate_python(content)  # type: ignore[no-any-return]
     except (ValueError, ValidationError, AttributeError) as error:
         fault = " ".join(str(error).split())[:200]
         raise StudyError(
             f"{source} cannot be read as a {kind.__name__}: {fault}. It is damaged, or another "
             "version of sweeper wrote it: use that one, or give another study.name."
         ) from error
-
-
-@cache
-def _adapter(kind: type[Record]) -> TypeAdapter[Record]:
-    return TypeAdapter(kind)

@@ -261,6 +261,8 @@ class TrialResult:
     Attributes:
         outcome: How it ended.
         reason: One sentence a person can act on; empty when complete.
+        excess_gib: Peak less the limit, GiB: above 0 exactly when the cell does not fit; None
+            where it is not known.
         epochs: One report per finished epoch.
         map50: mAP at IoU 0.5, 0 to 1.
         map50_95: mAP averaged over IoU 0.5 to 0.95, 0 to 1.
@@ -279,6 +281,7 @@ class TrialResult:
 
     outcome: Outcome
     reason: str = ""
+    excess_gib: float | None = None
     epochs: tuple[EpochReport, ...] = ()
     map50: float | None = None
     map50_95: float | None = None

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from sweeper.trial.json_file import to_json
+from sweeper.trial.folder import TrialFolder
 from tests.memory.stub_driver import Driver
 
 # In place of training: use device memory as the scenario says, then write a result.
 FAKE = """
 import json, os, time
 from pathlib import Path
-from sweeper.trial.json_file import write_record
-from sweeper.trial.record import MemoryReading, Outcome, TrialResult
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import ChildFacts, Ending, MemoryReading
 GPU = "device GPU-a 24576 {} NVIDIA GeForce RTX 3090\\n"
-def child(folder, connection):
+def child(folder, device, connection):
     os.setsid()
     for mib in json.loads(os.environ["FAKE_USE"]):
         path = os.environ["NVML_STUB"]
@@ -25,15 +25,15 @@ def child(folder, connection):
         os.replace(path + ".new", path)
         time.sleep(0.3)
     reading = MemoryReading(2.0, "measured", "allocator", reserved_gib=1.5, context_gib=0.5)
-    result = TrialResult(Outcome.COMPLETE, map50=0.5, iterations=1, memory=reading)
-    write_record(Path(folder) / "result.json", result)
+    facts = ChildFacts(Ending.COMPLETE, iterations=1, memory=reading)
+    TrialFolder(Path(folder)).write_child(facts)
 """
 
 RUN = """
 from pathlib import Path
 from sweeper.executors import local
-from sweeper.trial.json_file import from_json
-from sweeper.trial.record import TrialSpec
+from sweeper.study.judge import judge
+from sweeper.trial.folder import TrialFolder
 import fake
 class Watcher:
     def on_progress(self, done, total): pass
@@ -41,12 +41,12 @@ class Watcher:
 if __name__ == "__main__":
     local._child = fake.child
     executor = local.LocalExecutor(["GPU-a"])
-    spec = from_json(TrialSpec, Path("spec.json").read_text())
-    result = executor.submit(spec, Path("trial"), Watcher()).result()
+    folder = TrialFolder(Path("trial"))
+    facts = executor.submit(folder, Watcher()).result()
+    result = judge(folder.read_spec(), facts)
     executor.close()
     answer(outcome=result.outcome.value, reason=result.reason, peak=result.memory.peak_gib,
-           method=result.memory.method, device=json.loads(
-               Path("trial/spec.json").read_text())["device"])
+           method=result.memory.method, device=facts.device)
 """
 
 GPU = "device GPU-a 24576 1024 NVIDIA GeForce RTX 3090\n"
@@ -60,7 +60,7 @@ def trial(
 ) -> dict[str, Any]:
     (driver.folder / "fake.py").write_text(FAKE)
     spec = make_spec(limit_gib=budget_gib, context_gib=0.5)
-    (driver.folder / "spec.json").write_text(to_json(spec))
+    TrialFolder(driver.folder / "trial").prepare(spec)
     return driver.run(RUN, GPU, FAKE_USE=str(use_mib))
 
 

@@ -1,16 +1,22 @@
-"""An executor that answers from a table, so that a whole study takes no time."""
+"""Tables in place of trainings, so that a whole study takes no time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
 
 from sweeper.executors import Watcher
-from sweeper.memory.budget import judge
-from sweeper.trial.json_file import write_record
-from sweeper.trial.record import EpochReport, MemoryReading, Outcome, TrialResult, TrialSpec
+from sweeper.executors.debug import DebugExecutor
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import (
+    ChildFacts,
+    Ending,
+    EpochReport,
+    MemoryReading,
+    TrialFacts,
+    TrialSpec,
+)
+
+Table = Callable[[TrialSpec], ChildFacts]
 
 
 def epochs_of(curve: list[float]) -> tuple[EpochReport, ...]:
@@ -19,46 +25,34 @@ def epochs_of(curve: list[float]) -> tuple[EpochReport, ...]:
     )
 
 
-def trained(peak_gib: float, curve: list[float]) -> TrialResult:
-    epochs = epochs_of(curve)
-    best = max(epochs, key=lambda e: e.map50)
-    return TrialResult(
-        Outcome.COMPLETE,
-        epochs=epochs,
-        map50=best.map50,
-        map50_95=best.map50_95,
-        best_epoch=best.epoch,
-        wall_time_s=1.0,
-        memory=MemoryReading(peak_gib, "measured", "process"),
-    )
+def trained(peak_gib: float, curve: list[float]) -> ChildFacts:
+    memory = MemoryReading(peak_gib, "measured", "process")
+    return ChildFacts(Ending.COMPLETE, epochs=epochs_of(curve), memory=memory)
 
 
-class TableExecutor:
-    """Runs a function of the spec in place of a child process.
+class TableExecutor(DebugExecutor):
+    """Looks each spec up in a table.
 
     Attributes:
         ran: The specs that were run, in order.
     """
 
-    def __init__(self, outcome: Callable[[TrialSpec], TrialResult], slots: int = 1) -> None:
-        self.slots, self._outcome = slots, outcome
+    def __init__(self, table: Table, slots: int = 1) -> None:
+        super().__init__(self._look_up, slots)
+        self.table = table
         self.ran: list[TrialSpec] = []
-        self._pool = ThreadPoolExecutor(slots)
 
-    def submit(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> Future[TrialResult]:
+    def _look_up(self, folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        spec = folder.read_spec()
         self.ran.append(spec)
-        return self._pool.submit(self._run, spec, folder, watcher)
+        facts = until_stopped(self.table(spec), watcher)
+        folder.write_child(facts)
+        return TrialFacts(child=facts, wall_time_s=1.0)
 
-    def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
 
-    def _run(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> TrialResult:
-        result = judge(self._outcome(spec), spec.limit_gib)
-        for i, report in enumerate(result.epochs, 1):
-            if watcher.on_epoch(report):
-                seen = result.epochs[:i]
-                best = max(seen, key=lambda e: e.map50)
-                result = replace(result, outcome=Outcome.PRUNED, epochs=seen, map50=best.map50)
-                break
-        write_record(folder / "result.json", result)
-        return result
+def until_stopped(facts: ChildFacts, watcher: Watcher) -> ChildFacts:
+    """What is left of a training when the watcher stops it."""
+    for i, report in enumerate(facts.epochs, 1):
+        if watcher.on_epoch(report):
+            return ChildFacts(Ending.STOPPED, epochs=facts.epochs[:i], memory=facts.memory)
+    return facts

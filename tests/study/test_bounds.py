@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.study.bounds import Frontier, memory_class, proving_order
+from sweeper.study.bounds import Bounds, memory_class, proving_order
 from sweeper.trial.record import MemoryReading, Outcome, TrialResult, TrialSpec
 
 BASE = TrialSpec(
@@ -52,7 +52,7 @@ def tables(draw: st.DrawFn) -> list[tuple[TrialSpec, bool]]:
 
 def search(table: list[tuple[TrialSpec, bool]], measured: bool) -> tuple[set[int], list[int]]:
     """Indices found to fit, and those that were run, as the loop does it."""
-    frontier = Frontier()
+    frontier = Bounds()
     fits, ran = set(), []
     for i in proving_order([spec for spec, _ in table], measured):
         spec, truth = table[i]
@@ -90,7 +90,7 @@ def test_the_order_puts_first_what_proves_most() -> None:
 
 
 def test_evidence_holds_for_its_memory_class_only() -> None:
-    frontier = Frontier()
+    frontier = Bounds()
     assert frontier.learn(replace(cell(8, 2), number=5), TrialResult(Outcome.OVER_BUDGET))
     assert frontier.implied_by(cell(8, 4)) == 5
     assert frontier.implied_by(cell(16, 2)) == 5
@@ -100,7 +100,7 @@ def test_evidence_holds_for_its_memory_class_only() -> None:
 
 
 def test_only_a_proof_teaches_and_only_a_smaller_one_replaces_it() -> None:
-    frontier = Frontier()
+    frontier = Bounds()
     assert not frontier.learn(cell(4), TrialResult(Outcome.CRASHED))
     assert not frontier.learn(cell(4), TrialResult(Outcome.IMPLIED))
     assert frontier.learn(replace(cell(8), number=1), TrialResult(Outcome.OUT_OF_MEMORY))

@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import signal
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from sweeper.study.identity import identity
 from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy, outcome_of
 from sweeper.study.pruner import make_pruner
+from sweeper.study.trials import Trials
 from sweeper.tracking import Tracker, read_study
-from sweeper.tracking.outbox import Ledger
-from sweeper.trial.json_file import from_json
-from sweeper.trial.record import MemoryReading, Outcome, TrialResult, TrialSpec
+from sweeper.tracking.outbox import Outbox
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import ChildFacts, Ending, MemoryReading, TrialFacts, TrialSpec
 from tests.study.fakes import TableExecutor, trained
 from tests.study.test_optuna_study import make_space
 
@@ -33,11 +35,11 @@ def peak_gib(spec: TrialSpec) -> float:
     return spec.batch * (0.9 if spec.amp else 1.6) + (1.0 if spec.accumulate > 1 else 0.0)
 
 
-def by_memory(spec: TrialSpec) -> TrialResult:
+def by_memory(spec: TrialSpec) -> ChildFacts:
     """Out of memory above the budget, else better the larger the effective batch."""
     if peak_gib(spec) > BUDGET_GIB:
         memory = MemoryReading(BUDGET_GIB - 0.1, "measured", "process")
-        return TrialResult(Outcome.OUT_OF_MEMORY, "boom", memory=memory)
+        return ChildFacts(Ending.OUT_OF_MEMORY, "boom", memory=memory)
     score = spec.effective_batch / 100 + spec.batch / 1000
     return trained(peak_gib(spec), [score / 2, score])
 
@@ -70,29 +72,40 @@ class Study:
             return []
         return proving_order(list(self.specs().values()), measured=True)
 
-    def ledger(self, uri: str | None = None) -> Ledger:
+    def outbox(self, uri: str | None = None) -> Outbox:
         def connect() -> Tracker:
             tracker = Tracker(uri or self.uri, "x", self.folder / "artifacts")
             tracker.start_study("s", {}, "", {})
             return tracker
 
         (self.folder / "trials").mkdir(exist_ok=True)
-        return Ledger(connect, self.folder / "trials", self.notes.append)
+        return Outbox(connect, self.folder / "trials", self.notes.append)
 
-    def run(self, executor: TableExecutor, n_trials: int = 99, ledger=None) -> bool:
-        ledger = ledger or self.ledger()
+    def trials(self, executor: TableExecutor, outbox: Outbox, display: StudyDisplay) -> Trials:
+        return Trials(self.folder / "trials", executor, outbox, display, measured=True)
+
+    def loop(self, executor: TableExecutor, outbox: Outbox, display: StudyDisplay) -> StudyLoop:
+        trials = self.trials(executor, outbox, display)
+        return StudyLoop(self.open(), self.specs(), trials, outbox, display, self.order())
+
+    def abandon(self, executor: TableExecutor | None) -> None:
+        """The first cell's trial, left as a parent leaves it that dies while the trial runs.
+
+        With an executor its training has ended, but nobody has judged it.
+        """
+        opened, outbox = self.open(), self.outbox()
+        trial, cell = opened.ask(SPACE.cells[0])
+        folder = TrialFolder.of(self.folder / "trials", trial.number)
+        folder.prepare(replace(self.specs()[cell], number=trial.number))
+        outbox.start(folder.read_spec(), folder)
+        if executor is not None:
+            executor.submit(folder, NoWatcher()).result()
+
+    def run(self, executor: TableExecutor, n_trials: int = 99, outbox=None) -> bool:
+        outbox = outbox or self.outbox()
         with StudyDisplay(Console(file=io.StringIO())) as display:
-            loop = StudyLoop(
-                self.open(),
-                self.specs(),
-                executor,
-                ledger,
-                display,
-                self.folder / "trials",
-                self.order(),
-            )
-            done = loop.run(n_trials)
-        ledger.finish_study(done)
+            done = self.loop(executor, outbox, display).run(n_trials)
+        outbox.finish_study(done)
         return done
 
     def outcomes(self) -> dict[tuple, str]:
@@ -182,7 +195,7 @@ class TestLoop:
         release = threading.Event()
         others = []
 
-        def slow_first(spec: TrialSpec) -> TrialResult:
+        def slow_first(spec: TrialSpec) -> ChildFacts:
             if not others:
                 others.append(spec)
                 release.wait(30)
@@ -192,13 +205,13 @@ class TestLoop:
                     release.set()
             return by_memory(spec)
 
-        study.run(TableExecutor(slow_first, slots=2))
+        study.run(Threaded(slow_first, slots=2))
         assert release.is_set(), "the second slot waited for the first one"
 
     def test_a_pruner_stops_what_falls_behind_and_optuna_knows(self, tmp_path, make_spec) -> None:
         study = Study(tmp_path, make_spec, pruner="median")
 
-        def curves(spec: TrialSpec) -> TrialResult:
+        def curves(spec: TrialSpec) -> ChildFacts:
             level = 0.9 if (spec.batch, spec.accumulate) == (2, 1) else 0.1 / spec.batch
             return trained(1.0, [level * e / 6 for e in range(1, 7)])
 
@@ -210,7 +223,7 @@ class TestLoop:
         assert (params["batch"], params["accumulate"]) == (2, 1)
 
     def test_a_stop_signal_finishes_writing_and_the_same_command_goes_on(self, study) -> None:
-        def stop_in_third(spec: TrialSpec) -> TrialResult:
+        def stop_in_third(spec: TrialSpec) -> ChildFacts:
             if len(first.ran) == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
             return by_memory(spec)
@@ -225,23 +238,8 @@ class TestLoop:
         assert len(study.outcomes()) == 24
 
     def test_a_trial_that_reached_the_disk_is_adopted_after_a_crash(self, study: Study) -> None:
-        opened = study.open()
-        cell = SPACE.cells[0]
-        trial, _ = opened.ask(cell)
-        with StudyDisplay(Console(file=io.StringIO())) as display:
-            executor = TableExecutor(by_memory)
-            loop = StudyLoop(
-                opened,
-                study.specs(),
-                executor,
-                study.ledger(),
-                display,
-                study.folder / "trials",
-                (),
-            )
-            flight = loop._open_flight(trial, cell)
-            executor.submit(flight.spec, flight.folder, NoWatcher()).result()
-        # The parent dies here: result.json is written, neither MLflow nor Optuna know.
+        study.abandon(TableExecutor(by_memory))
+        # The parent dies here: child.json is written; neither MLflow nor Optuna know.
         executor = TableExecutor(by_memory)
         study.run(executor)
         assert (2, 1, False) not in [(s.batch, s.accumulate, s.amp) for s in executor.ran]
@@ -251,19 +249,7 @@ class TestLoop:
         assert len(record.trials) == 24
 
     def test_a_trial_without_a_result_runs_again_and_its_run_is_killed(self, study) -> None:
-        opened = study.open()
-        trial, _ = opened.ask(SPACE.cells[0])
-        with StudyDisplay(Console(file=io.StringIO())) as display:
-            loop = StudyLoop(
-                opened,
-                study.specs(),
-                TableExecutor(by_memory),
-                study.ledger(),
-                display,
-                study.folder / "trials",
-                (),
-            )
-            loop._open_flight(trial, SPACE.cells[0])
+        study.abandon(None)
         study.run(TableExecutor(by_memory))
         trials = read_study(study.uri, "x", "s").trials
         assert [t.outcome for t in trials].count("interrupted") == 1
@@ -275,11 +261,19 @@ class TestLoop:
         executor = TableExecutor(by_memory)
         for _ in range(2):
             with StudyDisplay(Console(file=io.StringIO())) as display:
-                trials = study.folder / "trials"
-                assert confirm(numbers, 3, trials, executor, study.ledger(), display)
+                trials = study.trials(executor, study.outbox(), display)
+                assert confirm(numbers, 3, trials, display)
         assert len(executor.ran) == 6
         assert {s.confirms for s in executor.ran} == set(numbers)
         assert {s.seed for s in executor.ran} == {1, 2, 3}
+
+
+class Threaded(TableExecutor):
+    """Runs as many at once as it has slots."""
+
+    def submit(self, folder: TrialFolder, watcher) -> Future[TrialFacts]:
+        pool = self.__dict__.setdefault("pool", ThreadPoolExecutor(self.slots))
+        return pool.submit(lambda: super(Threaded, self).submit(folder, watcher).result())
 
 
 class NoWatcher:
@@ -291,8 +285,8 @@ class NoWatcher:
 
 class TestDeadTracking:
     def test_a_server_that_is_down_costs_no_record(self, study: Study, make_spec) -> None:
-        dead = study.ledger("http://127.0.0.1:9")
-        assert study.run(TableExecutor(by_memory), ledger=dead)
+        dead = study.outbox("http://127.0.0.1:9")
+        assert study.run(TableExecutor(by_memory), outbox=dead)
         assert len(study.outcomes()) == 24
         assert len([n for n in study.notes if "takes no records" in n]) == 1
         assert any("24 finished trials are not in MLflow" in n for n in study.notes)
@@ -306,13 +300,13 @@ class TestDeadTracking:
     def test_a_run_that_someone_deleted_is_written_anew_and_blocks_none(self, study) -> None:
         executor = TableExecutor(by_memory)
 
-        def delete_the_first(spec: TrialSpec) -> TrialResult:
+        def delete_the_first(spec: TrialSpec) -> ChildFacts:
             if len(executor.ran) == 1:
                 run_id = (study.folder / "trials/0000/mlflow_run_id").read_text()
                 MlflowClient(study.uri).delete_run(run_id)
             return by_memory(spec)
 
-        executor._outcome = delete_the_first
+        executor.table = delete_the_first
         assert study.run(executor)
         assert study.notes == []
         trials = read_study(study.uri, "x", "s").trials
@@ -320,24 +314,24 @@ class TestDeadTracking:
 
     def test_a_repeated_attempt_is_sent_again(self, study: Study, make_spec) -> None:
         study.run(TableExecutor(by_memory), n_trials=1)
-        folder = study.folder / "trials/0000"
-        ledger = study.ledger()
-        assert not ledger.waiting()
-        ledger.start(from_json(TrialSpec, (folder / "spec.json").read_text()), folder)
-        assert ledger.waiting() == [folder]
+        folder = TrialFolder.of(study.folder / "trials", 0)
+        outbox = study.outbox()
+        assert not outbox.waiting()
+        outbox.start(folder.read_spec(), folder)
+        assert outbox.waiting() == [folder]
 
     def test_a_server_that_goes_away_in_the_middle_gets_the_rest_later(self, study) -> None:
-        ledger = study.ledger()
+        outbox = study.outbox()
         executor = TableExecutor(by_memory)
 
-        def die_at_ten(spec: TrialSpec) -> TrialResult:
+        def die_at_ten(spec: TrialSpec) -> ChildFacts:
             if len(executor.ran) == 10:
-                ledger._tracker = None
-                ledger._connect = lambda: Tracker("http://127.0.0.1:9", "x", study.folder)
+                outbox._tracker = None
+                outbox._connect = lambda: Tracker("http://127.0.0.1:9", "x", study.folder)
             return by_memory(spec)
 
-        executor._outcome = die_at_ten
-        study.run(executor, ledger=ledger)
+        executor.table = die_at_ten
+        study.run(executor, outbox=outbox)
         before = read_study(study.uri, "x", "s").trials
         assert 0 < len(before) < 24
         study.run(TableExecutor(by_memory))

@@ -7,9 +7,10 @@ from optuna.trial import Trial, TrialState
 from sweeper.config.compose import compose_settings
 from sweeper.errors import StudyError
 from sweeper.study.identity import identity
+from sweeper.study.judge import LEAST_EXCESS_GIB
 from sweeper.study.optuna_study import Best, CellStudy, outcome_of
 from sweeper.study.space import Cell, Space
-from sweeper.trial.record import MemoryReading, Outcome, TrialResult
+from sweeper.trial.record import Outcome, TrialResult
 
 DIMENSIONS = {"batch": (2, 4, 8, 16), "accumulate": (1, 2), "amp": (False, True)}
 
@@ -119,24 +120,13 @@ def test_each_outcome_has_its_state(tmp_path: Path, outcome: Outcome, state: Tri
     assert stored.user_attrs["reason"] == "why"
 
 
-@pytest.mark.parametrize(
-    ("outcome", "peak_gib", "fits"),
-    [
-        (Outcome.COMPLETE, 20.0, True),
-        (Outcome.OVER_BUDGET, 25.0, False),
-        (Outcome.OUT_OF_MEMORY, 23.9, False),  # the allocation that failed is not in the peak
-        (Outcome.OUT_OF_MEMORY, None, False),
-    ],
-)
-def test_the_constraint_is_positive_exactly_when_a_cell_does_not_fit(
-    tmp_path: Path, outcome: Outcome, peak_gib: float | None, fits: bool
-) -> None:
+@pytest.mark.parametrize("excess_gib", [-4.0, 0.5, None])
+def test_the_constraint_is_the_excess(tmp_path: Path, excess_gib: float | None) -> None:
     study = open_study(tmp_path)
     trial, _ = ask_next(study)
-    memory = MemoryReading(peak_gib, "measured", "process") if peak_gib else None
-    study.tell(trial, TrialResult(outcome, map50=0.5, memory=memory))
+    study.tell(trial, TrialResult(Outcome.COMPLETE, excess_gib=excess_gib, map50=0.5))
     (stored,) = study._study.trials
-    assert (stored.constraints["vram"] <= 0) is fits
+    assert stored.constraints.get("vram") == excess_gib
 
 
 def test_the_best_is_the_best_complete_trial(tmp_path: Path) -> None:
@@ -157,8 +147,7 @@ def test_a_simulated_study_is_not_continued_by_measurements(tmp_path: Path) -> N
 def test_out_of_memory_everywhere_is_no_cell_that_fits(tmp_path: Path) -> None:
     study = open_study(tmp_path)
     trial, _ = ask_next(study)
-    reading = MemoryReading(23.9, "measured", "allocator")  # what fitted before the one too many
-    study.tell(trial, TrialResult(Outcome.OUT_OF_MEMORY, "boom", memory=reading))
+    study.tell(trial, TrialResult(Outcome.OUT_OF_MEMORY, "boom", LEAST_EXCESS_GIB))
     assert study.nearest_miss().startswith("no cell fits the budget of 24.00 GiB")
 
 

@@ -10,10 +10,12 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.tal import TaskAlignedAssigner
 
+from sweeper.study.judge import judge
 from sweeper.training import run
 from sweeper.training.run import run_trial
 from sweeper.training.trainer import Stopped, TrialTrainer
-from sweeper.trial.record import EpochReport, Outcome, TrialResult
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import EpochReport, Outcome, TrialFacts, TrialResult
 
 
 class Link:
@@ -32,7 +34,8 @@ class Link:
 
 
 def train(spec, folder: Path, link: Link | None = None) -> TrialResult:
-    return run_trial(spec, folder, link or Link())  # type: ignore[arg-type]
+    facts = run_trial(spec, TrialFolder(folder), "cpu", link or Link())
+    return judge(spec, TrialFacts(child=facts))
 
 
 @pytest.mark.parametrize(
@@ -199,7 +202,7 @@ class Crowded:
 def test_out_of_memory_because_of_others_is_no_proof(
     make_spec, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(run, "start_meter", lambda spec: Crowded())
+    monkeypatch.setattr(run, "start_meter", lambda spec, device: Crowded())
     monkeypatch.setattr(TrialTrainer, "measure_phases", lambda self, peaks: None)
     fail_in("forward", monkeypatch)
     result = train(make_spec(), tmp_path)

@@ -1,39 +1,13 @@
-import pytest
-
 from sweeper.trial.command import yolo_command
-from sweeper.trial.json_file import from_json, to_json
 from sweeper.trial.record import (
     EpochReport,
-    MemoryReading,
     Outcome,
-    TrialResult,
-    TrialSpec,
     summarise_epochs,
 )
 
 
 def epoch(number: int, map50: float, map50_95: float) -> EpochReport:
     return EpochReport(number, 1.5, map50, map50_95, 1.0, 1.0, 2.0, 0.01)
-
-
-def test_a_spec_survives_json(make_spec) -> None:
-    spec = make_spec(overrides=("batch=4", "amp=true"), limit_gib=24.0)
-    assert from_json(TrialSpec, to_json(spec)) == spec
-
-
-def test_a_result_survives_json_with_its_epochs_and_memory() -> None:
-    result = TrialResult(
-        Outcome.OVER_BUDGET,
-        "too much",
-        **summarise_epochs((epoch(1, 0.1, 0.05),)),
-        memory=MemoryReading(3.5, "simulated", "trace", parts={"weights": 0.5}),
-    )
-    assert from_json(TrialResult, to_json(result)) == result
-
-
-def test_a_document_with_an_unknown_field_is_refused() -> None:
-    with pytest.raises(TypeError, match="colour"):
-        from_json(TrialResult, '{"outcome": "complete", "colour": "red"}')
 
 
 def test_the_best_epoch_is_the_one_whose_weights_ultralytics_keeps() -> None:

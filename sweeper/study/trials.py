@@ -1,0 +1,166 @@
+"""Runs trials, as many at once as there are slots, and records each as it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.executors import Executor
+from sweeper.study.display import StudyDisplay
+from sweeper.study.judge import judge, refuse
+from sweeper.study.stop import StopRequest
+from sweeper.tracking.outbox import Outbox
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import EndedBy, EpochReport, TrialFacts, TrialResult, TrialSpec
+
+POLL_S = 0.2
+
+Ended = Callable[[TrialSpec, TrialResult], None]
+EpochJudge = Callable[[TrialSpec, EpochReport], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Watcher:
+    """Passes what a running trial reports to MLflow, the terminal and whoever judges epochs."""
+
+    spec: TrialSpec
+    folder: TrialFolder
+    outbox: Outbox | None
+    display: StudyDisplay
+    stops: EpochJudge
+
+    def on_progress(self, done: int, total: int) -> None:
+        self.display.progress(self.spec.number, done, total)
+
+    def on_epoch(self, report: EpochReport) -> bool:
+        if self.outbox is not None:
+            self.outbox.epoch(self.folder, report)
+        self.display.epoch(self.spec.number, report)
+        return self.stops(self.spec, report)
+
+
+def _never(spec: TrialSpec, report: EpochReport) -> bool:
+    return False
+
+
+class Trials:
+    """The trials of one folder: started, watched, judged and recorded in one way."""
+
+    def __init__(
+        self,
+        folder: Path,
+        executor: Executor,
+        outbox: Outbox | None,
+        display: StudyDisplay,
+        measured: bool,
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            folder: Holds the trial folders.
+            executor: Where they run.
+            outbox: Takes the records for MLflow; None keeps them to the folders.
+            display: Takes the progress.
+            measured: Whether a GPU shows what fits; else the prediction decides.
+        """
+        self._folder, self._executor, self._outbox = folder, executor, outbox
+        self._display, self._measured = display, measured
+        self._running: dict[Future[TrialFacts], TrialSpec] = {}
+        self._refused: list[tuple[TrialSpec, TrialResult]] = []
+
+    @property
+    def running(self) -> int:
+        """How many trials are under way."""
+        return len(self._running) + len(self._refused)
+
+    def folder(self, number: int) -> TrialFolder:
+        """The folder of a trial."""
+        return TrialFolder.of(self._folder, number)
+
+    def run(
+        self, next_spec: Callable[[], TrialSpec | None], ended: Ended, stops: EpochJudge = _never
+    ) -> bool:
+        """Keep every slot busy until there is nothing left; False when a signal stopped it.
+
+        Args:
+            next_spec: Asked whenever a slot is free; None when there is nothing to run now.
+            ended: Hears of every trial that has ended and is recorded.
+            stops: Says of a finished epoch whether the trial is to stop there.
+        """
+        with StopRequest() as stop:
+            while not stop.reason:
+                while self.running < self._executor.slots and (spec := next_spec()):
+                    self._start(spec, stops)
+                if not self.running:
+                    return True
+                self._collect(ended, POLL_S)
+            self._display.note(f"{stop.reason}: ending the running trials, writing what is known")
+            self._executor.close()
+            self._collect(ended, None)
+        return False
+
+    def decide(self, spec: TrialSpec, result: TrialResult) -> None:
+        """Record a trial that does not run, because its result is known."""
+        self._open(spec)
+        self._record(spec, result)
+
+    def settle(self, spec: TrialSpec, result: TrialResult) -> None:
+        """Record a result: the trial's folder first, which is the truth, then MLflow."""
+        folder = self.folder(spec.number)
+        folder.write_result(result)
+        if self._outbox is not None:
+            self._outbox.finish(spec, result, folder)
+
+    def left_behind(self, number: int) -> TrialResult | None:
+        """The result of a trial of an earlier start, judged now if nobody had come to it.
+
+        None so long as it has none: it was not started, or its training had not ended.
+        """
+        folder = self.folder(number)
+        result = folder.read_result()
+        if result is None and folder.exists and (child := folder.read_child()) is not None:
+            result = judge(folder.read_spec(), TrialFacts(child=child))
+            folder.write_result(result)
+        return result
+
+    def _start(self, spec: TrialSpec, stops: EpochJudge) -> None:
+        refused = None if self._measured else refuse(spec)
+        if refused is not None:
+            self._refused.append((spec, refused))
+            return
+        folder = self._open(spec)
+        watcher = _Watcher(spec, folder, self._outbox, self._display, stops)
+        self._running[self._executor.submit(folder, watcher)] = spec
+
+    def _open(self, spec: TrialSpec) -> TrialFolder:
+        """Give the trial its folder and its MLflow run."""
+        folder = self.folder(spec.number)
+        folder.prepare(spec)
+        if self._outbox is not None:
+            self._outbox.start(spec, folder)
+        self._display.trial_started(spec)
+        return folder
+
+    def _collect(self, ended: Ended, timeout_s: float | None) -> None:
+        """Record the trials that end within ``timeout_s``; None waits for all of them."""
+        for spec, result in self._ended(timeout_s):
+            ended(spec, result)
+
+    def _ended(self, timeout_s: float | None) -> Iterator[tuple[TrialSpec, TrialResult]]:
+        while self._refused:
+            spec, result = self._refused.pop(0)
+            self.decide(spec, result)
+            yield spec, result
+        when = "ALL_COMPLETED" if timeout_s is None else FIRST_COMPLETED
+        for future in wait(self._running, timeout_s, when).done:
+            spec = self._running.pop(future)
+            stopped = TrialFacts(ended_by=EndedBy.STUDY)
+            result = judge(spec, stopped if future.cancelled() else future.result())
+            self._record(spec, result)
+            yield spec, result
+
+    def _record(self, spec: TrialSpec, result: TrialResult) -> None:
+        self.settle(spec, result)
+        self._display.trial_finished(spec, result)
