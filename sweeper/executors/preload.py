@@ -23,4 +23,4 @@ import torchvision  # noqa: E402, F401
 import sweeper.training.run  # noqa: E402, F401
 
 gc.collect()
-gc.freeze()  # trials need not go through what is here for good; Ultralytics collects three times
+gc.freeze()  # each trial collects three times; it need not walk through all of this

@@ -14,7 +14,7 @@ class StopRequest:
     """While entered, stop signals set ``reason``; a second one raises KeyboardInterrupt.
 
     Attributes:
-        reason: Name of the signal that came, empty so long as none has.
+        reason: Name of the signal that came, empty before one came.
     """
 
     def __init__(self) -> None:

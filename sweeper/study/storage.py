@@ -1,4 +1,4 @@
-"""Optuna's database: opened with patience, its failures said in words."""
+"""Optuna's database: opened patiently, its failures explained."""
 
 from __future__ import annotations
 

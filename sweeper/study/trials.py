@@ -114,9 +114,9 @@ class Trials:
             self._outbox.finish(spec, result, folder)
 
     def left_behind(self, number: int) -> TrialResult | None:
-        """The result of a trial of an earlier start, judged now if nobody had come to it.
+        """The result of a trial of an earlier start, judged now if that had not happened.
 
-        None so long as it has none: it was not started, or its training had not ended.
+        None if it was not started, or if its training had not ended.
         """
         folder = self.folder(number)
         result = folder.read_result()
