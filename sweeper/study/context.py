@@ -11,13 +11,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sweeper.config.compose import CONF_DIR
 from sweeper.config.settings import Settings
 from sweeper.errors import StudyError
 from sweeper.executors.devices import Devices, find_devices
 from sweeper.executors.local import LocalExecutor
-from sweeper.memory.budget import Budget, Card, resolve_budget
-from sweeper.memory.predict.many import forecast
+from sweeper.memory.budget import Budget, find_budget
+from sweeper.memory.predict.parallel import predict_specs
 from sweeper.study.display import say
 from sweeper.study.specs import SpecBuilder
 from sweeper.tracking import Tracker
@@ -40,7 +39,7 @@ class Workplace:
 
     def forecast(self, specs: list[TrialSpec]) -> list[TrialSpec]:
         """The specs with their predicted peaks."""
-        return forecast(specs, Path(self.settings.runs_dir) / "cache" / "vram")
+        return predict_specs(specs, Path(self.settings.runs_dir) / "cache" / "vram")
 
     @property
     def trials(self) -> Path:
@@ -104,7 +103,7 @@ def refuse_study_folder(folder: Path) -> None:
 def open_workplace(settings: Settings, name: str) -> Iterator[Workplace]:
     """Devices, budget and an executor whose fork server warms up meanwhile."""
     devices = find_devices(settings.executor.slots)
-    budget = resolve_budget(Card(**vars(settings.vram)), devices.gpu, CONF_DIR / "vram")
+    budget = find_budget(settings.vram, devices.gpu)
     # One core stays free, as Ultralytics leaves one: threads waiting for a busy core spin.
     threads = max(1, (len(os.sched_getaffinity(0)) - 1) // len(devices.names))
     executor = LocalExecutor(devices.names)
