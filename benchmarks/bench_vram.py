@@ -15,12 +15,11 @@ from statistics import median, quantiles
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # so that a checkout needs no install
 
+from sweeper.memory.config import MemoryConfig  # noqa: E402
 from sweeper.memory.predict.architecture import find_architecture  # noqa: E402
 from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace  # noqa: E402
-from sweeper.memory.predict.calibration import FITTED, Allowance  # noqa: E402
-from sweeper.memory.predict.optimizers import find_optimizer  # noqa: E402
-from sweeper.memory.predict.prediction import simulate  # noqa: E402
-from sweeper.memory.predict.programs import Workload  # noqa: E402
+from sweeper.memory.predict.calibration import FITTED, Calibration  # noqa: E402
+from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
 from sweeper.numbers import GIB  # noqa: E402
 
 READINGS = Path(__file__).with_name("published_vram.csv")
@@ -73,37 +72,43 @@ def _reading(row: dict[str, str]) -> Reading:
 
 @cache
 def _replayed(reading: Reading, boxes: float) -> list[tuple[float, float]]:
-    """(reserved, activations) of training and validation without any allowance, GiB."""
+    """(reserved, activations) of training and validation with padded boxes alone, GiB."""
     trace = load_trace(
         find_architecture(reading.model), reading.nc, reading.amp, ROOT / DEFAULT_DIR
     )
-    held = find_optimizer(reading.optimizer)
-    accumulate = max(round(NBS / reading.batch), 1)
-    size = -(-reading.imgsz // trace.stride) * trace.stride
-    work = Workload(reading.batch, size, boxes, accumulate, reading.amp, held)
-    peaks = simulate(trace, work, Allowance(0, 0))
-    return [(peak.reserved_gib, peak.parts["activations"]) for peak in peaks]
+    config = MemoryConfig(
+        model=reading.model,
+        nc=reading.nc,
+        batch=reading.batch,
+        accumulates=round(NBS / reading.batch) > 1,
+        amp=reading.amp,
+        imgsz=reading.imgsz,
+        optimizer=reading.optimizer,
+        boxes_per_image=reading.density,
+    )
+    peaks = replay_trace(trace, config, Calibration(0, 0, fullest_base=boxes, fullest_factor=0))
+    return [(p.reserved_gib, p.parts["activations"]) for p in (peaks.training, peaks.validation)]
 
 
-def predict(reading: Reading, allowance: Allowance) -> float:
+def predict(reading: Reading, calibration: Calibration) -> float:
     """`predict_vram(...).reserved_gib` with other constants."""
-    peaks = _replayed(reading, allowance.fullest(reading.density))
-    return max(reserved + allowance.workspace(activations) for reserved, activations in peaks)
+    peaks = _replayed(reading, calibration.fullest(reading.density))
+    return max(reserved + calibration.workspace(activations) for reserved, activations in peaks)
 
 
-def error(reading: Reading, allowance: Allowance) -> float:
+def error(reading: Reading, calibration: Calibration) -> float:
     """Relative error; negative where the prediction is too low."""
-    return predict(reading, allowance) / reading.gib - 1
+    return predict(reading, calibration) / reading.gib - 1
 
 
-def refit(readings: list[Reading]) -> Allowance:
+def refit(readings: list[Reading]) -> Calibration:
     """The constants of least mean error: too low counts double, no row more than 50 %."""
 
-    def cost(allowance: Allowance) -> float:
-        errors = [error(reading, allowance) for reading in readings]
+    def cost(calibration: Calibration) -> float:
+        errors = [error(reading, calibration) for reading in readings]
         return sum(min(abs(e), 0.5) * (2 if e < 0 else 1) for e in errors)
 
-    return min((Allowance(*point) for point in itertools.product(*GRID)), key=cost)
+    return min((Calibration(*point) for point in itertools.product(*GRID)), key=cost)
 
 
 def cross_validate(readings: list[Reading], group: Callable[[Reading], object]) -> list[float]:

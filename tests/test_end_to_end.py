@@ -119,9 +119,9 @@ def test_one_trial_prints_its_result(tmp_path: Path) -> None:
         (["-m", "vram=t4,rtx3090"], "vram holds for the whole study and cannot be swept"),
         (["-m", "study.name=data"], "study.name must be a folder name other than data"),
         (["model=custom", "model.file=nothing.yaml"], "nothing.yaml"),
-        (["bach=4"], "bach is no key of the configuration. Did you mean batch?"),
-        (["-m", "train.epoch=1,2"], "train.epoch is no key of the configuration. Did you mean"),
-        (["+train.epoch=1"], "train.epoch is no key of the configuration. Did you mean"),
+        (["bach=4"], "bach is an unknown key. Did you mean batch?"),
+        (["-m", "train.epoch=1,2"], "train.epoch is an unknown key. Did you mean"),
+        (["+train.epoch=1"], "train.epoch is an unknown key. Did you mean"),
         (["batch=2,4"], "batch=2,4 is a sweep: python -m sweeper -m batch=2,4"),
     ],
 )

@@ -139,7 +139,7 @@ def _unknown_key(key: str) -> str:
     near = difflib.get_close_matches(key, list(_keys(schema)), n=1)
     hint = f"Did you mean {near[0]}?" if near else "python -m sweeper --cfg job shows them all."
     extra = " Other arguments of Ultralytics: +train.extra.NAME=." * key.startswith("train.")
-    return f"{key} is no key of the configuration. {hint}{extra}"
+    return f"{key} is an unknown key. {hint}{extra}"
 
 
 def _keys(tree: Any, prefix: str = "") -> Iterator[str]:

@@ -78,7 +78,17 @@ class TrainSettings:
 
 @dataclass
 class VramSettings:
-    """Group ``vram``; see `sweeper.memory.budget.Card`."""
+    """Group ``vram``, one file per card; GiB, None is to be found out.
+
+    Attributes:
+        card: The file's name, or ``auto``.
+        total_gib: Memory as nvidia-smi reports it.
+        context_gib: Assumed CUDA context.
+        margin_gib: What driver and display take of the total.
+        budget_gib: Explicit limit, which wins over everything else.
+        source: Where the total comes from.
+        fallback_card: For ``auto``: the card to simulate where there is no GPU.
+    """
 
     card: str = "auto"
     total_gib: float | None = None
@@ -139,7 +149,7 @@ class PlanSettings:
     output: str | None = None
     plot: str | None = None
     effective_batch: int | None = None
-    boxes_per_image: float = 8.0
+    boxes_per_image: float | None = None
 
 
 @dataclass

@@ -117,7 +117,7 @@ def _check_extra(settings: Settings) -> None:
             if name in taken:
                 raise SettingsError(f"{group}.{name} cannot be set here: it has a key of its own.")
             if name not in ultralytics_defaults():
-                raise SettingsError(f"{group}.{name} is no argument of Ultralytics.")
+                raise SettingsError(f"{group}.{name} is not an argument of Ultralytics.")
 
 
 @cache

@@ -10,12 +10,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from sweeper.config.compose import CONF_DIR
 from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, failure, ok, warning
 from sweeper.errors import SweeperError
-from sweeper.memory.budget import Card, resolve_budget
-from sweeper.memory.measure.device_usage import Probe, processes_gib
+from sweeper.memory.budget import find_budget
+from sweeper.memory.measure.device_usage import DeviceUsage, processes_gib
 from sweeper.memory.measure.nvml import Device, NvmlUnavailable, list_devices, versions
 from sweeper.memory.measure.visible import visible_devices
 
@@ -29,7 +28,7 @@ TORCH_SCRIPT = (
 
 
 def check_nvml(settings: Settings) -> tuple[Finding, tuple[Device, ...]]:
-    """Ask NVML for the visible GPUs; none is fine, a driver that cannot answer is not."""
+    """Ask NVML for the visible GPUs; a machine without one is fine, a broken driver is not."""
     simulated = f"memory will be simulated for {settings.vram.fallback_card}"
     if settings.vram.card != "auto":
         simulated = f"memory will be simulated for {settings.vram.card}"
@@ -38,7 +37,7 @@ def check_nvml(settings: Settings) -> tuple[Finding, tuple[Device, ...]]:
     except NvmlUnavailable as error:
         if error.reason in NO_GPU:
             return ok("gpu", f"none on this machine: {simulated}"), ()
-        return failure("gpu", str(error), "Mend the driver; doctor=false trains on the CPU."), ()
+        return failure("gpu", str(error), "Repair the driver; doctor=false trains on the CPU."), ()
     seen = visible_devices(listed, os.environ)
     if not seen.devices:
         hidden = warning(
@@ -59,21 +58,21 @@ def check_memory(settings: Settings, devices: tuple[Device, ...]) -> list[Findin
         return []
     gpu = min(devices, key=lambda device: device.total_gib)
     try:
-        budget = resolve_budget(Card(**vars(settings.vram)), gpu, CONF_DIR / "vram")
-        return [_idle(device, budget.budget_gib) for device in devices]
+        budget = find_budget(settings.vram, gpu)
+        return [_idle(device, budget.limit_gib) for device in devices]
     except SweeperError as error:
         return [failure("gpu memory", str(error), "")]
 
 
-def _idle(device: Device, budget_gib: float) -> Finding:
-    free = device.total_gib - Probe(device.uuid).used_gib()
+def _idle(device: Device, limit_gib: float) -> Finding:
+    free = device.total_gib - DeviceUsage(device.uuid).used_gib()
     holders = [
         f"pid {pid}" + (f" {gib:.2f} GiB" if gib is not None else "")
         for pid, gib in sorted(processes_gib(device.uuid).items())
     ]
-    text = f"{device.name}: {free:.2f} GiB free, budget {budget_gib:.2f} GiB"
+    text = f"{device.name}: {free:.2f} GiB free, budget {limit_gib:.2f} GiB"
     held = f"; in use by {', '.join(holders)}" if holders else ""
-    if free < budget_gib:
+    if free < limit_gib:
         smaller = math.floor(10 * free) / 10
         instead = f", or set vram.budget_gib={smaller}" if smaller >= 1 else ""
         return failure("gpu memory", f"{text}{held}.", f"End what holds it{instead}.")

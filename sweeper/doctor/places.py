@@ -87,7 +87,7 @@ def check_storage(settings: Settings) -> Finding:
 
     url = settings.storage_url
     fault = _sqlite_fault(url) if _is_sqlite(url) else _server_fault(url) or storage_fault(url)
-    remedy = "Start the server or mend the file; or choose another: study.storage=URL."
+    remedy = "Start the server or repair the file; or choose another: study.storage=URL."
     return _place("storage", "study.storage", url, fault, remedy)
 
 
@@ -97,7 +97,7 @@ def check_tracking(settings: Settings) -> Finding:
 
     uri = settings.tracking_uri
     fault = _sqlite_fault(uri) if _is_sqlite(uri) else _server_fault(uri) or tracking_fault(uri)
-    remedy = "Start the server or mend the file; or choose another: tracking.uri=URI."
+    remedy = "Start the server or repair the file; or choose another: tracking.uri=URI."
     return _place("tracking", "tracking.uri", uri, fault, remedy)
 
 

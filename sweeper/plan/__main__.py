@@ -8,7 +8,7 @@ Without a sweep: the study's default batches and amp. Without ``data``: 640 px, 
   plan.output=FILE                 write there instead of to the terminal
   plan.plot=FILE.png               draw peak against batch, with the budget
   plan.effective_batch=64          images per optimizer step to reach (16)
-  plan.boxes_per_image=20          mean objects per image after mosaic (8)
+  plan.boxes_per_image=20          mean objects per image after mosaic (your labels, else 8)
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(overrides: list[str]) -> None:
     """Print, write and draw the plan.
 
     Raises:
-        SweeperError: Something is wrong that a person must mend; nothing has been written.
+        SweeperError: A person must act, as the message says; no plan has been written.
     """
     space = plan_space(overrides)
     settings = space.cells[0].settings

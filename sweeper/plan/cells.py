@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Hashable
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-from sweeper.config.compose import CONF_DIR
-from sweeper.config.settings import DataSettings, Settings
-from sweeper.errors import DataError, SettingsError
+from sweeper.config.settings import Settings
 from sweeper.executors.devices import find_devices
-from sweeper.memory.budget import Budget, Card, resolve_budget
+from sweeper.memory.budget import Budget, find_budget
+from sweeper.memory.config import MemoryConfig
 from sweeper.memory.measure.nvml import Device
 from sweeper.study.space import Space
-from sweeper.training.dataset import read_class_names
+from sweeper.training.contents import BoxesSource, Contents, find_contents
 
 EFFECTIVE_BATCH = 16  # where neither plan.effective_batch nor study.effective_batch is set
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What peak and budget depend on beside batch and accumulate; ``model`` is for people."""
+    """A training whose batch is still open, and the budget it is planned for.
+
+    Attributes:
+        model: The model as typed.
+        budget: The limit of one card.
+        config: The training, at batch 1.
+        boxes_source: Where its boxes per image come from.
+    """
 
     model: str
-    card: str
-    budget_gib: float
-    context_gib: float
-    imgsz: int
-    nc: int
-    optimizer: str
-    amp: bool
-    model_file: str
+    budget: Budget
+    config: MemoryConfig
+    boxes_source: BoxesSource
+
+    @property
+    def facets(self) -> tuple[Hashable, ...]:
+        """What tells setups apart, in the order in which a plan is sorted."""
+        config = self.config
+        own = (config.imgsz, config.nc, config.optimizer, config.amp, config.boxes_per_image)
+        return self.model, self.budget, *own, self.boxes_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,11 @@ class Request:
     batch: int
     accumulate: int
 
+    @property
+    def config(self) -> MemoryConfig:
+        """What its memory depends on."""
+        return self.setup.config.with_batch(self.batch, self.accumulate)
+
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
@@ -50,14 +63,15 @@ class Inquiry:
     Attributes:
         requests: The distinct cells, by setup, batch and accumulate.
         effective_batch: Images per optimizer step to reach.
-        boxes_per_image: Mean number of objects per image.
-        budgets: The limits, one per card, each with the way it came about.
     """
 
     requests: tuple[Request, ...]
     effective_batch: int
-    boxes_per_image: float
-    budgets: tuple[Budget, ...]
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The limits, one per card."""
+        return tuple(dict.fromkeys(request.setup.budget for request in self.requests))
 
 
 def accumulate_for(batch: int, effective_batch: int) -> int:
@@ -72,68 +86,58 @@ def inquire(space: Space) -> Inquiry:
     that reaches the effective batch.
 
     Raises:
-        SweeperError: A budget, or the number of classes, cannot be told.
+        SweeperError: The budget or the number of classes is not known, or a dataset has faults.
     """
     first = space.cells[0].settings
     wanted = first.plan.effective_batch or first.study.effective_batch or EFFECTIVE_BATCH
     given = any(space.names(key) for key in ("accumulate", "memory"))
-    budgets: dict[Budget, None] = {}
+    datasets: dict[str, Contents] = {}
     requests: dict[Request, None] = {}
     for settings in (cell.settings for cell in space.cells):
-        budget = _budget(settings)
         accumulate = settings.accumulate if given else accumulate_for(settings.batch, wanted)
-        budgets[budget] = None
-        requests[Request(_setup(settings, budget), settings.batch, accumulate)] = None
-    return Inquiry(_sorted(list(requests)), wanted, first.plan.boxes_per_image, tuple(budgets))
+        setup = _setup(settings, _contents(settings, datasets))
+        requests[Request(setup, settings.batch, accumulate)] = None
+    return Inquiry(_sorted(list(requests)), wanted)
 
 
-def _setup(settings: Settings, budget: Budget) -> Setup:
-    return Setup(
-        model=settings.model.file or settings.model.name,
-        card=budget.card,
-        budget_gib=budget.budget_gib,
-        context_gib=budget.context_gib,
-        imgsz=settings.train.imgsz,
-        nc=_count_classes(settings.data),
-        optimizer=settings.train.optimizer,
+def _setup(settings: Settings, contents: Contents) -> Setup:
+    config = MemoryConfig(
+        model=settings.model.source,
+        nc=contents.nc,
+        batch=1,
+        accumulates=False,
         amp=settings.amp,
-        model_file=settings.model.source,
+        imgsz=settings.train.imgsz,
+        optimizer=settings.train.optimizer,
+        boxes_per_image=contents.boxes_per_image,
     )
+    model = settings.model.file or settings.model.name
+    return Setup(model, _budget(settings), config, contents.boxes_source)
+
+
+def _contents(settings: Settings, known: dict[str, Contents]) -> Contents:
+    """Labels are read once for each dataset and mosaic."""
+    key = repr((settings.data, settings.train.extra))
+    if key not in known:
+        known[key] = find_contents(settings, settings.plan.boxes_per_image)
+    return known[key]
 
 
 def _sorted(requests: list[Request]) -> tuple[Request, ...]:
-    """By the fields of the setup, each in the order of the command line, then by batch."""
-    orders = [
-        (field.name, list(dict.fromkeys(getattr(r.setup, field.name) for r in requests)))
-        for field in fields(Setup)
-    ]
+    """By the facets of the setup, each in the order of the command line, then by batch."""
+    columns = zip(*(request.setup.facets for request in requests), strict=True)
+    places = [{value: i for i, value in enumerate(dict.fromkeys(c))} for c in columns]
 
     def key(request: Request) -> tuple[list[int], int, int]:
-        places = [order.index(getattr(request.setup, name)) for name, order in orders]
-        return places, request.batch, request.accumulate
+        facets = zip(places, request.setup.facets, strict=True)
+        return [place[facet] for place, facet in facets], request.batch, request.accumulate
 
     return tuple(sorted(requests, key=key))
 
 
-def _count_classes(data: DataSettings) -> int:
-    if data.yaml is None and data.nc is None:
-        raise SettingsError(
-            "data.nc is not set. Give the number of classes, e.g. data.nc=80, or the data set: "
-            "data=custom data.yaml=PATH."
-        )
-    if data.yaml is None or (data.nc is not None and not Path(data.yaml).expanduser().is_file()):
-        assert data.nc is not None
-        return data.nc
-    found = len(read_class_names(data.yaml))
-    if data.nc not in (None, found):
-        raise DataError(f"data.nc={data.nc} but {data.yaml} names {found} classes.")
-    return found
-
-
 def _budget(settings: Settings) -> Budget:
-    card = Card(**vars(settings.vram))
-    gpu = _gpu() if card.card == "auto" else None
-    return resolve_budget(card, gpu, CONF_DIR / "vram")
+    gpu = _gpu() if settings.vram.card == "auto" else None
+    return find_budget(settings.vram, gpu)
 
 
 @cache

@@ -6,21 +6,28 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
-from sweeper.memory.predict.many import SIMULATED
+from sweeper.memory.predict.parallel import SIMULATED
 from sweeper.plan.cells import Setup
 from sweeper.plan.predictions import Plan, PlanCell
+from sweeper.training.contents import BoxesSource
 
 Rows = list[list[str]]
 
 # Shown as a column where it differs between cells, in the line above the tables where it does not.
 VARYING: dict[str, Callable[[Setup], str]] = {
-    "card": lambda setup: setup.card,
-    "imgsz": lambda setup: f"{setup.imgsz}",
-    "nc": lambda setup: f"{setup.nc}",
-    "optimizer": lambda setup: setup.optimizer,
+    "card": lambda setup: setup.budget.card,
+    "imgsz": lambda setup: f"{setup.config.imgsz}",
+    "nc": lambda setup: f"{setup.config.nc}",
+    "optimizer": lambda setup: setup.config.optimizer,
+    "boxes per image": lambda setup: f"{round(setup.config.boxes_per_image, 1):g}",
+}
+LINES_OF_THEIR_OWN = ("card", "boxes per image")  # each says where it comes from
+BOXES_SOURCES: dict[BoxesSource, str] = {
+    "labels": "counted in the labels.",
+    "typed": "as typed.",
+    "assumed": "assumed: no labels were read. To count yours: data=custom data.yaml=PATH.",
 }
 PEAK = f"peak GiB ({SIMULATED})"
 
@@ -54,7 +61,7 @@ def _json(plan: Plan) -> str:
     document = {
         "source": SIMULATED,
         "effective_batch": plan.inquiry.effective_batch,
-        "boxes_per_image": plan.inquiry.boxes_per_image,
+        "boxes_per_image": _shared_boxes(plan),
         "cells": [{**_record(c), "parts_gib": _rounded(c.parts)} for c in plan.cells],
         "largest": [_setup_record(setup) | _largest_record(plan, setup) for setup in plan.largest],
     }
@@ -75,13 +82,23 @@ def _preamble(plan: Plan) -> list[str]:
     """What holds for every number."""
     asked, first = plan.inquiry, plan.cells[0].setup
     same = [name for name in VARYING if name not in columns(plan)]
-    facts = [f"{n}={VARYING[n](first)}" for n in same if n != "card"]
-    facts += [f"plan.boxes_per_image={asked.boxes_per_image:g}", "nothing was measured"]
+    facts = [f"{n}={VARYING[n](first)}" for n in same if n not in LINES_OF_THEIR_OWN]
+    facts += ["nothing was measured"]
     lines = [f"Peak device memory, {SIMULATED} without a GPU: {', '.join(facts)}."]
+    lines += _boxes_lines(plan)
     for budget in asked.budgets:
         held = f"of which {budget.context_gib:g} GiB for the CUDA context"
-        lines.append(f"Budget {budget.budget_gib:.2f} GiB, {held}: {budget.source}.")
+        lines.append(f"Budget {budget.limit_gib:.2f} GiB, {held}: {budget.source}.")
     return lines
+
+
+def _boxes_lines(plan: Plan) -> list[str]:
+    """How many objects an image is taken to hold, and why."""
+    number = VARYING["boxes per image"]
+    lines = [
+        f"Boxes per image: {number(s)}, {BOXES_SOURCES[s.boxes_source]}" for s in plan.largest
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def _tables(plan: Plan) -> list[tuple[str, Rows]]:
@@ -105,11 +122,15 @@ def _tables(plan: Plan) -> list[tuple[str, Rows]]:
 
 
 def _names(setup: Setup, extra: list[str]) -> list[str]:
-    return [setup.model, *(VARYING[name](setup) for name in extra), "on" if setup.amp else "off"]
+    return [
+        setup.model,
+        *(VARYING[name](setup) for name in extra),
+        "on" if setup.config.amp else "off",
+    ]
 
 
 def _numbers(cell: PlanCell) -> list[str]:
-    peak, budget = f"{cell.peak_gib:.2f}", f"{cell.setup.budget_gib:.2f}"
+    peak, budget = f"{cell.peak_gib:.2f}", f"{cell.setup.budget.limit_gib:.2f}"
     return [f"{cell.batch}", f"{cell.accumulate}", peak, budget]
 
 
@@ -135,9 +156,25 @@ def _aligned(rows: Rows) -> list[str]:
 
 
 def _setup_record(setup: Setup) -> dict[str, Any]:
-    record = asdict(setup)
-    del record["model_file"]
-    return {key: round(v, 3) if isinstance(v, float) else v for key, v in record.items()}
+    budget, config = setup.budget, setup.config
+    return {
+        "model": setup.model,
+        "card": budget.card,
+        "budget_gib": round(budget.limit_gib, 3),
+        "context_gib": round(budget.context_gib, 3),
+        "imgsz": config.imgsz,
+        "nc": config.nc,
+        "optimizer": config.optimizer,
+        "amp": config.amp,
+        "boxes_per_image": round(config.boxes_per_image, 3),
+        "boxes_source": setup.boxes_source,
+    }
+
+
+def _shared_boxes(plan: Plan) -> float | None:
+    """Boxes per image of every cell; None where they differ."""
+    found = {setup.config.boxes_per_image for setup in plan.largest}
+    return round(found.pop(), 3) if len(found) == 1 else None
 
 
 def _record(cell: PlanCell) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeper.memory.predict.many import SIMULATED
+from sweeper.memory.predict.parallel import SIMULATED
 from sweeper.plan.cells import Setup
 from sweeper.plan.formats import VARYING, columns
 from sweeper.plan.predictions import Plan, PlanCell
@@ -58,8 +58,7 @@ def draw(plan: Plan, form: str) -> bytes:
 def _title(plan: Plan) -> str:
     first = plan.cells[0].setup
     same = [f"{n} {text(first)}" for n, text in VARYING.items() if n not in columns(plan)]
-    boxes = f"{plan.inquiry.boxes_per_image:g} boxes per image"
-    return f"Peak device memory, {SIMULATED}\n{', '.join([*same, boxes])}"
+    return f"Peak device memory, {SIMULATED}\n{', '.join(same)}"
 
 
 def _bars(plan: Plan, setup: Setup) -> list[PlanCell]:
@@ -78,7 +77,7 @@ def _draw_panel(panel: Axes, plan: Plan, cells: list[PlanCell]) -> None:
         heights = [cell.parts[part] for cell in cells]
         panel.bar(places, heights, 0.8, below, color=colour, label=part)
         below = [b + h for b, h in zip(below, heights, strict=True)]
-    budget_gib = cells[0].setup.budget_gib
+    budget_gib = cells[0].setup.budget.limit_gib
     panel.axhline(budget_gib, color="black", linestyle="--", linewidth=1.2, label="budget")
     top = max(*below, budget_gib) * HEADROOM
     for place, cell in zip(places, cells, strict=True):
@@ -118,5 +117,5 @@ def _panel_title(plan: Plan, cell: PlanCell) -> str:
     setup, largest = cell.setup, plan.largest[cell.setup]
     names = [setup.model, *(VARYING[name](setup) for name in columns(plan))]
     fits = f"batch ≤ {largest.batch} fits" if largest else "nothing fits"
-    amp = "on" if setup.amp else "off"
-    return f"{', '.join(names)}, amp {amp}: {fits} {setup.budget_gib:.2f} GiB"
+    amp = "on" if setup.config.amp else "off"
+    return f"{', '.join(names)}, amp {amp}: {fits} {setup.budget.limit_gib:.2f} GiB"

@@ -10,27 +10,23 @@ from functools import partial
 from pathlib import Path
 
 from sweeper.memory.budget import violation
-from sweeper.memory.predict.many import group_by, in_children
-from sweeper.memory.predict.prediction import VramPrediction, predict_vram
+from sweeper.memory.config import MemoryConfig
+from sweeper.memory.predict.parallel import group_by_trace, in_children
+from sweeper.memory.predict.prediction import Peak, predict_peaks
 from sweeper.plan.cells import Inquiry, Request, Setup, accumulate_for
-
-Key = tuple[str, int, int, str, bool, int, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class PlanCell:
+class PlanCell(Request):
     """A cell with its simulated peak; ``parts`` sum to it, the CUDA context included."""
 
-    setup: Setup
-    batch: int
-    accumulate: int
     peak_gib: float
     parts: dict[str, float]
 
     @property
     def excess_gib(self) -> float:
         """Peak minus budget, GiB."""
-        return violation(self.peak_gib, self.setup.budget_gib)
+        return violation(self.peak_gib, self.setup.budget.limit_gib)
 
     @property
     def fits(self) -> bool:
@@ -51,10 +47,10 @@ def make_plan(inquiry: Inquiry, cache_dir: Path) -> Plan:
     """Predict every cell and search the largest batch of every setup.
 
     Raises:
-        SettingsError: A model that is none.
+        SettingsError: Not a model, or a value that cannot be predicted.
     """
-    groups = group_by(inquiry.requests, lambda r: (r.setup.model_file, r.setup.nc, r.setup.amp))
-    ask = partial(_answer, inquiry=inquiry, cache_dir=cache_dir)
+    groups = group_by_trace(inquiry.requests, lambda request: request.config)
+    ask = partial(_answer, wanted=inquiry.effective_batch, cache_dir=cache_dir)
     cells: dict[Request, PlanCell] = {}
     largest: dict[Setup, PlanCell | None] = {}
     for found in in_children(ask, groups):
@@ -76,9 +72,8 @@ class Answer:
     largest: dict[Setup, PlanCell | None]
 
 
-def _answer(requests: list[Request], inquiry: Inquiry, cache_dir: Path) -> Answer:
-    predictor = Predictor(inquiry.boxes_per_image, cache_dir)
-    wanted = inquiry.effective_batch
+def _answer(requests: list[Request], wanted: int, cache_dir: Path) -> Answer:
+    predictor = Predictor(cache_dir)
 
     def largest(setup: Setup) -> PlanCell | None:
         def cell(batch: int) -> PlanCell:
@@ -120,57 +115,39 @@ def largest_batch(excess: Callable[[int], float], wanted: int) -> int:
 class Predictor:
     """Predicts cells; setups that differ only in card or budget share a simulation."""
 
-    def __init__(self, boxes_per_image: float, cache_dir: Path) -> None:
-        self._boxes_per_image, self._cache_dir = boxes_per_image, cache_dir
-        self._known: dict[Key, VramPrediction] = {}
+    def __init__(self, cache_dir: Path) -> None:
+        self._cache_dir = cache_dir
+        self._known: dict[MemoryConfig, Peak] = {}
 
     def cell(self, request: Request) -> PlanCell:
         """The request with its simulated peak.
 
         Raises:
-            ValueError: The model is none.
+            ValueError: Not a model, or a value that cannot be predicted.
         """
-        setup = request.setup
-        found = self._simulate(request)
+        config, context_gib = request.config, request.setup.budget.context_gib
+        if config not in self._known:
+            self._known[config] = self._predict(request)
+        peak = self._known[config]
         return PlanCell(
-            setup,
+            request.setup,
             request.batch,
             request.accumulate,
-            peak_gib=found.reserved_gib + setup.context_gib,
-            parts={"context": setup.context_gib, **found.parts},
+            peak_gib=peak.reserved_gib + context_gib,
+            parts={"context": context_gib, **peak.parts},
         )
 
-    def _simulate(self, request: Request) -> VramPrediction:
-        setup, held = request.setup, request.accumulate > 1  # more than 2 hold nothing more
-        model = setup.model_file
-        key = (model, setup.imgsz, setup.nc, setup.optimizer, setup.amp, request.batch, held)
-        if key not in self._known:
-            self._known[key] = self._predict(request)
-        return self._known[key]
-
-    def _predict(self, request: Request) -> VramPrediction:
-        setup = request.setup
+    def _predict(self, request: Request) -> Peak:
         try:
             # Ultralytics may print when it is imported; stdout is the plan's alone.
             with redirect_stdout(sys.stderr):
-                return predict_vram(
-                    setup.model_file,
-                    batch=request.batch,
-                    accumulate=request.accumulate,
-                    amp=setup.amp,
-                    imgsz=setup.imgsz,
-                    nc=setup.nc,
-                    optimizer=setup.optimizer,
-                    boxes_per_image=self._boxes_per_image,
-                    context_gib=setup.context_gib,
-                    cache_dir=self._cache_dir,
-                )
+                return predict_peaks(request.config, self._cache_dir).top
         except ValueError as error:
-            raise ValueError(_as_typed(str(error), setup)) from error
+            raise ValueError(_as_typed(str(error), request.setup)) from error
 
 
 def _as_typed(message: str, setup: Setup) -> str:
-    """`predict_vram` says ``model`` of what was typed as ``model.file``."""
-    if setup.model != setup.model_file:
+    """`predict_peaks` says ``model`` of what was typed as ``model.file``."""
+    if setup.model != setup.config.model:
         return message
     return message.replace("model=", "model.file=", 1)

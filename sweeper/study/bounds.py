@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sweeper.memory.budget import violation
+from sweeper.memory.config import MemoryConfig
 from sweeper.trial.record import Outcome, TrialResult, TrialSpec
 
 # Ultralytics arguments that change how a cell learns, but not how much memory it takes.
@@ -13,27 +15,38 @@ _NOT_MEMORY |= {"patience", "save_period", "close_mosaic", "workers"}
 
 PROOFS = {Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET}
 
-ClassKey = tuple[object, ...]
 
+@dataclass(frozen=True, slots=True)
+class MemoryClass:
+    """Specs that differ only in batch, and in accumulate beyond 1: the peak grows with the batch.
 
-def memory_class(spec: TrialSpec) -> ClassKey:
-    """The same for specs that differ only in batch, and in accumulate beyond 1.
-
-    Within a class the peak grows with the batch. Accumulating keeps the gradients across
-    micro-batches, however many there are.
+    Attributes:
+        config: What the prediction depends on, batch left out.
+        data_yaml: The dataset; two with as many boxes per image may differ in the fullest one.
+        limit_gib: What the peak is compared with.
+        context_gib: What the limit leaves to CUDA.
+        arguments: Ultralytics arguments that may change the peak.
     """
+
+    config: MemoryConfig
+    data_yaml: str
+    limit_gib: float
+    context_gib: float
+    arguments: tuple[tuple[str, str], ...]
+
+
+def memory_class(spec: TrialSpec) -> MemoryClass:
+    """The class of a spec."""
     arguments = sorted((k, repr(v)) for k, v in spec.train_args.items() if k not in _NOT_MEMORY)
-    return (
-        *(spec.model_file, spec.data_yaml, spec.imgsz, spec.amp, spec.optimizer),
-        *(spec.limit_gib, spec.context_gib, spec.accumulate > 1, *arguments),
-    )
+    config = MemoryConfig.of(spec).memory_class
+    return MemoryClass(config, spec.data_yaml, spec.limit_gib, spec.context_gib, tuple(arguments))
 
 
 class Bounds:
     """Per memory class: the smallest batch proven not to fit, and by which trial."""
 
     def __init__(self) -> None:
-        self._smallest_unfit: dict[ClassKey, tuple[int, int]] = {}
+        self._smallest_unfit: dict[MemoryClass, tuple[int, int]] = {}
 
     def learn(self, spec: TrialSpec, result: TrialResult) -> bool:
         """Take a result in; True when it proves more than was known."""
@@ -60,8 +73,8 @@ def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
     not, neither does any above it. Then the rest by batch, so that a wrong prediction costs one
     failed trial per class. Where memory is simulated the predictions need no such proof.
     """
-    fit: dict[ClassKey, list[int]] = {}
-    unfit: dict[ClassKey, list[int]] = {}
+    fit: dict[MemoryClass, list[int]] = {}
+    unfit: dict[MemoryClass, list[int]] = {}
     for i, spec in enumerate(specs):
         if spec.predicted is not None:
             (unfit if _predicted_unfit(spec) else fit).setdefault(memory_class(spec), []).append(i)
@@ -76,6 +89,6 @@ def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
 
 
 def _predicted_unfit(spec: TrialSpec) -> bool:
-    if spec.predicted is None or spec.limit_gib is None:
+    if spec.predicted is None:
         return False
     return violation(spec.predicted.peak_gib, spec.limit_gib) > 0

@@ -11,15 +11,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sweeper.config.compose import CONF_DIR
 from sweeper.config.settings import Settings
 from sweeper.errors import SettingsError, StudyError
 from sweeper.executors import Executor
 from sweeper.executors.debug import DebugExecutor
 from sweeper.executors.devices import Devices, find_devices
 from sweeper.executors.local import LocalExecutor
-from sweeper.memory.budget import Budget, Card, resolve_budget
-from sweeper.memory.predict.many import forecast
+from sweeper.memory.budget import Budget, find_budget
+from sweeper.memory.predict.parallel import predict_specs
 from sweeper.study.display import StudyDisplay, say
 from sweeper.study.specs import SpecBuilder
 from sweeper.study.trials import Trials
@@ -48,7 +47,7 @@ class RunContext:
 
     def predict(self, specs: list[TrialSpec]) -> list[TrialSpec]:
         """The specs with their predicted peaks."""
-        return forecast(specs, Path(self.settings.runs_dir) / "cache" / "vram")
+        return predict_specs(specs, Path(self.settings.runs_dir) / "cache" / "vram")
 
     @property
     def trials(self) -> Path:
@@ -116,7 +115,7 @@ def refuse_study_folder(folder: Path) -> None:
 def open_context(settings: Settings, name: str) -> Iterator[RunContext]:
     """Devices, budget and an executor whose fork server warms up meanwhile."""
     devices = find_devices(settings.executor.slots)
-    budget = resolve_budget(Card(**vars(settings.vram)), devices.gpu, CONF_DIR / "vram")
+    budget = find_budget(settings.vram, devices.gpu)
     # One core stays free, as Ultralytics leaves one: threads waiting for a busy core spin.
     threads = max(1, (len(os.sched_getaffinity(0)) - 1) // len(devices.names))
     executor = _executor(settings, devices)

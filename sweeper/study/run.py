@@ -102,7 +102,7 @@ def _specs(context: RunContext, space: Space) -> dict[Cell, TrialSpec]:
 
 
 def _open_study(context: RunContext, space: Space) -> CellStudy:
-    settings, limit_gib = context.settings, context.budget.budget_gib
+    settings, limit_gib = context.settings, context.budget.limit_gib
     return CellStudy(
         context.name,
         space,
@@ -182,7 +182,7 @@ def _space_params(space: Space) -> dict[str, str]:
 
 
 def _budget_params(budget: Budget) -> dict[str, str]:
-    return {"budget_gib": f"{budget.budget_gib:g}", "budget_source": budget.source}
+    return {"budget_gib": f"{budget.limit_gib:g}", "budget_source": budget.source}
 
 
 def _command(space: Space) -> str:

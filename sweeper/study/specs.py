@@ -8,12 +8,9 @@ from pathlib import Path
 from sweeper.config.settings import Settings
 from sweeper.errors import SettingsError
 from sweeper.memory.budget import Budget
+from sweeper.training.contents import read_contents
 from sweeper.training.dataset import Dataset, prepare_dataset
 from sweeper.trial.record import TrialSpec
-
-# Mosaic joins four images and crops the result to a quarter of its area; boxes cut by the border
-# count as well. Twice the mean is what Ultralytics' own training logs show for COCO.
-MOSAIC_BOXES = 2.0
 
 
 class SpecBuilder:
@@ -33,13 +30,14 @@ class SpecBuilder:
     def build(
         self, settings: Settings, strategy: str, overrides: tuple[str, ...] = ()
     ) -> TrialSpec:
-        """The spec of one cell; number, device and prediction are still to be filled in.
+        """The spec of one cell; number and prediction are still to be filled in.
 
         Raises:
             SettingsError: The dataset is too small for the batch, or the run for accumulate.
             DataError: The dataset has faults.
         """
         dataset = self.dataset(settings)
+        contents = read_contents(settings, dataset)
         _require_enough_images(settings, dataset)
         return TrialSpec(
             study=self._study,
@@ -52,8 +50,8 @@ class SpecBuilder:
             model_file=settings.model.source,
             data=settings.data.name,
             data_yaml=str(dataset.yaml),
-            nc=len(dataset.names),
-            boxes_per_image=_boxes_per_image(settings, dataset),
+            nc=contents.nc,
+            boxes_per_image=contents.boxes_per_image,
             imgsz=settings.train.imgsz,
             epochs=settings.train.epochs,
             optimizer=settings.train.optimizer,
@@ -61,7 +59,7 @@ class SpecBuilder:
             threads=self._threads,
             timeout_s=settings.study.trial_timeout_s,
             stall_timeout_s=settings.study.stall_timeout_s,
-            budget_gib=self._budget.budget_gib,
+            limit_gib=self._budget.limit_gib,
             context_gib=self._budget.context_gib,
             keep_weights=settings.study.keep_best,
             train_args=settings.train_args(),
@@ -85,8 +83,3 @@ def _require_enough_images(settings: Settings, dataset: Dataset) -> None:
             f"micro-batches for one optimizer step, but the run has {micro_batches} ({per_epoch} "
             f"per epoch, train.epochs={settings.train.epochs}). Lower it or raise train.epochs."
         )
-
-
-def _boxes_per_image(settings: Settings, dataset: Dataset) -> float:
-    mosaic = settings.train_args().get("mosaic", 1.0) > 0
-    return dataset.boxes / dataset.train_images * (MOSAIC_BOXES if mosaic else 1.0)

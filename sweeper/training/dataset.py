@@ -15,9 +15,9 @@ from typing import Any
 
 import yaml
 
-from sweeper.config.settings import DataSettings
-from sweeper.errors import DataError
-from sweeper.training.digits import DigitScenes, write_digits
+from sweeper.config.settings import DataSettings, DigitsSettings
+from sweeper.errors import DataError, SettingsError
+from sweeper.training.digits import DIGITS, DigitScenes, write_digits
 from sweeper.training.labels import check_labels, label_path
 
 IMAGE_NAME = re.compile(
@@ -52,9 +52,7 @@ def prepare_dataset(data: DataSettings, runs_dir: Path) -> Dataset:
         DataError: Listing each fault of the YAML, the folders and the labels.
     """
     if data.digits is not None:
-        size = data.digits
-        scenes = DigitScenes(data.imgsz, size.train, size.val, seed=size.seed)
-        return check_dataset(write_digits(runs_dir / "data", scenes))
+        return _digits(data, data.digits, runs_dir)
     if data.yaml is None:
         raise DataError("data.yaml is not set. Give your data.yaml: data=custom data.yaml=PATH.")
     path = Path(data.yaml).expanduser()
@@ -63,6 +61,48 @@ def prepare_dataset(data: DataSettings, runs_dir: Path) -> Dataset:
         path = fetch(data.yaml)
     dataset = check_dataset(path.resolve(), data.nc)
     return replace(dataset, yaml=_absolute_yaml(dataset.yaml, runs_dir))
+
+
+def dataset_at_hand(data: DataSettings, runs_dir: Path) -> Dataset | None:
+    """The checked dataset if it is composed here or lies on this disk; nothing is downloaded.
+
+    Raises:
+        DataError: Its images are here, but it has faults.
+    """
+    if data.digits is not None:
+        return _digits(data, data.digits, runs_dir)
+    path = Path(data.yaml or "").expanduser()
+    if not path.is_file() or not _splits_exist(path.resolve()):
+        return None
+    return check_dataset(path.resolve(), data.nc)
+
+
+def _digits(data: DataSettings, size: DigitsSettings, runs_dir: Path) -> Dataset:
+    scenes = DigitScenes(data.imgsz, size.train, size.val, seed=size.seed)
+    return check_dataset(write_digits(runs_dir / "data", scenes))
+
+
+def count_classes(data: DataSettings) -> int:
+    """The number of classes, with no image read; ``data.nc`` where the YAML is not at hand.
+
+    Raises:
+        SettingsError: Neither ``data.yaml`` nor ``data.nc`` is set.
+        DataError: There is no such file, or the two do not agree.
+    """
+    if data.digits is not None:
+        return DIGITS
+    if data.yaml is None and data.nc is None:
+        raise SettingsError(
+            "data.nc is not set. Give the number of classes, e.g. data.nc=80, or the data set: "
+            "data=custom data.yaml=PATH."
+        )
+    if data.yaml is None or (data.nc is not None and not Path(data.yaml).expanduser().is_file()):
+        assert data.nc is not None
+        return data.nc
+    found = len(read_class_names(data.yaml))
+    if data.nc not in (None, found):
+        raise DataError(f"data.nc={data.nc} but {data.yaml} names {found} classes.")
+    return found
 
 
 def read_class_names(name: str) -> tuple[str, ...]:
@@ -178,7 +218,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"data.yaml={path} cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise DataError(f"data.yaml={path} is no YAML mapping with train, val and names.")
+        raise DataError(f"data.yaml={path} is not a YAML mapping with train, val and names.")
     for key in ("train", "val"):
         if not content.get(key):
             raise DataError(f"{path} has no '{key}' key. It names the folder of the images.")
@@ -202,12 +242,7 @@ def _class_names(content: dict[str, Any], path: Path) -> tuple[str, ...]:
 
 def _images(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
     """Image files of a split: folders (recursively) and .txt lists, as Ultralytics reads them."""
-    root = _root(content, path)
-    entries = content[split]
-    for entry in [entries] if isinstance(entries, str) else entries:
-        place = root / entry
-        if not place.exists() and str(entry).startswith("../"):
-            place = root / str(entry)[3:]
+    for place in _places(content, split, path):
         if place.is_dir():
             yield from _sorted_images(place.rglob("*"))
         elif place.is_file():
@@ -222,6 +257,23 @@ def _images(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
                 f"{path}: '{split}' points to {place}, which does not exist. Give the data set's "
                 "folder as an absolute 'path:', or leave 'path:' out where the YAML lies in it."
             )
+
+
+def _places(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
+    """The folders and .txt lists of a split, there or not."""
+    root = _root(content, path)
+    entries = content[split]
+    for entry in [entries] if isinstance(entries, str) else entries:
+        place = root / entry
+        if not place.exists() and str(entry).startswith("../"):
+            place = root / str(entry)[3:]
+        yield place
+
+
+def _splits_exist(path: Path) -> bool:
+    content = _read_yaml(path)
+    places = [place for split in ("train", "val") for place in _places(content, split, path)]
+    return all(place.exists() for place in places)
 
 
 def _root(content: dict[str, Any], path: Path) -> Path:

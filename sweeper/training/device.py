@@ -30,34 +30,33 @@ class DeviceMeter:
 
     def __init__(self, spec: TrialSpec, cuda: CudaModule, reader: UsageReader | None) -> None:
         """Open the context on the one visible device and cap the allocator."""
-        self._allowance_gib, self._cuda, self._reader = spec.context_gib, cuda, reader
-        self._budget_gib = spec.limit_gib
+        self._limit_gib, self._assumed_context_gib = spec.limit_gib, spec.context_gib
+        self._cuda, self._reader = cuda, reader
         open_context(cuda)
-        if spec.limit_gib is not None:
-            # A fresh context has yet to load its kernels: the larger of both figures.
-            context = max(self._context_gib() or 0.0, spec.context_gib)
-            cap_allocator(spec.limit_gib, context, cuda)
+        # A fresh context has yet to load its kernels: the larger of both figures.
+        context = max(self._measured_context_gib() or 0.0, spec.context_gib)
+        cap_allocator(spec.limit_gib, context, cuda)
         self.phases = PhasePeaks(cuda)
 
     def read(self) -> MemoryReading:
         """The peaks so far; the context is read again, because it grows with its kernels."""
-        return allocator_reading(self.phases.read(), self._context_gib(), self._allowance_gib)
+        measured = self._measured_context_gib()
+        return allocator_reading(self.phases.read(), measured, self._assumed_context_gib)
 
     def shortfall(self) -> str:
         """Why running out of memory proves nothing about the budget; empty when it does."""
-        if self._budget_gib is None:
-            return ""
         free, total = (n / GIB for n in self._cuda.mem_get_info(0))
-        own = self._cuda.memory_reserved(0) / GIB + (self._context_gib() or self._allowance_gib)
-        if free + own >= self._budget_gib - DRIVER_GIB:
+        context = self._measured_context_gib() or self._assumed_context_gib
+        own = self._cuda.memory_reserved(0) / GIB + context
+        if free + own >= self._limit_gib - DRIVER_GIB:
             return ""
         return (
-            f"the budget of {self._budget_gib:.2f} GiB was not there: other processes hold "
+            f"the budget of {self._limit_gib:.2f} GiB was not there: other processes hold "
             f"{max(0.0, total - free - own):.2f} of the device's {total:.2f} GiB. End them, or "
             "lower vram.budget_gib"
         )
 
-    def _context_gib(self) -> float | None:
+    def _measured_context_gib(self) -> float | None:
         if self._reader is None:
             return None
         try:
@@ -67,7 +66,12 @@ class DeviceMeter:
 
 
 def start_meter(spec: TrialSpec, device: str) -> DeviceMeter | None:
-    """Pin this process to the trial's GPU and meter it; None on the CPU."""
+    """Pin this process to the trial's GPU and meter it; None on the CPU.
+
+    Args:
+        spec: The trial.
+        device: ``cpu``, or the UUID of its GPU.
+    """
     if device == "cpu":
         return None
     # By UUID, as NVML counts in PCI bus order and CUDA by default the fastest first; before CUDA

@@ -14,6 +14,8 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
+DIGITS = 10  # classes
+
 Pixels = NDArray[np.uint8]
 
 
@@ -90,7 +92,7 @@ def _compose(draft: Path, final: Path, scenes: DigitScenes) -> None:
         "path": str(final.resolve()),
         "train": "images/train",
         "val": "images/val",
-        "names": {i: str(i) for i in range(10)},
+        "names": {i: str(i) for i in range(DIGITS)},
     }
     (draft / "data.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 

@@ -54,7 +54,7 @@ def test_a_memory_strategy_sets_the_three_keys_at_top_level(memory: str, expecte
         ("train.epochs=-1", "train.epochs must be at least 1 but got -1"),
         ("train.rect=true", "train.rect=true cannot go with accumulate=4"),
         ("train.optimizer=auto", "train.optimizer must be one of SGD"),
-        ("+train.extra.mosiac=0", "train.extra.mosiac is no argument of Ultralytics"),
+        ("+train.extra.mosiac=0", "train.extra.mosiac is not an argument of Ultralytics"),
         ("+train.extra.batch=2", "train.extra.batch cannot be set here"),
         ("+train.extra.fraction=0.1", "train.extra.fraction cannot be set: it shrinks"),
         ("+train.extra.multi_scale=0.5", "train.extra.multi_scale cannot be set: every batch"),

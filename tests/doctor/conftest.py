@@ -32,7 +32,7 @@ class _Nonsense(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def nonsense_server() -> Iterator[str]:
-    """A web server that is no MLflow."""
+    """A web server that is not MLflow."""
     with HTTPServer(("127.0.0.1", 0), _Nonsense) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

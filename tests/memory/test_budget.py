@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import yaml
 
+from sweeper.config.settings import VramSettings
 from sweeper.errors import SettingsError
 from sweeper.memory.budget import (
-    Card,
+    CARDS,
+    find_budget,
     load_card,
-    resolve_budget,
     violation,
     watchdog_limit_gib,
 )
 from sweeper.memory.measure.nvml import Device
 
-CARDS = Path(__file__).parents[2] / "conf" / "vram"
 NAMES = sorted(path.stem for path in CARDS.glob("*.yaml") if path.stem not in {"auto", "toy"})
 GPU = Device(0, "GPU-a", "NVIDIA A100-SXM4-80GB", 80.0)
-AUTO = Card(**yaml.safe_load((CARDS / "auto.yaml").read_text()))
+AUTO = VramSettings(**yaml.safe_load((CARDS / "auto.yaml").read_text()))
 
 
 def test_a_peak_fits_up_to_the_budget_itself() -> None:
@@ -36,40 +35,40 @@ def test_the_watchdog_leaves_room_above_the_budget() -> None:
 
 
 def test_a_named_card_gives_its_total_less_its_margin() -> None:
-    budget = resolve_budget(load_card("rtx3090", CARDS), GPU, CARDS)
-    assert budget.budget_gib == pytest.approx(23.65)
+    budget = find_budget(load_card("rtx3090"), GPU)
+    assert budget.limit_gib == pytest.approx(23.65)
     assert (budget.card, budget.source) == ("rtx3090", "card rtx3090 (vram=rtx3090)")
     assert budget.message == ""
 
 
 def test_an_explicit_budget_wins_over_card_and_gpu() -> None:
-    for card in (load_card("t4", CARDS), AUTO):
+    for card in (load_card("t4"), AUTO):
         for gpu in (GPU, None):
-            budget = resolve_budget(replace(card, budget_gib=6), gpu, CARDS)
-            assert (budget.budget_gib, budget.source) == (6.0, "vram.budget_gib=6")
+            budget = find_budget(replace(card, budget_gib=6), gpu)
+            assert (budget.limit_gib, budget.source) == (6.0, "vram.budget_gib=6")
 
 
 def test_auto_is_this_gpu_less_five_percent() -> None:
-    budget = resolve_budget(AUTO, GPU, CARDS)
-    assert budget.budget_gib == pytest.approx(76.0)
+    budget = find_budget(AUTO, GPU)
+    assert budget.limit_gib == pytest.approx(76.0)
     assert budget.source == "this GPU NVIDIA A100-SXM4-80GB, 80.00 GiB less 5%"
-    given = resolve_budget(replace(AUTO, margin_gib=1.5), GPU, CARDS)
-    assert (given.budget_gib, given.source[-12:]) == (78.5, "less 1.5 GiB")
+    given = find_budget(replace(AUTO, margin_gib=1.5), GPU)
+    assert (given.limit_gib, given.source[-12:]) == (78.5, "less 1.5 GiB")
 
 
 def test_auto_without_a_gpu_simulates_the_fallback_card_and_says_so() -> None:
-    budget = resolve_budget(replace(AUTO, fallback_card="t4"), None, CARDS)
+    budget = find_budget(replace(AUTO, fallback_card="t4"), None)
     assert budget.card == "t4"
-    assert budget.budget_gib == pytest.approx(14.55)
-    assert budget.context_gib == load_card("t4", CARDS).context_gib
+    assert budget.limit_gib == pytest.approx(14.55)
+    assert budget.context_gib == load_card("t4").context_gib
     assert "vram.fallback_card=t4" in budget.source
     assert "No GPU here: memory is simulated for the card t4" in budget.message
 
 
 def test_a_card_larger_than_this_gpu_is_called_out() -> None:
     small = Device(0, "GPU-b", "NVIDIA GeForce RTX 4060", 8.0)
-    message = resolve_budget(load_card("rtx3090", CARDS), small, CARDS).message
-    assert "no less than what this GPU has (NVIDIA GeForce RTX 4060, 8.00 GiB)" in message
+    message = find_budget(load_card("rtx3090"), small).message
+    assert "at least what this GPU has (NVIDIA GeForce RTX 4060, 8.00 GiB)" in message
 
 
 @pytest.mark.parametrize("value", [-1, 0, float("nan"), float("inf")])
@@ -79,7 +78,7 @@ def test_a_budget_that_is_not_positive_is_refused_by_name(value: float) -> None:
         "Set it to your card's memory, e.g. vram=rtx3090."
     )
     with pytest.raises(SettingsError, match=f"^{re.escape(expected)}$"):
-        resolve_budget(replace(AUTO, budget_gib=value), GPU, CARDS)
+        find_budget(replace(AUTO, budget_gib=value), GPU)
 
 
 @pytest.mark.parametrize(
@@ -97,18 +96,18 @@ def test_other_values_that_cannot_work_are_refused_by_name(
     change: dict[str, float | None], message: str
 ) -> None:
     with pytest.raises(SettingsError, match=re.escape(message)):
-        resolve_budget(replace(load_card("rtx3090", CARDS), **change), GPU, CARDS)  # type: ignore[arg-type]
+        find_budget(replace(load_card("rtx3090"), **change), GPU)  # type: ignore[arg-type]
 
 
 def test_an_unknown_fallback_card_lists_the_known_ones() -> None:
     with pytest.raises(SettingsError, match=r"got 'rtx9999'\. Choose one of: .*rtx3090"):
-        resolve_budget(replace(AUTO, fallback_card="rtx9999"), None, CARDS)
+        find_budget(replace(AUTO, fallback_card="rtx9999"), None)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_card_file_makes_a_budget_that_its_vendor_would_recognise(name: str) -> None:
-    card = load_card(name, CARDS)
-    budget = resolve_budget(card, None, CARDS)
+    card = load_card(name)
+    budget = find_budget(card, None)
     vendor_gb = re.search(r"(\d+) GB", card.source)
     assert vendor_gb is not None and card.total_gib is not None
     assert card.card == name
@@ -116,4 +115,4 @@ def test_every_card_file_makes_a_budget_that_its_vendor_would_recognise(name: st
     assert 0.9 * int(vendor_gb[1]) <= card.total_gib <= int(vendor_gb[1])
     assert 0.05 <= (card.margin_gib or 0) <= 1.0
     assert 0.1 <= card.context_gib <= 0.8
-    assert budget.budget_gib == pytest.approx(card.total_gib - (card.margin_gib or 0))
+    assert budget.limit_gib == pytest.approx(card.total_gib - (card.margin_gib or 0))

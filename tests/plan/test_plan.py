@@ -15,9 +15,13 @@ import pytest
 from PIL import Image
 
 from sweeper import predict_vram
+from sweeper.config.compose import compose_settings
 from sweeper.errors import SweeperError
+from sweeper.memory.budget import find_budget
+from sweeper.memory.predict.parallel import predict_specs
 from sweeper.plan.__main__ import main
 from sweeper.plan.predictions import largest_batch
+from sweeper.study.specs import SpecBuilder
 
 ROOT = Path(__file__).parents[2]
 Capture = pytest.CaptureFixture[str]
@@ -128,9 +132,10 @@ def test_every_table_says_that_it_is_simulated(runs: Path, capsys: Capture) -> N
         text = plan(runs, capsys, *asked, f"plan.format={form}")
         titles = [line for line in text.splitlines() if "hat fits" in line or "Largest" in line]
         assert len(titles) == 2 and all("simulated" in title for title in titles)
-        assert "plan.boxes_per_image=8" in text
+        assert "Boxes per image: 8, assumed" in text
     document = plan_json(runs, capsys, *asked)
     assert document["source"] == "simulated"
+    assert document["boxes_per_image"] == 8
     rows = list(csv.DictReader(io.StringIO(plan(runs, capsys, *asked, "plan.format=csv"))))
     assert [row["vram_source"] for row in rows] == ["simulated", "simulated"]
     assert [float(r["peak_gib"]) for r in rows] == [c["peak_gib"] for c in document["cells"]]
@@ -152,6 +157,67 @@ def test_crowded_images_are_planned_for(runs: Path, capsys: Capture) -> None:
     assert peak("plan.boxes_per_image=60") > peak() + 0.3
 
 
+@pytest.fixture
+def crowded(tmp_path: Path) -> Path:
+    """The data.yaml of two small images with 27 boxes each."""
+    for split in ("train", "val"):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        for i in range(2):
+            Image.new("RGB", (32, 32)).save(tmp_path / "images" / split / f"{i}.jpg")
+            (tmp_path / "labels" / split / f"{i}.txt").write_text("0 0.5 0.5 0.2 0.2\n" * 27)
+    file = tmp_path / "data.yaml"
+    file.write_text("train: images/train\nval: images/val\nnames: [bolt]\n")
+    return file
+
+
+@pytest.mark.parametrize(("more", "boxes"), [((), 54), (("+data.augment.mosaic=0",), 27)])
+def test_plan_and_study_predict_the_same_peak(
+    runs: Path, capsys: Capture, crowded: Path, more: tuple[str, ...], boxes: float
+) -> None:
+    asked = ["data=custom", f"data.yaml={crowded}", "vram=t4", "batch=2", "accumulate=1", *more]
+    asked += ["amp=true", "train.imgsz=320", f"runs_dir={runs}"]
+    (planned,) = plan_json(runs, capsys, *asked)["cells"]
+    assert (planned["boxes_per_image"], planned["boxes_source"]) == (boxes, "labels")
+    settings = compose_settings(asked)
+    budget = find_budget(settings.vram, None)
+    spec = SpecBuilder("s", budget, threads=1).build(settings, "x")
+    (predicted,) = predict_specs([spec], runs / "cache" / "vram")
+    assert predicted.predicted is not None
+    assert planned["peak_gib"] == round(predicted.predicted.peak_gib, 3)
+    assert (planned["nc"], planned["budget_gib"]) == (spec.nc, round(spec.limit_gib, 3))
+
+
+def test_the_plan_s_limit_of_crowded_images_is_the_study_s(
+    runs: Path, capsys: Capture, crowded: Path
+) -> None:
+    asked = ("data.nc=1", "train.imgsz=640", "vram=t4", "vram.budget_gib=4", "amp=true", "batch=2")
+
+    def largest(*more: str) -> int:
+        (found,) = plan_json(runs, capsys, *asked, *more)["largest"]
+        return int(found["largest_batch"])
+
+    counted = largest("data=custom", f"data.yaml={crowded}")
+    assert counted == largest("plan.boxes_per_image=54") < largest()
+
+
+def test_a_number_typed_wins_over_the_labels(runs: Path, capsys: Capture, crowded: Path) -> None:
+    asked = ("data=custom", f"data.yaml={crowded}", "vram=t4", "batch=2", "amp=true")
+    asked = (*asked, "train.imgsz=320", "plan.boxes_per_image=5")
+    assert "Boxes per image: 5, as typed." in plan(runs, capsys, *asked)
+
+
+def test_swept_data_sets_have_a_column_of_boxes(
+    runs: Path, capsys: Capture, crowded: Path
+) -> None:
+    asked = ("data=digits,custom", f"data.yaml={crowded}", "data.nc=null", "vram=t4", "batch=2")
+    text = plan(runs, capsys, *asked, "amp=true", "train.imgsz=320")
+    assert "boxes per image" in text.splitlines()[6]
+    assert text.count("Boxes per image:") == 2
+    document = plan_json(runs, capsys, *asked, "amp=true", "train.imgsz=320")
+    assert document["boxes_per_image"] is None
+
+
 def test_the_article_s_verdicts(runs: Path, capsys: Capture) -> None:
     asked = ("model=yolo11x", "vram=rtx3090", "amp=true,false", "batch=4,8,16")
     cells = plan_json(runs, capsys, *asked)["cells"]
@@ -166,7 +232,8 @@ def test_the_classes_are_read_from_ones_own_data_yaml(
     file = tmp_path / "data.yaml"
     file.write_text("train: nowhere\nval: nowhere\nnames: [cat, dog]\n")
     asked = ("data=custom", f"data.yaml={file}", "batch=2", "amp=true", "vram=t4")
-    assert plan_json(runs, capsys, *asked)["cells"][0]["nc"] == 2
+    (cell,) = plan_json(runs, capsys, *asked)["cells"]
+    assert (cell["nc"], cell["boxes_source"]) == (2, "assumed")  # its images are elsewhere
     with pytest.raises(SweeperError, match=r"data\.nc=3 but .* names 2 classes"):
         plan(runs, capsys, *asked, "data.nc=3")
 
@@ -204,7 +271,7 @@ def test_the_plot_is_a_picture(runs: Path, capsys: Capture, tmp_path: Path) -> N
         (["batch=2,0"], "batch must be at least 1 but got 0"),
         (["batch=2,many"], "batch: Value 'many'|batch=many"),
         (["batch=many,2"], "batch=many: Value 'many'"),
-        (["batchh=2"], r"batchh is no key .* Did you mean batch\?"),
+        (["batchh=2"], r"batchh is an unknown key\. Did you mean batch\?"),
         (["study.n_trials=1,2"], r"study\.n_trials .* cannot be swept"),
         (["executor.slots=1,2"], r"executor\.slots .* cannot be swept"),
         (["plan.format=csv,json"], r"plan\.format .* cannot be swept"),
@@ -224,7 +291,7 @@ def test_bad_input_is_named_as_typed(overrides: list[str], says: str, tmp_path: 
     assert not any(tmp_path.iterdir())
 
 
-def test_a_model_that_is_none_ends_with_one_message(tmp_path: Path) -> None:
+def test_what_is_not_a_model_ends_with_one_message(tmp_path: Path) -> None:
     text, folder = tmp_path / "x.yaml", tmp_path / "folder"
     text.write_text("just text")
     folder.mkdir()

@@ -8,7 +8,7 @@ from tests.memory.measure.test_cuda import FakeCuda
 
 
 @pytest.mark.parametrize(
-    ("total_gib", "held_gib", "budget_gib", "said"),
+    ("total_gib", "held_gib", "limit_gib", "said"),
     [
         (24, 0.3, 23.65, ""),  # what a driver keeps
         (24, 10.0, 23.65, "other processes hold 10.00 of the device's 24.00 GiB"),
@@ -17,7 +17,7 @@ from tests.memory.measure.test_cuda import FakeCuda
     ],
 )
 def test_out_of_memory_is_proof_only_where_the_budget_was_free(
-    make_spec, total_gib: int, held_gib: float, budget_gib: float, said: str
+    make_spec, total_gib: int, held_gib: float, limit_gib: float, said: str
 ) -> None:
     class Shared(FakeCuda):
         def mem_get_info(self, device: int, /) -> tuple[int, int]:
@@ -25,7 +25,7 @@ def test_out_of_memory_is_proof_only_where_the_budget_was_free(
             return free - int((held_gib + 0.5) * GIB), total  # 0.5 GiB is our own context
 
     fake = Shared(total=total_gib * GIB)
-    meter = DeviceMeter(make_spec(limit_gib=budget_gib, context_gib=0.5), fake, None)
+    meter = DeviceMeter(make_spec(limit_gib=limit_gib, context_gib=0.5), fake, None)
     fake.use(2.0, 3.0)
     found = meter.shortfall()
     assert said in found and bool(said) == bool(found)

@@ -72,16 +72,16 @@ def context_gib(used_gib: float, cuda: CudaModule, device: int = 0) -> float:
 
 
 def cap_allocator(
-    budget_gib: float, context_gib: float, cuda: CudaModule, device: int = 0
+    limit_gib: float, context_gib: float, cuda: CudaModule, device: int = 0
 ) -> float:
-    """Make torch raise OutOfMemoryError before context and allocator pass the budget.
+    """Make torch raise OutOfMemoryError before context and allocator pass the limit.
 
-    A device with less memory than the budget stays its own limit.
+    A device with less memory than the limit stays its own limit.
 
     Args:
-        budget_gib: Limit on the whole process, GiB.
+        limit_gib: Limit on the whole process, GiB.
         context_gib: What lies outside the allocator, GiB; torch's cap does not cover it. The
-            larger of card allowance and measurement: a fresh context has yet to load kernels.
+            larger of assumption and measurement: a fresh context has yet to load kernels.
 
     Returns:
         The most that the allocator may reserve, GiB.
@@ -89,10 +89,10 @@ def cap_allocator(
     Raises:
         ValueError: The budget leaves nothing for the allocator.
     """
-    allowed = (budget_gib - context_gib) * GIB
+    allowed = (limit_gib - context_gib) * GIB
     if allowed <= 0:
         raise ValueError(
-            f"a budget of {budget_gib:g} GiB leaves nothing beside the CUDA context of "
+            f"a budget of {limit_gib:g} GiB leaves nothing beside the CUDA context of "
             f"{context_gib:.2f} GiB"
         )
     _, total = cuda.mem_get_info(device)

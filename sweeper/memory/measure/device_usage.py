@@ -12,7 +12,7 @@ from sweeper.numbers import GIB
 MAX_PROCESSES = 256
 
 
-class Probe:
+class DeviceUsage:
     """Repeated readings of one device at the least cost: one driver call into reused memory.
 
     pynvml's own functions ask twice for a process list and build an object for each process,

@@ -11,16 +11,16 @@ MEASURED = "measured"
 
 
 def allocator_reading(
-    peaks: AllocatorPeaks, context_gib: float | None, allowance_gib: float
+    peaks: AllocatorPeaks, context_gib: float | None, assumed_context_gib: float
 ) -> MemoryReading:
     """The child's view: what torch's allocator reserved at most, plus the context.
 
     Args:
         peaks: The allocator's own statistics.
         context_gib: Measured context; None when it was not measured.
-        allowance_gib: The card's context, used where ``context_gib`` is None.
+        assumed_context_gib: The card's, used where ``context_gib`` is None.
     """
-    context = allowance_gib if context_gib is None else context_gib
+    context = assumed_context_gib if context_gib is None else context_gib
     return MemoryReading(
         peak_gib=peaks.reserved_gib + context,
         source=MEASURED,
@@ -31,7 +31,7 @@ def allocator_reading(
         val_reserved_gib=peaks.val_reserved_gib,
         context_gib=context,
         alloc_retries=peaks.alloc_retries,
-        note="" if context_gib is not None else "The context is the card's allowance.",
+        note="" if context_gib is not None else "The CUDA context is assumed, not measured.",
     )
 
 

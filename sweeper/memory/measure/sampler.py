@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sweeper.memory.measure.device_usage import Probe
+from sweeper.memory.measure.device_usage import DeviceUsage
 from sweeper.memory.measure.nvml import NvmlUnavailable
 from sweeper.trial.record import SampledPeak
 
@@ -35,8 +35,8 @@ class UsageReader:
     """
 
     def __init__(self, uuid: str) -> None:
-        self._probe = Probe(uuid)
-        self._before_gib = self._probe.used_gib()
+        self._device = DeviceUsage(uuid)
+        self._before_gib = self._device.used_gib()
         self._shown = False
         self._members: dict[int, bool] = {}
 
@@ -50,11 +50,11 @@ class UsageReader:
         self._shown = self._shown or own is not None
         if self._shown:
             return Usage(own or 0.0, "process")
-        return Usage(max(0.0, self._probe.used_gib() - self._before_gib), "device")
+        return Usage(max(0.0, self._device.used_gib() - self._before_gib), "device")
 
     def _own_gib(self, pid: int) -> float | None:
         try:
-            listed = self._probe.processes_gib()
+            listed = self._device.processes_gib()
         except NvmlUnavailable as error:
             if error.reason in {"no_permission", "not_supported"}:
                 return None

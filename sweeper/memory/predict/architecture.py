@@ -102,8 +102,8 @@ def check_detector(model: str, definition: dict[str, Any]) -> None:
 
     Raises:
         ValueError: The head detects no boxes.
-        LookupError, TypeError: It is no model definition at all.
+        LookupError, TypeError: It is not a model definition at all.
     """
     head = definition["backbone"] and definition["head"][-1][2]
     if head not in DETECTORS:
-        raise ValueError(f"model={model} is no detection model: its head is {head}. {REMEDY}")
+        raise ValueError(f"model={model} is not a detection model: its head is {head}. {REMEDY}")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sweeper.memory.predict.architecture import Architecture
-from sweeper.memory.predict.polynomials import StepTrace, Tape
+from sweeper.memory.predict.polynomials import SectionTrace, StepTrace
 
 FORMAT = 5  # raise it whenever what `trace` writes changes
 DEFAULT_DIR = Path("runs/cache/vram")
@@ -50,9 +50,9 @@ def _unpack(content: bytes) -> StepTrace | None:
     if hashlib.sha256(packed).digest() != digest:
         return None
     with np.load(io.BytesIO(packed), allow_pickle=False) as data:
-        sections = dict.fromkeys(name.partition("/")[0] for name in data.files if "/" in name)
+        names = dict.fromkeys(name.partition("/")[0] for name in data.files if "/" in name)
         return StepTrace(
-            tapes={s: Tape(*(data[f"{s}/{array}"] for array in ARRAYS)) for s in sections},
+            sections={s: SectionTrace(*(data[f"{s}/{a}"] for a in ARRAYS)) for s in names},
             anchors=float(data["anchors"]),
             stride=int(data["stride"]),
             count_rates=data["count_rates"],
@@ -62,9 +62,9 @@ def _unpack(content: bytes) -> StepTrace | None:
 def write(file: Path, trace: StepTrace) -> None:
     """Write beside the file, then rename: another process sees all of it or nothing."""
     arrays = {
-        f"{section}/{name}": getattr(tape, name)
-        for section, tape in trace.tapes.items()
-        for name in ARRAYS
+        f"{name}/{array}": getattr(section, array)
+        for name, section in trace.sections.items()
+        for array in ARRAYS
     }
     for name in ("anchors", "stride", "count_rates"):
         arrays[name] = np.asarray(getattr(trace, name))

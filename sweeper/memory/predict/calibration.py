@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class Calibration:
     """What a replay lacks, and how full the fullest image is. Fitted by benchmarks/bench_vram.py.
 
     Attributes:
@@ -34,4 +34,4 @@ class Allowance:
         return self.workspace_gib + self.workspace_share * activations_gib
 
 
-FITTED = Allowance()
+FITTED = Calibration()

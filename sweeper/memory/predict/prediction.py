@@ -1,19 +1,20 @@
-"""Predict the peak device memory of a training run without a device."""
+"""Predict the peak device memory of a training without a device."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sweeper.memory.config import MemoryConfig
 from sweeper.memory.predict.allocator import Replay, replay
 from sweeper.memory.predict.architecture import find_architecture
 from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace
-from sweeper.memory.predict.calibration import FITTED, Allowance
+from sweeper.memory.predict.calibration import FITTED, Calibration
 from sweeper.memory.predict.optimizers import find_optimizer
 from sweeper.memory.predict.polynomials import StepTrace
-from sweeper.memory.predict.programs import Timeline, Workload, training, validation
+from sweeper.memory.predict.programs import Program, Workload, training, validation
 from sweeper.numbers import GIB
 
 # The context of a T4 to A100 with CUDA 12's lazy loading is 0.3 to 0.6 GiB.
@@ -45,15 +46,39 @@ class VramPrediction:
     training_gib: float
     validation_gib: float
     parts: dict[str, float]
-    model: str
-    batch: int
+    config: MemoryConfig
     accumulate: int
-    amp: bool
-    imgsz: int
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return Path(self.config.model).stem
+
+    @property
+    def batch(self) -> int:
+        """Images per forward and backward."""
+        return self.config.batch
+
+    @property
+    def amp(self) -> bool:
+        """Whether autocast is on."""
+        return self.config.amp
+
+    @property
+    def imgsz(self) -> int:
+        """Pixels, a multiple of the stride."""
+        return self.config.imgsz
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return asdict(self)
+        values = asdict(self)
+        del values["config"]
+        return values | {
+            "model": self.model,
+            "batch": self.batch,
+            "amp": self.amp,
+            "imgsz": self.imgsz,
+        }
 
 
 def predict_vram(
@@ -82,48 +107,79 @@ def predict_vram(
     Raises:
         ValueError: A value out of range, an unknown model or optimizer.
     """
-    whole = {"batch": batch, "accumulate": accumulate, "imgsz": imgsz, "nc": nc}
-    for key, value in whole.items():
-        _check_whole(key, value)
-    _check_amount("boxes_per_image", boxes_per_image)
+    _check_whole("accumulate", accumulate)
     _check_amount("context_gib", context_gib)
     if amp not in (True, False, "bf16"):
         raise ValueError(f"amp must be true, false or bf16 but got {amp}. Try amp=true.")
-    held = find_optimizer(optimizer)
-    architecture = find_architecture(str(model))
-    trace = load_trace(architecture, nc, bool(amp), Path(cache_dir or DEFAULT_DIR))
-    size = -(-imgsz // trace.stride) * trace.stride
-    load = Workload(batch, size, FITTED.fullest(boxes_per_image), accumulate, bool(amp), held)
-    train, val = simulate(trace, load, FITTED)
-    top = max(train, val, key=lambda peak: peak.reserved_gib)
+    held = accumulate > 1
+    config = MemoryConfig(
+        str(model), nc, batch, held, bool(amp), imgsz, optimizer, boxes_per_image
+    )
+    peaks = predict_peaks(config, Path(cache_dir or DEFAULT_DIR))
     return VramPrediction(
-        reserved_gib=top.reserved_gib,
-        allocated_gib=top.allocated_gib,
+        reserved_gib=peaks.top.reserved_gib,
+        allocated_gib=peaks.top.allocated_gib,
         context_gib=context_gib,
-        peak_gib=top.reserved_gib + context_gib,
-        training_gib=train.reserved_gib,
-        validation_gib=val.reserved_gib,
-        parts=top.parts,
-        model=architecture.name,
-        batch=batch,
+        peak_gib=peaks.top.reserved_gib + context_gib,
+        training_gib=peaks.training.reserved_gib,
+        validation_gib=peaks.validation.reserved_gib,
+        parts=peaks.top.parts,
+        config=peaks.config,
         accumulate=accumulate,
-        amp=bool(amp),
-        imgsz=size,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """Peaks of one program; `parts` sum to `reserved_gib`."""
+    """Peak of one program; `parts` sum to `reserved_gib`."""
 
     reserved_gib: float
     allocated_gib: float
     parts: dict[str, float]
 
 
-def simulate(trace: StepTrace, load: Workload, allowance: Allowance) -> tuple[Peak, Peak]:
-    """Peaks of training and of validation."""
-    return _peak(training(trace, load), allowance), _peak(validation(trace, load), allowance)
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """Predicted peaks of a config, the CUDA context left out.
+
+    Attributes:
+        config: What was predicted, with the image size that Ultralytics trains at.
+        training: While training.
+        validation: While validating.
+    """
+
+    config: MemoryConfig
+    training: Peak
+    validation: Peak
+
+    @property
+    def top(self) -> Peak:
+        """The larger one."""
+        return max(self.training, self.validation, key=lambda peak: peak.reserved_gib)
+
+
+def predict_peaks(config: MemoryConfig, cache_dir: Path) -> Peaks:
+    """Predict the peaks of a training.
+
+    Raises:
+        ValueError: A value out of range, an unknown model or optimizer.
+    """
+    for key in ("batch", "imgsz", "nc"):
+        _check_whole(key, getattr(config, key))
+    _check_amount("boxes_per_image", config.boxes_per_image)
+    find_optimizer(config.optimizer)  # before the model is traced, which takes seconds
+    architecture = find_architecture(config.model)
+    trace = load_trace(architecture, config.nc, config.amp, cache_dir)
+    return replay_trace(trace, config, FITTED)
+
+
+def replay_trace(trace: StepTrace, config: MemoryConfig, calibration: Calibration) -> Peaks:
+    """Replay training and validation of a config through the model of the allocator."""
+    config = replace(config, imgsz=-(-config.imgsz // trace.stride) * trace.stride)
+    boxes = calibration.fullest(config.boxes_per_image)
+    load = Workload(config, boxes, find_optimizer(config.optimizer))
+    train, val = training(trace, load), validation(trace, load)
+    return Peaks(config, _peak(train, calibration), _peak(val, calibration))
 
 
 def _check_whole(key: str, value: object) -> None:
@@ -139,10 +195,10 @@ def _check_amount(key: str, value: float) -> None:
         raise ValueError(f"{key} cannot be negative but got {value}. Try {key}={EXAMPLES[key]}.")
 
 
-def _peak(line: Timeline, allowance: Allowance) -> Peak:
-    result = replay(line.events)
-    parts = _parts(line, result)
-    workspace = allowance.workspace(parts["activations"])
+def _peak(program: Program, calibration: Calibration) -> Peak:
+    result = replay(program.events)
+    parts = _parts(program, result)
+    workspace = calibration.workspace(parts["activations"])
     cache = result.reserved / GIB - sum(parts.values())
     return Peak(
         reserved_gib=result.reserved / GIB + workspace,
@@ -151,15 +207,15 @@ def _peak(line: Timeline, allowance: Allowance) -> Peak:
     )
 
 
-def _parts(line: Timeline, result: Replay) -> dict[str, float]:
+def _parts(program: Program, result: Replay) -> dict[str, float]:
     """GiB live at the allocated peak, by part."""
     sizes: dict[int, int] = {}
-    for number, nbytes in line.events[: result.peak_event + 1]:
+    for number, nbytes in program.events[: result.peak_event + 1]:
         if number > 0:
             sizes[number] = nbytes
         else:
             del sizes[-number]
     parts = dict.fromkeys(PARTS, 0.0)
     for number, nbytes in sizes.items():
-        parts[line.parts[number - 1]] += nbytes / GIB
+        parts[program.parts[number - 1]] += nbytes / GIB
     return parts

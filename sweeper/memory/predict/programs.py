@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sweeper.memory.config import MemoryConfig
 from sweeper.memory.predict.optimizers import Optimizer
 from sweeper.memory.predict.polynomials import (
     Events,
+    SectionTrace,
     StepTrace,
-    Tape,
     area,
     count_basis,
     loss_basis,
@@ -25,24 +26,27 @@ PAIR_BYTES = (8, 8, 16)
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What a trace leaves open; `boxes` is the padded number per image."""
+    """A config, its image size a multiple of the stride, and what was looked up for it.
 
-    batch: int
-    imgsz: int
+    Attributes:
+        config: What is trained.
+        boxes: Padded number of boxes per image.
+        optimizer: What the optimizer holds.
+    """
+
+    config: MemoryConfig
     boxes: float
-    accumulate: int
-    amp: bool
     optimizer: Optimizer
 
 
 @dataclass(slots=True)
-class Timeline:
-    """Events of one program; storage number i holds `parts[i - 1]`."""
+class Program:
+    """What a program asks of the allocator, in order; storage number i holds `parts[i - 1]`."""
 
     events: Events = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
 
-    def birth(self, part: str, nbytes: int) -> int:
+    def allocate(self, part: str, nbytes: int) -> int:
         """Return the number of a new storage."""
         self.parts.append(part)
         self.events.append((len(self.parts), nbytes))
@@ -52,116 +56,120 @@ class Timeline:
         """End storages."""
         self.events.extend((-number, 0) for number in numbers)
 
-    def play(self, tape: Tape, basis: list[float], part: str, live: dict[int, int]) -> None:
-        """Copy a tape; `live` maps its numbers to ours."""
-        for number, nbytes in zip(tape.numbers.tolist(), tape.sizes(basis), strict=True):
+    def run(
+        self, section: SectionTrace, basis: list[float], part: str, live: dict[int, int]
+    ) -> None:
+        """Append a section at a point of its basis; `live` maps its storage numbers to ours."""
+        for number, nbytes in zip(section.numbers.tolist(), section.sizes(basis), strict=True):
             if number > 0:
-                live[number] = self.birth(part, nbytes)
+                live[number] = self.allocate(part, nbytes)
             else:
                 self.free([live.pop(-number)])
 
 
-def training(trace: StepTrace, load: Workload) -> Timeline:
+def training(trace: StepTrace, load: Workload) -> Program:
     """Two optimizer steps: state is born in the first and held through the second.
 
     The first has one micro-batch, as in Ultralytics, whose warm-up ramps `accumulate` from 1; the
     second has two where there are more, since a third adds nothing new.
     """
-    line = Timeline()
-    _residents(line, trace)
+    program, config = Program(), load.config
+    _residents(program, trace)
     image: list[int] = []
-    for first, micro_batches in ((True, 1), (False, min(load.accumulate, 2))):
+    for first, micro_batches in ((True, 1), (False, 2 if config.accumulates else 1)):
         gradients: dict[int, int] = {}
         for _ in range(micro_batches):
-            line.free(image)
-            image = [_input(line, load.batch, load.imgsz, 4)]
-            _micro_batch(line, trace, load, gradients)
+            program.free(image)
+            image = [_input(program, config.batch, config.imgsz, 4)]
+            _micro_batch(program, trace, load, gradients)
         if first:
-            _like_gradients(line, trace, load.optimizer.states)
-        line.free(_like_gradients(line, trace, load.optimizer.temporaries))
-        line.free(list(gradients.values()))  # zero_grad(set_to_none=True)
-    return line
+            _like_gradients(program, trace, load.optimizer.states)
+        program.free(_like_gradients(program, trace, load.optimizer.temporaries))
+        program.free(list(gradients.values()))  # zero_grad(set_to_none=True)
+    return program
 
 
-def validation(trace: StepTrace, load: Workload) -> Timeline:
+def validation(trace: StepTrace, load: Workload) -> Program:
     """One batch of twice the images, as Ultralytics validates, beside the optimizer's state."""
-    line = Timeline()
-    _residents(line, trace)
-    _like_gradients(line, trace, load.optimizer.states)
-    batch = 2 * load.batch
-    _input(line, batch, load.imgsz, 2 if load.amp else 4)
-    line.play(trace.tapes["val_forward"], model_basis(batch, load.imgsz), "activations", {})
-    _pairs(line, trace, load, batch)
-    line.play(trace.tapes["val_loss"], _loss_point(trace, load, batch), "loss", {})
-    return line
+    program, config = Program(), load.config
+    _residents(program, trace)
+    _like_gradients(program, trace, load.optimizer.states)
+    batch = 2 * config.batch
+    _input(program, batch, config.imgsz, 2 if config.amp else 4)
+    basis = model_basis(batch, config.imgsz)
+    program.run(trace.sections["val_forward"], basis, "activations", {})
+    _pairs(program, trace, load, batch)
+    program.run(trace.sections["val_loss"], _loss_point(trace, load, batch), "loss", {})
+    return program
 
 
-def _residents(line: Timeline, trace: StepTrace) -> None:
+def _residents(program: Program, trace: StepTrace) -> None:
     for part in ("weights", "ema"):
-        line.play(trace.tapes["weights"], [1.0], part, {})
+        program.run(trace.sections["weights"], [1.0], part, {})
 
 
-def _input(line: Timeline, batch: int, imgsz: int, width: int) -> int:
+def _input(program: Program, batch: int, imgsz: int, width: int) -> int:
     """A batch arrives as bytes, becomes floats, is divided by 255 (`preprocess_batch`)."""
     pixels = batch * 3 * imgsz**2
-    raw = line.birth("input", pixels)
-    cast = line.birth("input", width * pixels)
-    image = line.birth("input", width * pixels)
-    line.free([cast, raw])
+    raw = program.allocate("input", pixels)
+    cast = program.allocate("input", width * pixels)
+    image = program.allocate("input", width * pixels)
+    program.free([cast, raw])
     return image
 
 
-def _pairs(line: Timeline, trace: StepTrace, load: Workload, batch: int) -> None:
-    pairs = int(batch * load.boxes * trace.anchors * area(load.imgsz))
-    line.free([line.birth("loss", pairs * width) for width in PAIR_BYTES])
+def _pairs(program: Program, trace: StepTrace, load: Workload, batch: int) -> None:
+    pairs = int(batch * load.boxes * trace.anchors * area(load.config.imgsz))
+    program.free([program.allocate("loss", pairs * width) for width in PAIR_BYTES])
 
 
 def _loss_point(trace: StepTrace, load: Workload, batch: int) -> list[float]:
-    counts = trace.count_rates @ count_basis(batch, load.imgsz, load.boxes, COVERAGE)
-    return loss_basis(batch, load.imgsz, load.boxes, counts.tolist())
+    imgsz = load.config.imgsz
+    counts = trace.count_rates @ count_basis(batch, imgsz, load.boxes, COVERAGE)
+    return loss_basis(batch, imgsz, load.boxes, counts.tolist())
 
 
 def _micro_batch(
-    line: Timeline, trace: StepTrace, load: Workload, gradients: dict[int, int]
+    program: Program, trace: StepTrace, load: Workload, gradients: dict[int, int]
 ) -> None:
     """Forward, loss and both backwards; a first backward's gradients stay, others are added."""
-    tapes = trace.tapes
+    sections, batch = trace.sections, load.config.batch
     model: dict[int, int] = {}
     loss: dict[int, int] = {}
-    basis, point = model_basis(load.batch, load.imgsz), _loss_point(trace, load, load.batch)
-    line.play(tapes["forward"], basis, "activations", model)
-    _pairs(line, trace, load, load.batch)
-    line.play(tapes["loss"], point, "loss", loss)
-    line.play(tapes["release"], basis, "activations", model)
-    line.play(tapes["loss_backward"], point, "loss", loss)
-    line.free(list(loss.values()))
-    _backward(line, tapes["backward"], basis, model, gradients)
+    basis, point = model_basis(batch, load.config.imgsz), _loss_point(trace, load, batch)
+    program.run(sections["forward"], basis, "activations", model)
+    _pairs(program, trace, load, batch)
+    program.run(sections["loss"], point, "loss", loss)
+    program.run(sections["release"], basis, "activations", model)
+    program.run(sections["loss_backward"], point, "loss", loss)
+    program.free(list(loss.values()))
+    _backward(program, sections["backward"], basis, model, gradients)
 
 
 def _backward(
-    line: Timeline,
-    tape: Tape,
+    program: Program,
+    section: SectionTrace,
     basis: list[float],
     model: dict[int, int],
     gradients: dict[int, int],
 ) -> None:
-    kept = set(tape.kept.tolist())
-    for number, nbytes in zip(tape.numbers.tolist(), tape.sizes(basis), strict=True):
+    kept = set(section.kept.tolist())
+    for number, nbytes in zip(section.numbers.tolist(), section.sizes(basis), strict=True):
         if number < 0:
-            line.free([model.pop(-number)])
+            program.free([model.pop(-number)])
         elif number not in kept:
-            model[number] = line.birth("activations", nbytes)
+            model[number] = program.allocate("activations", nbytes)
         elif number not in gradients:
-            gradients[number] = line.birth("gradients", nbytes)
+            gradients[number] = program.allocate("gradients", nbytes)
         else:
-            line.free([line.birth("gradients", nbytes)])  # AccumulateGrad adds it in place
-    line.free(list(model.values()))
+            program.free([program.allocate("gradients", nbytes)])  # AccumulateGrad adds in place
+    program.free(list(model.values()))
 
 
-def _like_gradients(line: Timeline, trace: StepTrace, copies: int) -> list[int]:
+def _like_gradients(program: Program, trace: StepTrace, copies: int) -> list[int]:
     """Tensors of the optimizer, shaped like the gradients, whose sizes depend on nothing."""
-    tape = trace.tapes["backward"]
-    kept = set(tape.kept.tolist())
-    events = zip(tape.numbers.tolist(), tape.sizes([1.0, 0, 0, 0, 0]), strict=True)
+    section = trace.sections["backward"]
+    kept = set(section.kept.tolist())
+    events = zip(section.numbers.tolist(), section.sizes([1.0, 0, 0, 0, 0]), strict=True)
     sizes = [nbytes for number, nbytes in events if number in kept]
-    return [line.birth("optimizer", size) for size in sizes for _ in range(copies)]
+    return [program.allocate("optimizer", size) for size in sizes for _ in range(copies)]

@@ -91,7 +91,7 @@ class StorageLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-class Seam(torch.autograd.Function):
+class LossStandIn(torch.autograd.Function):
     """Stand for the loss between a forward and a backward that are traced apart from it."""
 
     @staticmethod

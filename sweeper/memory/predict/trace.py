@@ -19,8 +19,8 @@ from ultralytics.utils import LOGGER
 
 from sweeper.memory.predict.architecture import REMEDY, Architecture, check_detector
 from sweeper.memory.predict.polynomials import (
+    SectionTrace,
     StepTrace,
-    Tape,
     area,
     count_basis,
     fit,
@@ -72,12 +72,12 @@ def trace_step(architecture: Architecture, nc: int, amp: bool) -> StepTrace:
     """Trace every section of training and validation on the CPU, in one thread.
 
     Raises:
-        ValueError: Ultralytics cannot build or run the model, or its sizes are no polynomials.
+        ValueError: Ultralytics cannot build or run the model, or its sizes are not polynomials.
     """
     with _quiet():
         model = _build(architecture, nc)
         model.args = get_cfg()
-        model.criterion = model.init_criterion()  # once per training: not on the tape of a step
+        model.criterion = model.init_criterion()  # once per training, not in each step
         ema = copy.deepcopy(model).eval().requires_grad_(False)
         model.train()
         for name, parameter in model.named_parameters():
@@ -118,7 +118,7 @@ def _trace(model: Any, ema: Any, amp: bool) -> StepTrace:
     losses = [trace_loss(model, preds, amp, *point) for point in LOSS_POINTS]
     with torch.no_grad():
         val_losses = [trace_loss(ema, preds, amp, *point) for point in LOSS_POINTS]
-    tapes = {
+    sections = {
         "weights": _weights(model),
         **fit(points, [log.events for log in steps], steps[0].kept).split(steps[0].marks),
         **_fit_losses(losses, stride).split(losses[0].marks),
@@ -126,7 +126,7 @@ def _trace(model: Any, ema: Any, amp: bool) -> StepTrace:
         "val_loss": _fit_losses(val_losses, stride),
     }
     anchors = outputs(preds)[0].shape[2] / area(2 * stride)
-    return StepTrace(tapes, anchors, stride, _count_rates(losses, stride))
+    return StepTrace(sections, anchors, stride, _count_rates(losses, stride))
 
 
 @contextmanager
@@ -144,13 +144,13 @@ def _quiet() -> Iterator[None]:
         LOGGER.setLevel(level)
 
 
-def _weights(model: nn.Module) -> Tape:
+def _weights(model: nn.Module) -> SectionTrace:
     tensors = [*model.parameters(), *model.buffers()]
     events = [(i, t.untyped_storage().nbytes()) for i, t in enumerate(tensors, 1)]
     return fit([[1.0]], [events], [])
 
 
-def _fit_losses(logs: list[StorageLog], stride: int) -> Tape:
+def _fit_losses(logs: list[StorageLog], stride: int) -> SectionTrace:
     points = [
         loss_basis(batch, strides * stride, boxes, [float(n) for n in log.counts])
         for (batch, boxes, strides, _), log in zip(LOSS_POINTS, logs, strict=True)

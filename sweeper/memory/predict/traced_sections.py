@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sweeper.memory.predict.storage_log import CudaAutocast, Seam, StorageLog
+from sweeper.memory.predict.storage_log import CudaAutocast, LossStandIn, StorageLog
 
 
 def trace_model(model: Any, amp: bool, batch: int, imgsz: int) -> StorageLog:
@@ -21,12 +21,12 @@ def trace_model(model: Any, amp: bool, batch: int, imgsz: int) -> StorageLog:
         log.mark("forward")
         with autocast(amp):
             preds = model.predict(image)
-        seam = Seam.apply(*outputs(preds))
+        stand_in = LossStandIn.apply(*outputs(preds))
         log.mark("release")
         del preds
         log.mark("backward")
-        seam.backward()
-        del seam
+        stand_in.backward()
+        del stand_in
     log.close([p.grad for p in parameters if p.grad is not None])
     model.zero_grad()
     return log

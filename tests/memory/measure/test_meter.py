@@ -63,10 +63,10 @@ def test_a_child_that_died_is_known_from_nvml_alone() -> None:
     assert "The child did not report" in reading.note
 
 
-def test_without_nvml_the_allocator_and_the_allowance_stand() -> None:
+def test_without_nvml_the_allocator_and_the_assumed_context_count() -> None:
     reading = joined(sampled(None, error="NVML is unavailable: gone"), context_gib=None)
     assert (reading.peak_gib, reading.context_gib) == (4.4, 0.4)
-    for said in ("allowance", "No NVML reading", "gone"):
+    for said in ("context is assumed", "No NVML reading", "gone"):
         assert said in reading.note
 
 

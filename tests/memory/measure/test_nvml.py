@@ -22,7 +22,7 @@ answer(devices=[asdict(device) for device in nvml.list_devices()])
 REASON = """
 from sweeper.memory.measure import nvml
 from sweeper.memory.measure.nvml import list_devices, versions
-from sweeper.memory.measure.device_usage import Probe, processes_gib
+from sweeper.memory.measure.device_usage import DeviceUsage, processes_gib
 try:
     {call}
 except nvml.NvmlUnavailable as error:
@@ -66,9 +66,9 @@ def test_a_lost_gpu_does_not_hide_the_others(driver: Driver) -> None:
 
 def test_memory_is_read_by_device_and_by_process(driver: Driver) -> None:
     script = """
-    from sweeper.memory.measure.device_usage import Probe, processes_gib
-    probe = Probe("GPU-aaaa")
-    answer(used=probe.used_gib(), compute=probe.processes_gib(), all=processes_gib("GPU-aaaa"))
+    from sweeper.memory.measure.device_usage import DeviceUsage, processes_gib
+    device = DeviceUsage("GPU-aaaa")
+    answer(used=device.used_gib(), compute=device.processes_gib(), all=processes_gib("GPU-aaaa"))
     """
     processes = """
     process GPU-aaaa 10 C 1024
@@ -109,11 +109,11 @@ def test_versions_are_those_of_driver_and_cuda(driver: Driver) -> None:
         (TWO_GPUS + "error GPU-aaaa compute 4", "processes_gib('GPU-aaaa')", "no_permission"),
         (
             TWO_GPUS + "error GPU-aaaa compute 4",
-            "Probe('GPU-aaaa').processes_gib()",
+            "DeviceUsage('GPU-aaaa').processes_gib()",
             "no_permission",
         ),
-        (TWO_GPUS + "error GPU-aaaa memory 15", "Probe('GPU-aaaa').used_gib()", "gpu_lost"),
-        (TWO_GPUS, "Probe('GPU-none')", "other"),
+        (TWO_GPUS + "error GPU-aaaa memory 15", "DeviceUsage('GPU-aaaa').used_gib()", "gpu_lost"),
+        (TWO_GPUS, "DeviceUsage('GPU-none')", "other"),
         ("device GPU-a 100 0 X\nerror GPU-a memory 15", "list_devices()", "gpu_lost"),
         (TWO_GPUS, "list_devices()", "none"),
     ],

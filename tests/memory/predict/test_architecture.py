@@ -47,7 +47,7 @@ def test_a_yaml_of_ones_own_is_read_and_its_content_decides_the_digest(tmp_path:
         ("rtdetr-l", "its head is RTDETRDecoder"),
     ],
 )
-def test_what_is_no_detection_model_is_named(model: str, says: str) -> None:
+def test_what_is_not_a_detection_model_is_named(model: str, says: str) -> None:
     with pytest.raises(ValueError, match=says) as caught:
         find_architecture(model)
     assert f"model={model}" in str(caught.value)
@@ -55,7 +55,7 @@ def test_what_is_no_detection_model_is_named(model: str, says: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "just words", "- 1\n- 2", "a: [", "names: {0: cat}", "\0"])
-def test_a_yaml_that_is_no_model_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_yaml_that_is_not_a_model_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "data.yaml"
     file.write_text(text)
     with pytest.raises(ValueError, match="is not a model definition"):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from sweeper.memory.predict.cache import read, write
-from sweeper.memory.predict.polynomials import StepTrace, Tape
+from sweeper.memory.predict.polynomials import SectionTrace, StepTrace
 
 
 @pytest.fixture
 def trace() -> StepTrace:
-    tape = Tape(np.array([1, -1]), np.array([[8.0], [0.0]]), np.array([1]))
-    return StepTrace({"forward": tape, "loss": tape}, 21.0, 32, np.array([[1.0, 2.0]]))
+    section = SectionTrace(np.array([1, -1]), np.array([[8.0], [0.0]]), np.array([1]))
+    return StepTrace({"forward": section, "loss": section}, 21.0, 32, np.array([[1.0, 2.0]]))
 
 
 def test_what_is_written_is_read(tmp_path: Path, trace: StepTrace) -> None:
@@ -22,9 +22,9 @@ def test_what_is_written_is_read(tmp_path: Path, trace: StepTrace) -> None:
     write(file, trace)
     again = read(file)
     assert again is not None
-    assert list(again.tapes) == ["forward", "loss"]
+    assert list(again.sections) == ["forward", "loss"]
     assert (again.anchors, again.stride) == (21.0, 32)
-    assert np.array_equal(again.tapes["loss"].coefficients, trace.tapes["loss"].coefficients)
+    assert np.array_equal(again.sections["loss"].coefficients, trace.sections["loss"].coefficients)
     assert [f.name for f in file.parent.iterdir()] == ["a.trace"]
 
 

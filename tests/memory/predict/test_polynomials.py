@@ -19,14 +19,14 @@ def _attention(batch: int, imgsz: int) -> int:
 
 def test_five_points_give_every_size_exactly() -> None:
     traces = [[(1, _feature_map(*p)), (2, _attention(*p)), (3, 4096), (-1, 0)] for p in POINTS]
-    tape = fit([model_basis(*p) for p in POINTS], traces, kept=[3])
-    assert tape.sizes(model_basis(48, 1280)) == [
+    section = fit([model_basis(*p) for p in POINTS], traces, kept=[3])
+    assert section.sizes(model_basis(48, 1280)) == [
         _feature_map(48, 1280),
         _attention(48, 1280),
         4096,
         0,
     ]
-    assert tape.kept.tolist() == [3]
+    assert section.kept.tolist() == [3]
 
 
 def test_traces_of_different_programs_are_refused() -> None:
@@ -34,7 +34,7 @@ def test_traces_of_different_programs_are_refused() -> None:
         fit([model_basis(*p) for p in POINTS], [[(1, 8)]] * 4 + [[(1, 8), (2, 8)]], kept=[])
 
 
-def test_a_size_that_is_no_polynomial_is_refused() -> None:
+def test_a_size_that_is_not_a_polynomial_is_refused() -> None:
     points = [*POINTS, (3, 128), (4, 64)]
     traces = [[(1, 4 * batch**3 * imgsz)] for batch, imgsz in points]
     with pytest.raises(ValueError, match="polynomial"):

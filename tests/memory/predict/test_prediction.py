@@ -37,8 +37,12 @@ def test_the_parts_sum_to_the_reserved_peak(cache: Path) -> None:
 
 
 def test_a_prediction_is_plain_data(cache: Path) -> None:
-    found = _predict(cache)
-    assert VramPrediction(**json.loads(json.dumps(found.to_dict()))) == found
+    found = _predict(cache, model="yolo11n.yaml", accumulate=3).to_dict()
+    assert json.loads(json.dumps(found)) == found
+    asked = {"model": "yolo11n", "batch": 16, "accumulate": 3, "amp": True, "imgsz": 640}
+    assert found.items() >= asked.items()
+    sizes = ("reserved", "allocated", "context", "peak", "training", "validation")
+    assert found.keys() == {*asked, "parts", *(f"{size}_gib" for size in sizes)}
 
 
 def test_memory_grows_with_batch_image_and_precision_as_it_must(cache: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from sweeper import predict_vram
 from sweeper.memory.predict.calibration import FITTED
 
-BENCH = Path(__file__).resolve().parents[2] / "benchmarks" / "bench_vram.py"
+BENCH = Path(__file__).resolve().parents[3] / "benchmarks" / "bench_vram.py"
 
 
 @pytest.fixture(scope="module")

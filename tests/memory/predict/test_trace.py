@@ -12,7 +12,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 from sweeper.memory.predict.allocator import replay
 from sweeper.memory.predict.architecture import find_architecture
-from sweeper.memory.predict.polynomials import Events, Tape, loss_basis, model_basis
+from sweeper.memory.predict.polynomials import Events, SectionTrace, loss_basis, model_basis
 from sweeper.memory.predict.storage_log import StorageLog
 from sweeper.memory.predict.trace import trace_step
 from sweeper.memory.predict.traced_sections import (
@@ -44,11 +44,11 @@ def _model() -> Any:
     return model.train()
 
 
-def _events(tapes: list[Tape], basis: list[float]) -> Events:
+def _events(sections: list[SectionTrace], basis: list[float]) -> Events:
     return [
         (number, size)
-        for tape in tapes
-        for number, size in zip(tape.numbers.tolist(), tape.sizes(basis), strict=True)
+        for section in sections
+        for number, size in zip(section.numbers.tolist(), section.sizes(basis), strict=True)
     ]
 
 
@@ -71,24 +71,26 @@ def _assert_same(short: Events, full: Events) -> None:
 
 @pytest.mark.parametrize("amp", [False, True])
 def test_polynomials_equal_a_full_trace(amp: bool) -> None:
-    tapes = trace_step(find_architecture("yolo11n"), NC, amp).tapes
+    sections = trace_step(find_architecture("yolo11n"), NC, amp).sections
     model = _model()
     basis = model_basis(3, 320)
 
     full = trace_model(model, amp, 3, 320)
     _assert_same(
-        _events([tapes[s] for s in ("forward", "release", "backward")], basis), full.events
+        _events([sections[s] for s in ("forward", "release", "backward")], basis), full.events
     )
-    assert tapes["backward"].kept.tolist() == full.kept
+    assert sections["backward"].kept.tolist() == full.kept
 
     ema = _model().eval().requires_grad_(False)
-    _assert_same(_events([tapes["val_forward"]], basis), trace_inference(ema, amp, 3, 320).events)
+    _assert_same(
+        _events([sections["val_forward"]], basis), trace_inference(ema, amp, 3, 320).events
+    )
 
     with torch.no_grad(), autocast(amp):
         preds = model.predict(torch.rand(2, 3, 64, 64))
     whole = trace_loss(model, preds, amp, batch=3, boxes=7, strides=10, side=0.4)
     point = loss_basis(3, 320, 7, [float(n) for n in whole.counts])
-    _assert_same(_events([tapes[s] for s in ("loss", "loss_backward")], point), whole.events)
+    _assert_same(_events([sections[s] for s in ("loss", "loss_backward")], point), whole.events)
 
 
 @pytest.mark.parametrize("amp", [False, True])
@@ -117,9 +119,9 @@ def test_the_parts_put_together_equal_an_undivided_step(amp: bool) -> None:
     apart = 10**6  # keeps the numbers of the loss apart from the model's
     numbered = [
         (number + apart if number > 0 else number - apart, size)
-        for number, size in _events([trace.tapes["loss"]], point)
+        for number, size in _events([trace.sections["loss"]], point)
     ]
-    forward = _events([trace.tapes["forward"]], basis)
+    forward = _events([trace.sections["forward"]], basis)
     assert replay([*forward, *numbered]).allocated == pytest.approx(
         replay(log.events).allocated, rel=0.01
     )

@@ -1,4 +1,4 @@
-"""Predictions for many specs at once, in child processes: the parent never imports torch."""
+"""Predict many configs at once, in child processes: the parent never imports torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from sweeper.errors import SettingsError, SweeperError
-from sweeper.memory.predict.prediction import VramPrediction, predict_vram
+from sweeper.memory.config import MemoryConfig, TraceKey
+from sweeper.memory.predict.prediction import Peaks, predict_peaks
 from sweeper.trial.record import MemoryReading, TrialSpec
 
 SIMULATED = "simulated"
@@ -26,22 +27,22 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def forecast(specs: Iterable[TrialSpec], cache_dir: Path) -> list[TrialSpec]:
+def predict_specs(specs: Iterable[TrialSpec], cache_dir: Path) -> list[TrialSpec]:
     """The specs, each with its predicted peak.
 
     Raises:
-        SettingsError: A model that is none, or a value that cannot be predicted.
+        SettingsError: Not a model, or a value that cannot be predicted.
     """
-    groups = group_by(enumerate(specs), lambda item: (item[1].model_file, item[1].nc, item[1].amp))
-    found = in_children(partial(_forecast_all, cache_dir=cache_dir), groups)
+    groups = group_by_trace(enumerate(specs), lambda item: MemoryConfig.of(item[1]))
+    found = in_children(partial(_predict_group, cache_dir=cache_dir), groups)
     return [spec for _, spec in sorted(chain(*found), key=itemgetter(0))]
 
 
-def group_by(items: Iterable[T], trace_of: Callable[[T], Hashable]) -> list[list[T]]:
+def group_by_trace(items: Iterable[T], config_of: Callable[[T], MemoryConfig]) -> list[list[T]]:
     """The items in lists that share a trace, so that no two processes make the same one."""
-    groups: dict[Hashable, list[T]] = {}
+    groups: dict[TraceKey, list[T]] = {}
     for item in items:
-        groups.setdefault(trace_of(item), []).append(item)
+        groups.setdefault(config_of(item).trace_key, []).append(item)
     return list(groups.values())
 
 
@@ -64,44 +65,34 @@ def in_children(work: Callable[[T], R], tasks: list[T]) -> list[R]:
             ) from error
 
 
-def reading(prediction: VramPrediction) -> MemoryReading:
+def reading(peaks: Peaks, context_gib: float) -> MemoryReading:
     """A prediction in the form of a measurement, marked as simulated."""
     return MemoryReading(
-        peak_gib=prediction.peak_gib,
+        peak_gib=peaks.top.reserved_gib + context_gib,
         source=SIMULATED,
         method="trace",
-        allocated_gib=prediction.allocated_gib,
-        reserved_gib=prediction.reserved_gib,
-        train_reserved_gib=prediction.training_gib,
-        val_reserved_gib=prediction.validation_gib,
-        context_gib=prediction.context_gib,
-        parts=prediction.parts,
+        allocated_gib=peaks.top.allocated_gib,
+        reserved_gib=peaks.top.reserved_gib,
+        train_reserved_gib=peaks.training.reserved_gib,
+        val_reserved_gib=peaks.validation.reserved_gib,
+        context_gib=context_gib,
+        parts=peaks.top.parts,
     )
 
 
-def _forecast_all(
+def _predict_group(
     specs: list[tuple[int, TrialSpec]], cache_dir: Path
 ) -> list[tuple[int, TrialSpec]]:
-    return [(i, replace(spec, predicted=reading(_predict(spec, cache_dir)))) for i, spec in specs]
+    return [(i, _predict(spec, cache_dir)) for i, spec in specs]
 
 
-def _predict(spec: TrialSpec, cache_dir: Path) -> VramPrediction:
-    return predict_vram(
-        spec.model_file,
-        batch=spec.batch,
-        accumulate=spec.accumulate,
-        amp=spec.amp,
-        imgsz=spec.imgsz,
-        nc=spec.nc,
-        optimizer=spec.optimizer,
-        boxes_per_image=spec.boxes_per_image,
-        context_gib=spec.context_gib,
-        cache_dir=cache_dir,
-    )
+def _predict(spec: TrialSpec, cache_dir: Path) -> TrialSpec:
+    peaks = predict_peaks(MemoryConfig.of(spec), cache_dir)
+    return replace(spec, predicted=reading(peaks, spec.context_gib))
 
 
 def _follow_parent() -> None:
-    """End with Ctrl-C without a word, and when the parent is killed."""
+    """End silently with Ctrl-C, and when the parent is killed."""
     for number in (signal.SIGINT, signal.SIGTERM):  # undo sweeper.executors.preload
         signal.signal(number, signal.SIG_DFL)
     parent = multiprocessing.parent_process()

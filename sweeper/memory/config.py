@@ -1,0 +1,63 @@
+"""What the memory of a training depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sweeper.trial.record import TrialSpec
+
+TraceKey = tuple[str, int, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryConfig:
+    """All that the peak of a training depends on: equal configs have equal peaks.
+
+    Attributes:
+        model: What Ultralytics loads: a name, or the path of a ``.yaml`` or ``.pt`` file.
+        nc: Number of classes.
+        batch: Images per forward/backward.
+        accumulates: Whether an optimizer step takes more than one micro-batch: gradients are then
+            held through a forward, and how many micro-batches there are does not matter.
+        amp: Whether autocast is on.
+        imgsz: Image side, pixels.
+        optimizer: Its name.
+        boxes_per_image: Mean number of objects per image of a batch, after mosaic.
+    """
+
+    model: str
+    nc: int
+    batch: int
+    accumulates: bool
+    amp: bool
+    imgsz: int
+    optimizer: str
+    boxes_per_image: float
+
+    @classmethod
+    def of(cls, spec: TrialSpec) -> MemoryConfig:
+        """The config of a trial."""
+        return cls(
+            model=spec.model_file,
+            nc=spec.nc,
+            batch=spec.batch,
+            accumulates=spec.accumulate > 1,
+            amp=spec.amp,
+            imgsz=spec.imgsz,
+            optimizer=spec.optimizer,
+            boxes_per_image=spec.boxes_per_image,
+        )
+
+    @property
+    def trace_key(self) -> TraceKey:
+        """The same for configs that are predicted from one trace."""
+        return self.model, self.nc, self.amp
+
+    @property
+    def memory_class(self) -> MemoryConfig:
+        """The same for configs that differ only in batch; the peak grows with it."""
+        return replace(self, batch=1)
+
+    def with_batch(self, batch: int, accumulate: int) -> MemoryConfig:
+        """The same training with another batch and accumulate."""
+        return replace(self, batch=batch, accumulates=accumulate > 1)
