@@ -10,20 +10,14 @@ from pathlib import Path
 
 from sweeper.errors import first_line
 from sweeper.tracking import FAULTS, Tracker, is_refusal
-from sweeper.trial.json_file import from_json
+from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import EpochReport, TrialResult, TrialSpec
 
 RETRY_S = 30.0
-RUN_ID = "mlflow_run_id"
-LOGGED = "mlflow_logged"
 
 
-class Ledger:
-    """Writes trials to MLflow; what cannot be written stays in its folder and is sent later.
-
-    A trial's folder says how far MLflow is: ``mlflow_run_id`` holds its run, ``mlflow_logged``
-    exists once the finished trial has been written whole.
-    """
+class Outbox:
+    """Writes trials to MLflow; what cannot be written stays in its folder and is sent later."""
 
     def __init__(
         self, connect: Callable[[], Tracker], trials: Path, warn: Callable[[str], None]
@@ -35,26 +29,25 @@ class Ledger:
         self._down = False
         self._lock = threading.RLock()  # epochs come from the executor's threads
 
-    def start(self, spec: TrialSpec, folder: Path) -> None:
+    def start(self, spec: TrialSpec, folder: TrialFolder) -> None:
         """Open the trial's run, or go on with that of an interrupted attempt."""
-        (folder / LOGGED).unlink(missing_ok=True)
+        folder.logged.unlink(missing_ok=True)
         self._attempt(lambda tracker: _open_run(tracker, spec, folder))
 
-    def epoch(self, folder: Path, report: EpochReport) -> None:
+    def epoch(self, folder: TrialFolder, report: EpochReport) -> None:
         """Add to the live curves; the final write repeats every point."""
-        path = folder / RUN_ID
 
         def log(tracker: Tracker) -> None:
             try:
-                tracker.log_epoch(path.read_text(), report)
+                tracker.log_epoch(folder.run_id.read_text(), report)
             except FAULTS as error:
                 if not is_refusal(error):  # else the run is gone; the final write makes another
                     raise
 
-        if path.exists():
+        if folder.run_id.exists():
             self._attempt(log)
 
-    def finish(self, spec: TrialSpec, result: TrialResult, folder: Path) -> None:
+    def finish(self, spec: TrialSpec, result: TrialResult, folder: TrialFolder) -> None:
         """Write what came back, and whatever waits from before."""
         if self._attempt(lambda tracker: _write(tracker, spec, result, folder)) and self._down:
             self._down = False
@@ -70,15 +63,17 @@ class Ledger:
                 f"{left} finished trials are not in MLflow yet; the same command sends them"
             )
 
-    def waiting(self) -> list[Path]:
+    def waiting(self) -> list[TrialFolder]:
         """Folders of finished trials that MLflow does not have whole."""
-        return [p.parent for p in sorted(self._trials.glob("*/result.json")) if _waits(p.parent)]
+        folders = TrialFolder.all_of(self._trials)
+        return [f for f in folders if f.has_result and not f.logged.exists()]
 
     def send_waiting(self) -> None:
         """Send them, oldest first, until MLflow is down."""
         for folder in self.waiting():
-            spec = from_json(TrialSpec, (folder / "spec.json").read_text())
-            result = from_json(TrialResult, (folder / "result.json").read_text())
+            spec, result = folder.read_spec(), folder.read_result()
+            if result is None:  # another process prepares the trial anew
+                continue
             self._attempt(partial(_write, spec=spec, result=result, folder=folder))
             if self._down:
                 return
@@ -106,28 +101,24 @@ class Ledger:
 
     def close_orphans(self) -> None:
         """End the runs that a study which ended hard left open and no folder knows."""
-        known = {p.read_text() for p in self._trials.glob(f"*/{RUN_ID}")}
+        folders = TrialFolder.all_of(self._trials)
+        known = {f.run_id.read_text() for f in folders if f.run_id.exists()}
         self._attempt(lambda tracker: tracker.kill_unknown_runs(known))
 
 
-def _waits(folder: Path) -> bool:
-    return (folder / "spec.json").exists() and not (folder / LOGGED).exists()
+def _open_run(tracker: Tracker, spec: TrialSpec, folder: TrialFolder) -> str:
+    if not folder.run_id.exists():
+        folder.run_id.write_text(tracker.start_trial(spec))
+    return folder.run_id.read_text()
 
 
-def _open_run(tracker: Tracker, spec: TrialSpec, folder: Path) -> str:
-    path = folder / RUN_ID
-    if not path.exists():
-        path.write_text(tracker.start_trial(spec))
-    return path.read_text()
-
-
-def _write(tracker: Tracker, spec: TrialSpec, result: TrialResult, folder: Path) -> None:
+def _write(tracker: Tracker, spec: TrialSpec, result: TrialResult, folder: TrialFolder) -> None:
     """Write the trial; to a new run where the one it had was deleted."""
     try:
         tracker.finish_trial(_open_run(tracker, spec, folder), result, folder)
     except FAULTS as error:
         if not is_refusal(error):
             raise
-        (folder / RUN_ID).unlink()
+        folder.run_id.unlink()
         tracker.finish_trial(_open_run(tracker, spec, folder), result, folder)
-    (folder / LOGGED).touch()
+    folder.logged.touch()
