@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
+from sweeper.trial.json_file import write_record
 
 from sweeper.config.compose import compose_settings
 from sweeper.executors import Watcher
@@ -29,7 +30,6 @@ from sweeper.study.pruner import make_pruner
 from sweeper.study.space import Cell, Space
 from sweeper.tracking import Tracker
 from sweeper.tracking.outbox import Ledger
-from sweeper.trial.json_file import write_record
 from sweeper.trial.record import EpochReport, MemoryReading, Outcome, TrialResult, TrialSpec
 
 BATCHES, ACCUMULATES, AMPS = tuple(range(1, 51)), tuple(range(1, 101)), (False, True)

@@ -83,13 +83,23 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A deployment: its origin, the conditions of every number, and the rows."""
+    """A deployment: its origin, the conditions of every number, and the rows.
+
+    Attributes:
+        study: Name of its folder under ``runs_dir``.
+        origin: Where the weights come from, for people.
+        conditions: What every number depends on.
+        rows: One per format, the ``.pt`` first.
+        commands: What makes the TensorRT engine elsewhere; empty where it was made here.
+        trial: Number of the trial that the weights come from; None for a file of the user's own.
+    """
 
     study: str
     origin: str
     conditions: dict[str, Any]
     rows: tuple[Row, ...]
     commands: tuple[str, ...]
+    trial: int | None = None
 
 
 def find(rows: Sequence[Row], name: str) -> Row | None:
@@ -98,8 +108,11 @@ def find(rows: Sequence[Row], name: str) -> Row | None:
 
 
 def to_json(deployment: Deployment) -> str:
-    """The whole deployment as one JSON document."""
-    return json.dumps(asdict(deployment), indent=2)
+    """The whole deployment, with its `metrics`, as one JSON document.
+
+    `sweeper.trial.study_record.DeploymentRecord` is the part that a report reads.
+    """
+    return json.dumps({**asdict(deployment), "metrics": metrics(deployment)}, indent=2)
 
 
 def metrics(deployment: Deployment) -> dict[str, float]:

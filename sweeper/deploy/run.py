@@ -20,13 +20,12 @@ from sweeper.deploy.process import Child, ChildFault
 from sweeper.deploy.rows import Deployment, Row, Status, find, metrics, to_json
 from sweeper.deploy.source import Source, find_source, train_again
 from sweeper.doctor.places import existing_parent, write_fault
-from sweeper.errors import DeployError, StudyError, first_line
+from sweeper.errors import DeployError, StudyError
 from sweeper.executors.devices import find_devices
 from sweeper.report.publish import publish
-from sweeper.tracking import FAULTS
 from sweeper.training.dataset import split_images
+from sweeper.trial.study_folder import StudyFolder
 
-FOLDER = "deploy"
 Say = Callable[[str], None]
 
 
@@ -37,7 +36,7 @@ def deploy(settings: Settings, say: Say) -> tuple[Deployment, Path]:
         SweeperError: Nothing could be exported; then nothing has changed on the disk.
     """
     source = find_source(settings)
-    target = Path(settings.runs_dir) / source.study / FOLDER
+    target = StudyFolder(Path(settings.runs_dir) / source.study).deployment
     try:
         with _draft(target) as draft:
             deployment = _fill(settings, source, draft, say)
@@ -94,6 +93,7 @@ def _fill(settings: Settings, source: Source, draft: Path, say: Say) -> Deployme
         _conditions(scene, versions, load),
         rows,
         tuple(_commands(scene, rows)),
+        source.spec.number if source.spec else None,
     )
     _tidy(draft)
     (draft / "deploy.json").write_text(to_json(deployment))
@@ -215,12 +215,12 @@ def _tidy(draft: Path) -> None:
 def _record(
     settings: Settings, run_id: str, deployment: Deployment, target: Path, say: Say
 ) -> None:
-    """Write the deployment to the winner's MLflow run.
+    """Write the deployment to the winner's MLflow run, and the report anew.
 
     Raises:
         DeployError: MLflow does not take it; the files stay.
     """
-    from sweeper.tracking.deploy import log_deployment
+    from sweeper.tracking.deploy import log_deployment  # slow to import, needed only at the end
 
     onnx = find(deployment.rows, "onnx")
     model = target / onnx.path if onnx else None
@@ -235,13 +235,12 @@ def _record(
             model,
             shape if deployment.conditions["dynamic"] else (1, *shape[1:]),
         )
-        publish(settings, deployment.study)
-    except (StudyError, *FAULTS) as error:
-        raise DeployError(
-            f"{target} is complete, but tracking.uri={uri} did not take its record: "
-            f"{first_line(error)}"
-        ) from error
+        report = publish(settings, deployment.study)
+    except StudyError as error:
+        raise DeployError(f"{target} is complete, but {error}") from error
     say(f"MLflow run {run_id} has the table and its numbers; the report has them, too")
+    if report.warning:
+        say(f"warning: {report.warning}")
     if served:
         serve = f"mlflow models serve -m {served} --env-manager local"
         say(f"serve the ONNX model: MLFLOW_TRACKING_URI={uri} {serve}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from rich.console import Console
 
 from sweeper.config.settings import Settings
 from sweeper.errors import DeployError, StudyError
@@ -13,10 +16,13 @@ from sweeper.executors.devices import find_devices
 from sweeper.executors.local import LocalExecutor
 from sweeper.numbers import count, duration
 from sweeper.report.findings import Findings
-from sweeper.tracking import read_study
+from sweeper.report.load import load_record
+from sweeper.study.display import StudyDisplay
+from sweeper.study.trials import Trials
 from sweeper.training.dataset import prepare_dataset
-from sweeper.trial.json_file import from_json
-from sweeper.trial.record import EpochReport, Outcome, TrialSpec
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import Outcome, TrialResult, TrialSpec
+from sweeper.trial.study_folder import StudyFolder
 
 UNNAMED = "weights"
 
@@ -72,62 +78,39 @@ def require_weights(path: Path, key: str) -> None:
     if not path.is_file():
         raise DeployError(f"{key} does not exist. Give the path of a .pt file that YOLO saved.")
     if path.suffix != ".pt":
-        raise DeployError(f"{key} is no .pt file. Exports are made from the weights YOLO saved.")
+        raise DeployError(
+            f"{key} is not a .pt file. Exports are made from weights that YOLO saved."
+        )
     if not zipfile.is_zipfile(path):
-        raise DeployError(f"{key} is damaged or no weights of PyTorch. Copy or train it again.")
+        raise DeployError(
+            f"{key} is damaged, or not a file of PyTorch weights. Copy or train it again."
+        )
 
 
 def _winner(settings: Settings) -> Source:
-    name = settings.study.name
-    local = Path(settings.tracking_uri.removeprefix("sqlite:///"))
-    if settings.tracking_uri.startswith("sqlite:///") and not local.exists():
-        wanted = f"study.name={name}" if name else "any study"
+    findings = Findings(load_record(settings, settings.study.name))
+    name = findings.study.name
+    if findings.winner is None:
         raise StudyError(
-            f"{wanted} is not in {settings.tracking_uri}. Run one first: "
-            "python -m sweeper -m experiment=demo, or give deploy.weights=PATH."
+            f"study.name={name} has no trial that completed within its budget, so there is "
+            f"nothing to deploy. See python -m sweeper.report study.name={name}."
         )
-    study = read_study(settings.tracking_uri, settings.tracking.experiment, name)
-    best = Findings(study).winner
-    if best is None:
-        raise StudyError(
-            f"study.name={study.name} has no trial that completed within its budget, so there is "
-            f"nothing to deploy. See python -m sweeper.report study.name={study.name}."
-        )
-    winner = best.first
-    folder = Path(settings.runs_dir) / study.name / "trials" / f"{winner.number:04d}"
-    spec = _read_spec(folder)
-    weights = folder / "weights" / "best.pt"
+    winner = findings.winner.first
+    spec = winner.spec
+    weights = StudyFolder(Path(settings.runs_dir) / name).trial(winner.number).best_weights
     if weights.is_file():
         require_weights(weights, str(weights))
     if not Path(spec.data_yaml).is_file():
-        raise StudyError(f"{spec.data_yaml}, the dataset of study.name={study.name}, is gone.")
+        raise StudyError(f"{spec.data_yaml}, the dataset of study.name={name}, is gone.")
     return Source(
-        study=study.name,
-        text=f"trial {winner.number} ({winner.label}) of study {study.name}",
+        study=name,
+        text=f"trial {winner.number} ({spec.label}) of study {name}",
         weights=weights if weights.is_file() else None,
         spec=spec,
         run_id=winner.run_id,
         data_yaml=Path(spec.data_yaml),
         imgsz=settings.deploy.imgsz or spec.imgsz,
     )
-
-
-def _read_spec(folder: Path) -> TrialSpec:
-    try:
-        return from_json(TrialSpec, (folder / "spec.json").read_text())
-    except (OSError, TypeError, ValueError) as error:
-        raise StudyError(
-            f"{folder}/spec.json, the winner's record, cannot be read ({error}). "
-            "Give the weights: deploy.weights=PATH."
-        ) from error
-
-
-class _Silent:
-    def on_progress(self, done: int, total: int) -> None:
-        pass
-
-    def on_epoch(self, report: EpochReport) -> bool:
-        return False
 
 
 def train_again(
@@ -143,17 +126,25 @@ def train_again(
         source.spec, epochs=epochs or source.spec.epochs, keep_weights=True, timeout_s=0.0
     )
     say(f"weights were not kept (study.keep_best=true keeps them): training {spec.label} again")
-    executor = LocalExecutor(find_devices(1).names)
-    try:
-        result = executor.submit(spec, folder, _Silent()).result()
-    finally:
-        executor.close()
+    result = _train(spec, folder)
     if result.outcome is not Outcome.COMPLETE:
         raise DeployError(f"{source.text} ended as {result.outcome.value}: {result.reason}")
     length = count(spec.epochs, "epoch")
     say(f"trained {length} in {duration(result.wall_time_s)}")
     return replace(
         source,
-        weights=folder / "weights" / "best.pt",
+        weights=TrialFolder.of(folder, spec.number).best_weights,
         text=f"{source.text}, trained once more for {length}: its weights were not kept",
     )
+
+
+def _train(spec: TrialSpec, folder: Path) -> TrialResult:
+    """Run one trial below ``folder``, as a study would, without records elsewhere."""
+    devices = find_devices(1)
+    executor = LocalExecutor(devices.names)
+    display = StudyDisplay(Console(file=io.StringIO()))
+    try:
+        trials = Trials(folder, executor, None, display, measured=devices.gpu is not None)
+        return trials.run_one(spec)
+    finally:
+        executor.close()

@@ -1,1 +1,1 @@
-"""From MLflow's records to a document that people read."""
+"""From the records of a study to a document that people read."""

@@ -10,12 +10,18 @@ from sweeper.report.publish import publish
 
 
 def main(overrides: list[str]) -> None:
-    """Write ``runs/<study>/report.md``, log it to the study's MLflow run, and print it."""
+    """Write ``runs/<study>/report.md``, log it to the study's MLflow run, and print it.
+
+    Where MLflow does not take it, the report is written all the same, with a warning.
+    """
     settings = compose_settings(overrides)
-    path = publish(settings, settings.study.name).path
+    report = publish(settings, settings.study.name)
+    path = report.path
     if path.suffix == ".md":
         print(path.read_text(encoding="utf-8"))
     print(f"written to {path}")
+    if report.warning:
+        print(f"warning: {report.warning}", file=sys.stderr)
 
 
 if __name__ == "__main__":

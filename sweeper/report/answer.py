@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 
 from sweeper.numbers import count, duration, gib, limit, score
-from sweeper.report.cells import Cell
+from sweeper.report.cells import CellSummary
 from sweeper.report.certainty import certainty
 from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.trial.record import Outcome
+from sweeper.trial.study_record import StudyStatus
 
 BROKEN = {Outcome.CRASHED, Outcome.DIVERGED, Outcome.TIMEOUT}  # there is something to mend
 
@@ -35,8 +36,8 @@ def _answer(findings: Findings) -> str:
         return f"**No trial has run yet.** Start them: `{command(findings)}`"
     if tally.infeasible and tally.infeasible == tally.trials - tally.running:
         return _nothing_fits(findings)
-    broken = any(trial.outcome in BROKEN for trial in findings.study.trials)
-    if tally.running or (findings.study.status == "KILLED" and not broken):
+    broken = any(trial.outcome in BROKEN for trial in findings.trials)
+    if tally.running or (findings.study.status is StudyStatus.KILLED and not broken):
         return "**No answer yet: no trial has completed.**"
     return (
         "**No answer: no trial completed.** The reasons are below; mend them and run again: "
@@ -44,57 +45,50 @@ def _answer(findings: Findings) -> str:
     )
 
 
-def cell_in_words(cell: Cell) -> str:
+def cell_in_words(cell: CellSummary) -> str:
     """``batch 4 × accumulate 4, amp on``."""
-    first = cell.first
-    words = (
-        f"batch {first.batch} × accumulate {first.accumulate}, amp {'on' if first.amp else 'off'}"
-    )
-    extra = cell.name.removeprefix(first.label).strip()
+    spec = cell.spec
+    words = f"batch {spec.batch} × accumulate {spec.accumulate}, amp {'on' if spec.amp else 'off'}"
+    extra = cell.name.removeprefix(spec.label).strip()
     return f"{words} ({extra})" if extra else words
 
 
 def command(findings: Findings) -> str:
     """The command that runs the study."""
     default = shlex.join(["python", "-m", "sweeper", "-m", f"study.name={findings.study.name}"])
-    return findings.study.tags.get("command", default)
+    return findings.study.command or default
 
 
 def standing(findings: Findings) -> str:
     """How far the study is, when that matters to the reader; else empty."""
     study, tally = findings.study, findings.tally
-    wanted = study.tags.get("n_trials")
-    of_all = f"{tally.asked} of {wanted}" if wanted else str(tally.asked)
-    if study.status == "RUNNING" or tally.running:
+    of_all = f"{tally.asked} of {study.n_trials}" if study.n_trials else str(tally.asked)
+    if study.status is StudyStatus.RUNNING or tally.running:
         return f"*The study has not ended: {of_all} trials done, {tally.running} running.*"
-    if study.status == "KILLED":
+    if study.status is StudyStatus.KILLED:
         return f"*The study was stopped: {of_all} trials done. The same command goes on.*"
     if tally.failed:
         return f"*{count(tally.failed, 'trial')} of {tally.trials} failed; the reasons are below.*"
     return ""
 
 
-def _costs(cell: Cell, findings: Findings) -> str:
+def _costs(cell: CellSummary, findings: Findings) -> str:
     """``peak 12.1 GiB of the budget's 23.7 (51 %, simulated), mAP@0.5 0.423, 3 h 42 min``."""
     parts = []
     if cell.peak_gib is not None:
         parts.append(_peak(cell.peak_gib, findings.limit_gib, cell.first.vram_source))
     parts.append(f"mAP@0.5 {score(cell.map50)}")
-    epochs = f" for {count(cell.first.epochs, 'epoch')}" if cell.first.epochs else ""
-    parts.append(f"{duration(cell.wall_time_s)}{epochs}")
+    parts.append(f"{duration(cell.wall_time_s)} for {count(cell.spec.epochs, 'epoch')}")
     return ", ".join(parts)
 
 
-def _peak(peak_gib: float, budget_gib: float | None, source: str | None) -> str:
-    if budget_gib is None:
-        return f"peak {gib(peak_gib)} GiB ({source})"
-    share = 100 * peak_gib / budget_gib
-    return f"peak {gib(peak_gib)} GiB of {limit(budget_gib)} ({share:.0f} %, {source})"
+def _peak(peak_gib: float, limit_gib: float, source: str | None) -> str:
+    share = 100 * peak_gib / limit_gib
+    return f"peak {gib(peak_gib)} GiB of {limit(limit_gib)} ({share:.0f} %, {source})"
 
 
 def _nothing_fits(findings: Findings) -> str:
     """Say what comes closest, where it is known."""
-    budget = f" {limit(findings.budget_gib)} GiB" if findings.budget_gib else " the budget"
     known = [c for c in findings.infeasible if c.need_gib is not None]
     least = min(known, key=lambda c: c.need_gib or 0.0, default=None)
     closest = ""
@@ -102,6 +96,6 @@ def _nothing_fits(findings: Findings) -> str:
         closest = f" The smallest, {least.name}, needs {gib(least.need_gib)} GiB."
     so_far = " so far" if findings.tally.running else ""
     return (
-        f"**Nothing fits{budget}{so_far}.**{closest} Try a smaller batch, train.imgsz or model, "
-        "amp=true, or a card with more memory."
+        f"**Nothing fits {limit(findings.limit_gib)} GiB{so_far}.**{closest} Try a smaller "
+        "batch, train.imgsz or model, amp=true, or a card with more memory."
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweeper.numbers import NOTHING, duration, gib, limit, percent, points, score
-from sweeper.report.cells import Cell
+from sweeper.report.cells import CellSummary
 from sweeper.report.effects import Effect, effect
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table
@@ -29,10 +29,10 @@ ENOUGH = 3
 
 def claims(findings: Findings) -> Table | None:
     """One row per claim; None unless the study has enough of the article's cells."""
-    cells = {(c.first.batch, c.first.accumulate, c.first.amp): c for c in findings.cells}
+    cells = {(c.spec.batch, c.spec.accumulate, c.spec.amp): c for c in findings.cells}
     if sum(s in cells for s in STRATEGIES) < ENOUGH:
         return None
-    budget = findings.budget_gib
+    budget = findings.limit_gib
     memory, time, map50 = _accumulate(cells.get(SMALL_BATCH), cells.get(ACCUMULATE))
     amp = [
         _effect(cells.get(before), cells.get(after))
@@ -52,11 +52,11 @@ def claims(findings: Findings) -> Table | None:
     return Table(["claim of the article", "here"], rows, left=("here",))
 
 
-def _effect(before: Cell | None, after: Cell | None) -> Effect:
+def _effect(before: CellSummary | None, after: CellSummary | None) -> Effect:
     return effect(before, after) if before and after else Effect(None, None, None)
 
 
-def _accumulate(before: Cell | None, after: Cell | None) -> tuple[str, str, str]:
+def _accumulate(before: CellSummary | None, after: CellSummary | None) -> tuple[str, str, str]:
     """What accumulate changes in memory, time and mAP@0.5, as text."""
     seen = _effect(before, after)
     if before is None or after is None:
@@ -75,18 +75,18 @@ def _from_to(change: str, before: str, after: str, unit: str = "") -> str:
     return NOT_KNOWN if NOTHING in (before, after) else f"{change}: {before} to {after}{unit}"
 
 
-def _fits(cell: Cell | None, budget_gib: float | None) -> str:
+def _fits(cell: CellSummary | None, limit_gib: float) -> str:
     if cell is None:
         return NOT_RUN
-    of_budget = f" of {limit(budget_gib)} GiB" if budget_gib is not None else " GiB"
-    peak = f"{gib(cell.peak_gib)}{of_budget} ({cell.first.vram_source or 'source unknown'})"
+    source = cell.first.vram_source or "source unknown"
+    peak = f"{gib(cell.peak_gib)} of {limit(limit_gib)} GiB ({source})"
     if cell.infeasible:
         return f"does not fit: {peak}" if cell.peak_gib is not None else "does not fit"
     if cell.fits:
         return f"fits: {peak}"
     if cell.need_gib is not None:
-        return f"fits: {peak}; the trial is {cell.outcome}"
-    return f"unknown: the trial is {cell.outcome}"
+        return f"fits: {peak}; the trial is {cell.state}"
+    return f"unknown: the trial is {cell.state}"
 
 
 def _both(values: Sequence[float | None], none: str) -> str:

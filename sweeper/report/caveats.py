@@ -35,7 +35,8 @@ def caveats(findings: Findings) -> list[str]:
 
 
 def _memory(findings: Findings) -> list[str]:
-    notes = dict.fromkeys(t.tags.get("memory_note", "") for t in findings.study.trials)
+    results = (t.result for t in findings.trials if t.result)
+    notes = dict.fromkeys(r.memory.note for r in results if r.memory)
     if len(findings.sources) > 1:
         return [MIXED, *notes]
     return [SIMULATED if findings.sources == ["simulated"] else "", *notes]
@@ -44,7 +45,7 @@ def _memory(findings: Findings) -> list[str]:
 def _training(findings: Findings) -> list[str]:
     if not findings.ranked:
         return []
-    epochs = findings.ranked[0].first.epochs or BRIEF_EPOCHS
+    epochs = findings.ranked[0].spec.epochs
     brief = (
         f"Brief training ({count(epochs, 'epoch')}): a longer one may rank the cells in another "
         "order."
@@ -59,13 +60,12 @@ def _training(findings: Findings) -> list[str]:
 
 
 def _records(findings: Findings) -> list[str]:
-    """Runs that are not what they should be."""
-    study = findings.study
-    unreadable = len(study.unreadable)
-    lost = sum(t.outcome == Outcome.COMPLETE and t.map50 is None for t in study.trials)
+    """Records that are not what they should be."""
+    unreadable = len(findings.unreadable)
+    lost = sum(t.outcome is Outcome.COMPLETE and t.map50 is None for t in findings.trials)
     return [
-        f"{count(unreadable, 'run')} in MLflow without batch, accumulate and amp left out: "
-        f"{', '.join(study.unreadable[:3])}{', …' if unreadable > 3 else ''}."
+        f"{count(unreadable, 'record')} left out, not readable as a trial: "
+        f"{', '.join(findings.unreadable[:3])}{', …' if unreadable > 3 else ''}."
         if unreadable
         else "",
         f"{count(lost, 'trial')} recorded as complete but without a mAP@0.5: not ranked."

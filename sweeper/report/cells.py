@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from sweeper.config.settings import of_the_trial
-from sweeper.tracking import StudyRecord, TrialRecord
-from sweeper.trial.record import Outcome
+from sweeper.trial.record import Outcome, TrialSpec
+from sweeper.trial.study_record import RecordedTrial
 
 # What a label says by itself, and the seed, which makes no cell of its own.
 IN_THE_LABEL = {"batch", "accumulate", "amp", "memory", "seed"}
-NOT_A_SETTING = {"strategy", "batch", "accumulate", "effective_batch", "amp", "seed"}
-
-INFEASIBLE = {outcome.value for outcome in Outcome if outcome.infeasible}
 
 Key = tuple[object, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
-    """One cell.
+class CellSummary:
+    """One cell, summarised over its trials.
 
     Attributes:
         name: How people call it: ``b4×a4 amp``, and what else differs within the study.
@@ -33,27 +30,32 @@ class Cell:
 
     name: str
     setting: Key
-    trials: tuple[TrialRecord, ...]
+    trials: tuple[RecordedTrial, ...]
 
     @cached_property
-    def first(self) -> TrialRecord:
+    def first(self) -> RecordedTrial:
         """The trial that speaks for the cell.
 
         One that does not fit before one that completed, else the last that was not cut short.
         """
-        ended = [t for t in self.trials if t.outcome != Outcome.INTERRUPTED]
-        deciding = [*filter(is_infeasible, self.trials), *self.complete]
+        ended = [t for t in self.trials if t.outcome is not Outcome.INTERRUPTED]
+        deciding = [*(t for t in self.trials if t.infeasible), *self.complete]
         return next(iter(deciding), (ended or self.trials)[-1])
 
     @cached_property
-    def complete(self) -> list[TrialRecord]:
-        """The trials that ran to their end and have their mAP."""
-        return [t for t in self.trials if t.outcome == Outcome.COMPLETE and t.map50 is not None]
+    def spec(self) -> TrialSpec:
+        """That of `first`."""
+        return self.first.spec
 
     @cached_property
-    def outcome(self) -> str:
-        """That of `first`."""
-        return self.first.outcome
+    def complete(self) -> list[RecordedTrial]:
+        """The trials that ran to their end and have their mAP."""
+        return [t for t in self.trials if t.outcome is Outcome.COMPLETE and t.map50 is not None]
+
+    @cached_property
+    def state(self) -> str:
+        """That of `first`: its outcome, or ``running``."""
+        return self.first.state
 
     @cached_property
     def fits(self) -> bool:
@@ -63,12 +65,12 @@ class Cell:
     @cached_property
     def infeasible(self) -> bool:
         """Whether it is known not to fit the budget."""
-        return is_infeasible(self.first)
+        return self.first.infeasible
 
     @cached_property
     def title(self) -> str:
         """The cell's name, under the strategy's name where it has one."""
-        return self.name.replace(self.first.label, self.first.strategy, 1)
+        return self.name.replace(self.spec.label, self.spec.strategy, 1)
 
     @cached_property
     def map50(self) -> float | None:
@@ -97,47 +99,45 @@ class Cell:
     @cached_property
     def need_gib(self) -> float | None:
         """The peak where it is what the cell needs: a run that was stopped measured less."""
-        reported = self.first.metric("images_per_s") is not None  # what the watchdog ends does not
-        ran = self.fits or (self.outcome == Outcome.OVER_BUDGET and reported)
+        result = self.first.result
+        # What the watchdog ends does not come to reporting its throughput.
+        reported = result is not None and result.images_per_s is not None
+        ran = self.fits or (self.first.outcome is Outcome.OVER_BUDGET and reported)
         whole = ran or self.first.vram_source == "simulated"
         return self.peak_gib if whole else None
 
 
-def is_infeasible(trial: TrialRecord) -> bool:
-    """Whether the outcome says that the trial does not fit the budget."""
-    return trial.outcome in INFEASIBLE
-
-
-def cells_of(study: StudyRecord) -> tuple[Cell, ...]:
-    """The study's cells in the order of their first trials.
+def cells_of(trials: Sequence[RecordedTrial]) -> tuple[CellSummary, ...]:
+    """The cells of a study's trials, in the order of their first ones.
 
     Trials are of one cell when their parameters and overrides differ in the seed at most, or
-    when one is tagged to confirm the other.
+    when one confirms the other.
     """
-    overrides = {t.number: _own_overrides(t) for t in study.trials}
+    overrides = {t.number: _own_overrides(t.spec) for t in trials}
     keys: dict[int, tuple[Key, Key]] = {}
-    groups: dict[tuple[Key, Key], list[TrialRecord]] = defaultdict(list)
-    for trial in study.trials:
-        setting = _setting(trial, overrides[trial.number])
-        own = (setting, (trial.strategy, trial.batch, trial.accumulate, trial.amp))
-        keys[trial.number] = keys.get(-1 if trial.confirms is None else trial.confirms, own)
+    groups: dict[tuple[Key, Key], list[RecordedTrial]] = defaultdict(list)
+    for trial in trials:
+        spec = trial.spec
+        setting = _setting(spec, overrides[trial.number])
+        own = (setting, (spec.strategy, spec.batch, spec.accumulate, spec.amp))
+        keys[trial.number] = keys.get(-1 if spec.confirms is None else spec.confirms, own)
         groups[keys[trial.number]].append(trial)
     common = _common(overrides.values())
     return tuple(
-        Cell(_name(trials[0], overrides[trials[0].number], common), setting, tuple(trials))
-        for (setting, _), trials in groups.items()
+        CellSummary(_name(own[0].spec, overrides[own[0].number], common), setting, tuple(own))
+        for (setting, _), own in groups.items()
     )
 
 
-def _own_overrides(trial: TrialRecord) -> tuple[str, ...]:
+def _own_overrides(spec: TrialSpec) -> tuple[str, ...]:
     """The overrides that make the cell, less what the label and the seed stand for."""
-    own = of_the_trial(trial.overrides)
+    own = of_the_trial(spec.overrides)
     return tuple(o for o in own if o.partition("=")[0] not in IN_THE_LABEL)
 
 
-def _setting(trial: TrialRecord, overrides: tuple[str, ...]) -> Key:
-    params = {k: v for k, v in trial.params.items() if k not in NOT_A_SETTING}
-    return (*sorted(params.items()), *sorted(overrides))
+def _setting(spec: TrialSpec, overrides: tuple[str, ...]) -> Key:
+    named = (spec.model, spec.data, spec.imgsz, spec.epochs, spec.optimizer, spec.limit_gib)
+    return (*named, spec.train_args.get("lr0"), *sorted(overrides))
 
 
 def _common(overrides: Iterable[tuple[str, ...]]) -> set[str]:
@@ -146,5 +146,5 @@ def _common(overrides: Iterable[tuple[str, ...]]) -> set[str]:
     return set.intersection(*sets) if sets else set()
 
 
-def _name(trial: TrialRecord, overrides: tuple[str, ...], common: set[str]) -> str:
-    return " ".join([trial.label, *(o for o in overrides if o not in common)])
+def _name(spec: TrialSpec, overrides: tuple[str, ...], common: set[str]) -> str:
+    return " ".join([spec.label, *(o for o in overrides if o not in common)])

@@ -7,7 +7,7 @@ import math
 from scipy.special import stdtrit
 
 from sweeper.numbers import score
-from sweeper.report.cells import Cell
+from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
 
 
@@ -47,7 +47,7 @@ def _ahead(findings: Findings) -> str:
     return f" {best.name} stands {points:.1f} points higher in a single run that was not repeated."
 
 
-def margin_points(one: Cell, other: Cell) -> float | None:
+def margin_points(one: CellSummary, other: CellSummary) -> float | None:
     """Half the 95 % interval of the difference of two cells' mean mAP@0.5, points.
 
     Student's t with pooled variance; None unless both cells have at least two seeds.
@@ -61,12 +61,12 @@ def margin_points(one: Cell, other: Cell) -> float | None:
     return 100 * quantile * math.sqrt(squares / freedom * (1 / n + 1 / m))
 
 
-def _runs(cell: Cell) -> str:
+def _runs(cell: CellSummary) -> str:
     if cell.map50_deviation is None:
         return "One run with one seed."
     return f"The mean of {_seeds(cell)}: {score(cell.map50, cell.map50_deviation)}."
 
 
-def _seeds(cell: Cell) -> str:
+def _seeds(cell: CellSummary) -> str:
     count = len(cell.complete)
     return f"{count} seed{'s' if count != 1 else ''}"

@@ -1,9 +1,9 @@
-"""The winner's exports in the report, from the metrics that a deployment logged."""
+"""The winner's exports in the report, from the numbers that a deployment left."""
 
 from __future__ import annotations
 
 from sweeper.numbers import NOTHING
-from sweeper.report.cells import Cell
+from sweeper.report.cells import CellSummary
 from sweeper.report.markdown import Table
 
 PREFIX = "deploy/"
@@ -19,10 +19,10 @@ COLUMNS = {
 }
 
 
-def deployment(winner: Cell | None) -> Table:
+def deployment(winner: CellSummary | None) -> Table:
     """One row per export that was measured; empty before ``python -m sweeper.deploy``."""
-    metrics = winner.first.metrics if winner is not None else {}
-    formats = dict.fromkeys(k.split("/")[1] for k in metrics if k.startswith(PREFIX))
+    metrics = winner.first.deployment if winner is not None else {}
+    formats = dict.fromkeys(name.split("/")[1] for name in metrics)
     rows = []
     for name in formats:
         values = [(metrics.get(f"{PREFIX}{name}/{key}"), form) for key, form in COLUMNS.values()]

@@ -12,6 +12,7 @@ from sweeper.report.caveats import caveats
 from sweeper.report.deployment import deployment
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, code, render_table
+from sweeper.trial.command import yolo_command
 
 # The plots, in the order of the report: file name and what it shows.
 PLOTS = {
@@ -36,7 +37,7 @@ def render(findings: Findings, plots: set[str]) -> str:
         _images(plots, "curves"),
         _not_fitting(findings, plots),
         [*_section("Pareto front", tables.pareto(findings), PARETO), *_images(plots, "map50")],
-        _section("What each lever is worth", tables.lever_effects(findings), LEVERS),
+        _section("What each lever is worth", tables.change_effects(findings), CHANGES),
         [
             *_section("Where the memory goes", tables.split_peaks(findings), PARTS),
             *_images(plots, "parts"),
@@ -53,7 +54,7 @@ def render(findings: Findings, plots: set[str]) -> str:
 DEPLOYMENT = "Measured by `python -m sweeper.deploy`; its own table says how, and what failed."
 PARTS = "What was alive at the peak, GiB: gradients, for one, may be born only after it."
 PARETO = "No other cell is better in mAP@0.5, time and memory at once."
-LEVERS = (
+CHANGES = (
     "Medians over the pairs of cells that differ in nothing else, with the lowest and the highest."
 )
 
@@ -61,37 +62,33 @@ LEVERS = (
 def title(findings: Findings) -> str:
     """``Study demo: yolo11n on digits within 23.7 GiB``."""
     name = f"Study {findings.study.name}"
-    if findings.study.trials:
+    if findings.trials:
         model, data = (_values(findings, key) for key in ("model", "data"))
-        name += f": {model or 'a model'} on {data or 'its data'}"
-    if findings.budget_gib is not None:
-        name += f" within {limit(findings.budget_gib)} GiB"
-    return name
+        name += f": {model} on {data}"
+    return f"{name} within {limit(findings.limit_gib)} GiB"
 
 
 def _asked(findings: Findings) -> list[str]:
     study = findings.study
     started = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(study.started))
     facts = {
-        "space": f"`{study.params['space']}`" if "space" in study.params else "",
+        "space": f"`{study.space}`" if study.space else "",
         "budget": _budget(findings),
         "training": _training(findings),
         "started": started if study.started else "",
-        "machine": study.tags.get("machine", ""),
-        "versions": study.tags.get("versions", ""),
-        "sweeper commit": study.tags.get("git_commit", ""),
+        "machine": study.machine,
+        "versions": study.versions,
+        "sweeper commit": study.git_commit,
     }
     lines = [f"- {name}: {text}" for name, text in facts.items() if text]
     return ["## What was asked", "\n".join(lines)]
 
 
 def _budget(findings: Findings) -> str:
-    if findings.budget_gib is None:
-        return "not recorded"
-    source = findings.study.params.get("budget_source")
+    source = findings.study.budget_source
     origin = f", from {source}" if source else ""
     how = f"; peaks are {' and '.join(findings.sources)}" if findings.sources else ""
-    return f"{limit(findings.budget_gib)} GiB of device memory{origin}{how}"
+    return f"{limit(findings.limit_gib)} GiB of device memory{origin}{how}"
 
 
 def _training(findings: Findings) -> str:
@@ -102,10 +99,10 @@ def _training(findings: Findings) -> str:
 
 
 def _values(findings: Findings, name: str) -> str:
-    """``yolo11n/yolo11s``: what the trials have for a parameter."""
-    return "/".join(
-        dict.fromkeys(t.params[name] for t in findings.study.trials if name in t.params)
-    )
+    """``yolo11n/yolo11s``: what the trials have for a field or an Ultralytics argument."""
+    specs = (t.spec for t in findings.trials)
+    values = (getattr(spec, name, spec.train_args.get(name)) for spec in specs)
+    return "/".join(dict.fromkeys(str(v) for v in values if v is not None))
 
 
 def _section(heading: str, table: Table, text: str = "") -> list[str]:
@@ -123,7 +120,7 @@ def _reference(findings: Findings) -> str:
         return ""
     text = f"The last three columns are changes against {reference.title}"
     if baseline is not None and baseline is not reference:
-        state = "does not fit" if baseline.infeasible else f"is {baseline.outcome}"
+        state = "does not fit" if baseline.infeasible else f"is {baseline.state}"
         return f"{text}: the baseline, {baseline.name}, {state}."
     if baseline is None:
         return f"{text}, the largest batch that completed without accumulate and amp."
@@ -143,12 +140,12 @@ def _use(findings: Findings) -> list[str]:
     winner = findings.recommended
     if winner is None:
         return []
-    tags, name = winner.first.tags, findings.study.name
+    name = findings.study.name
     sections = ["## Use it", "Train with the winner's settings in plain Ultralytics:"]
-    sections += [code(tags.get("yolo_command", "")), ACCUMULATE]
-    again = [f"study.name={name}-again", *winner.first.overrides]
+    sections += [code(yolo_command(winner.spec)), ACCUMULATE]
+    again = [f"study.name={name}-again", *winner.spec.overrides]
     one = [shlex.join(["python", "-m", "sweeper", *_without_name(again)])] if again[1:] else []
-    whole = [command(findings)] if findings.study.tags.get("command") else []
+    whole = [command(findings)] if findings.study.command else []
     sections += ["Run it again, this cell or the whole study:", code("\n".join([*one, *whole]))]
     deploy = shlex.join(["python", "-m", "sweeper.deploy", f"study.name={name}"])
     return [*sections, "Export the winner and measure each export:", code(deploy)]

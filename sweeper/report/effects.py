@@ -1,4 +1,4 @@
-"""What each lever is worth: pairs of cells that differ in nothing else."""
+"""What one change of the memory strategy is worth: pairs of cells that share all else."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from sweeper.numbers import change, gain
-from sweeper.report.cells import Cell
+from sweeper.report.cells import CellSummary
 
-Pair = tuple[Cell, Cell]
+Pair = tuple[CellSummary, CellSummary]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
-class Lever:
-    """One lever and every pair of the study that shows it."""
+class StrategyChange:
+    """One change of the memory strategy, and every pair of cells that shows its effect."""
 
     title: str
     pairs: list[Pair]
@@ -36,7 +36,7 @@ class Lever:
         return [effect(before, after) for before, after in self.pairs]
 
 
-def effect(before: Cell, after: Cell) -> Effect:
+def effect(before: CellSummary, after: CellSummary) -> Effect:
     """What changes from one cell to the other; memory only between peaks of one source."""
     same_source = before.first.vram_source == after.first.vram_source
     return Effect(
@@ -46,16 +46,18 @@ def effect(before: Cell, after: Cell) -> Effect:
     )
 
 
-def levers(cells: Iterable[Cell]) -> list[Lever]:
-    """The levers that the study has pairs for."""
+def strategy_changes(cells: Iterable[CellSummary]) -> list[StrategyChange]:
+    """The changes that the study has pairs for."""
     known = [c for c in cells if c.fits or c.need_gib is not None]
-    found = [
-        Lever("accumulate more on a smaller batch, same effective batch", _same_product(known)),
-        Lever("accumulate more on the same batch", _same_batch(known)),
-        Lever("amp on instead of off", _amp(known)),
-        Lever("the next larger batch alone", _larger_batch(known)),
+    changes = [
+        StrategyChange(
+            "accumulate more on a smaller batch, same effective batch", _same_product(known)
+        ),
+        StrategyChange("accumulate more on the same batch", _same_batch(known)),
+        StrategyChange("amp on instead of off", _amp(known)),
+        StrategyChange("the next larger batch alone", _larger_batch(known)),
     ]
-    return [lever for lever in found if lever.pairs]
+    return [found for found in changes if found.pairs]
 
 
 def summarise(values: list[float | None]) -> tuple[float, float, float] | None:
@@ -64,50 +66,52 @@ def summarise(values: list[float | None]) -> tuple[float, float, float] | None:
     return (statistics.median(known), min(known), max(known)) if known else None
 
 
-def _same_product(cells: list[Cell]) -> list[Pair]:
-    def key(cell: Cell) -> Hashable:
-        return cell.setting, cell.first.amp, cell.first.batch * cell.first.accumulate
+def _same_product(cells: list[CellSummary]) -> list[Pair]:
+    def key(cell: CellSummary) -> Hashable:
+        return cell.setting, cell.spec.amp, cell.spec.batch * cell.spec.accumulate
 
     return list(_from_the_first(_groups(cells, key)))
 
 
-def _same_batch(cells: list[Cell]) -> list[Pair]:
-    def key(cell: Cell) -> Hashable:
-        return cell.setting, cell.first.amp, cell.first.batch
+def _same_batch(cells: list[CellSummary]) -> list[Pair]:
+    def key(cell: CellSummary) -> Hashable:
+        return cell.setting, cell.spec.amp, cell.spec.batch
 
     return list(_from_the_first(_groups(cells, key)))
 
 
-def _amp(cells: list[Cell]) -> list[Pair]:
-    def key(cell: Cell) -> Hashable:
-        return cell.setting, cell.first.batch, cell.first.accumulate
+def _amp(cells: list[CellSummary]) -> list[Pair]:
+    def key(cell: CellSummary) -> Hashable:
+        return cell.setting, cell.spec.batch, cell.spec.accumulate
 
     groups = _groups(cells, key)
-    return [(off, on) for off, *rest in groups for on in rest if off.first.amp < on.first.amp]
+    return [(off, on) for off, *rest in groups for on in rest if off.spec.amp < on.spec.amp]
 
 
-def _larger_batch(cells: list[Cell]) -> list[Pair]:
-    def key(cell: Cell) -> Hashable:
-        return cell.setting, cell.first.amp
+def _larger_batch(cells: list[CellSummary]) -> list[Pair]:
+    def key(cell: CellSummary) -> Hashable:
+        return cell.setting, cell.spec.amp
 
-    plain = [c for c in cells if c.first.accumulate == 1]
+    plain = [c for c in cells if c.spec.accumulate == 1]
     return [pair for group in _groups(plain, key) for pair in pairwise(group)]
 
 
-def _groups(cells: list[Cell], key: Callable[[Cell], Hashable]) -> list[list[Cell]]:
+def _groups(
+    cells: list[CellSummary], key: Callable[[CellSummary], Hashable]
+) -> list[list[CellSummary]]:
     """Cells by key; within a group less accumulate, the smaller batch and amp off come first."""
-    groups: dict[Hashable, list[Cell]] = defaultdict(list)
+    groups: dict[Hashable, list[CellSummary]] = defaultdict(list)
     for cell in cells:
         groups[key(cell)].append(cell)
     order = [sorted(g, key=_order) for g in groups.values()]
     return [g for g in order if len(g) > 1]
 
 
-def _order(cell: Cell) -> tuple[int, int, bool]:
-    return cell.first.accumulate, cell.first.batch, cell.first.amp
+def _order(cell: CellSummary) -> tuple[int, int, bool]:
+    return cell.spec.accumulate, cell.spec.batch, cell.spec.amp
 
 
-def _from_the_first(groups: list[list[Cell]]) -> Iterator[Pair]:
+def _from_the_first(groups: list[list[CellSummary]]) -> Iterator[Pair]:
     """From each group's cell with the least accumulate to every other one."""
     for first, *rest in groups:
         for cell in rest:

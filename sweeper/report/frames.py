@@ -2,100 +2,112 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
-from sweeper.report.cells import Cell
 from sweeper.report.findings import Findings
-from sweeper.tracking import TrialRecord, read_curve
+from sweeper.trial.study_record import RecordedTrial
 
-Getter = Callable[[TrialRecord], Any]
+Getter = Callable[[RecordedTrial], Any]
 
-_TEXT = ("model", "data", "optimizer")
-_COUNTS = ("optimizer_steps", "iterations", "best_epoch")
-_METRICS = (
-    *("map50", "map50_95", "peak_gib", "wall_time_s", "train_time_s", "images_per_s"),
-    *("peak_rss_gib", "context_gib"),
-)
-CURVES = {
-    "map50": "epoch_map50",
-    "map50_95": "epoch_map50_95",
-    "train_loss": "epoch_train_loss",
-    "val_loss": "epoch_val_loss",
-}
+CURVES = ("map50", "map50_95", "train_loss", "val_loss")
 
 
-def _param(name: str) -> Getter:
-    return lambda t: t.params.get(name)
+def _spec(name: str) -> Getter:
+    return lambda t: getattr(t.spec, name)
 
 
-def _numeric(name: str) -> Getter:
-    return lambda t: float(t.params[name]) if t.params.get(name, "None") != "None" else None
+def _result(name: str) -> Getter:
+    return lambda t: getattr(t.result, name) if t.result else None
 
 
-def _metric(name: str) -> Getter:
-    return lambda t: t.metric(name)
+def _memory(trial: RecordedTrial) -> Any:
+    return trial.result.memory if trial.result else None
+
+
+def _parts(trial: RecordedTrial) -> dict[str, float]:
+    return {k: v for k, v in trial.parts.items() if k != "context"}
 
 
 # Column -> dtype and where it comes from; Int64, Float64 and string can be missing.
 _COLUMNS: dict[str, tuple[str, Getter]] = {
     "trial": ("Int64", lambda t: t.number),
-    "strategy": ("string", lambda t: t.strategy),
-    "batch": ("Int64", lambda t: t.batch),
-    "accumulate": ("Int64", lambda t: t.accumulate),
-    "effective_batch": ("Int64", lambda t: t.batch * t.accumulate),
-    "amp": ("boolean", lambda t: t.amp),
-    "seed": ("Int64", lambda t: t.seed),
-    "outcome": ("string", lambda t: t.outcome),
+    "strategy": ("string", _spec("strategy")),
+    "batch": ("Int64", _spec("batch")),
+    "accumulate": ("Int64", _spec("accumulate")),
+    "effective_batch": ("Int64", _spec("effective_batch")),
+    "amp": ("boolean", _spec("amp")),
+    "seed": ("Int64", _spec("seed")),
+    "outcome": ("string", lambda t: t.state),
     "reason": ("string", lambda t: t.reason),
-    **{k: ("Float64", _metric(k)) for k in _METRICS},
+    "map50": ("Float64", _result("map50")),
+    "map50_95": ("Float64", _result("map50_95")),
+    "peak_gib": ("Float64", lambda t: t.peak_gib),
+    "wall_time_s": ("Float64", _result("wall_time_s")),
+    "train_time_s": ("Float64", _result("train_time_s")),
+    "images_per_s": ("Float64", _result("images_per_s")),
+    "peak_rss_gib": ("Float64", _result("peak_rss_gib")),
+    "context_gib": ("Float64", lambda t: m.context_gib if (m := _memory(t)) else None),
     "vram_source": ("string", lambda t: t.vram_source),
-    **{k: ("Int64", _metric(k)) for k in _COUNTS},
-    **{k: ("string", _param(k)) for k in _TEXT},
-    "imgsz": ("Int64", _numeric("imgsz")),
-    "epochs": ("Int64", lambda t: t.epochs),
-    "lr0": ("Float64", _numeric("lr0")),
-    "budget_gib": ("Float64", _numeric("budget_gib")),
-    "implied_by": ("Int64", lambda t: t.implied_by),
-    "confirms": ("Int64", lambda t: t.confirms),
-    "overrides": ("string", lambda t: t.tags.get("overrides", "")),
+    "optimizer_steps": ("Int64", _result("optimizer_steps")),
+    "iterations": ("Int64", _result("iterations")),
+    "best_epoch": ("Int64", _result("best_epoch")),
+    "model": ("string", _spec("model")),
+    "data": ("string", _spec("data")),
+    "optimizer": ("string", _spec("optimizer")),
+    "imgsz": ("Int64", _spec("imgsz")),
+    "epochs": ("Int64", _spec("epochs")),
+    "lr0": ("Float64", lambda t: t.spec.train_args.get("lr0")),
+    "budget_gib": ("Float64", _spec("limit_gib")),
+    "implied_by": ("Int64", _result("implied_by")),
+    "confirms": ("Int64", _spec("confirms")),
+    "overrides": ("string", lambda t: shlex.join(t.spec.overrides)),
     "run_id": ("string", lambda t: t.run_id),
 }
 
 
 def trials_frame(findings: Findings) -> pd.DataFrame:
     """One row per trial in order; the peak's parts are the columns ``part_*_gib``."""
-    trials = findings.study.trials
+    trials = findings.trials
     names = {t.number: c.name for c in findings.cells for t in c.trials}
     columns = {
-        name: pd.array([get(t) for t in trials], dtype=dtype)
+        name: pd.array([_known(get(t)) for t in trials], dtype=dtype)
         for name, (dtype, get) in _COLUMNS.items()
     }
     cell = pd.array([names[t.number] for t in trials], dtype="string")
-    parts = sorted({k for t in trials for k in t.metrics if k.startswith("part_")})
-    split = {k: pd.array([t.metric(k) for t in trials], dtype="Float64") for k in parts}
+    parts = [_parts(t) for t in trials]
+    split = {
+        f"part_{name}_gib": pd.array([p.get(name) for p in parts], dtype="Float64")
+        for name in sorted({name for p in parts for name in p})
+    }
     return pd.DataFrame({"trial": columns.pop("trial"), "cell": cell, **columns, **split})
 
 
-def curves_frame(uri: str, cells: list[Cell]) -> pd.DataFrame:
-    """One row per epoch of every trial of the cells: four questions to MLflow per trial."""
+def curves_frame(findings: Findings) -> pd.DataFrame:
+    """One row per epoch of every trial; where MLflow is asked, four questions per trial."""
     rows = [
         {
             "trial": trial.number,
             "cell": cell.name,
             "epoch": epoch,
-            "metric": column,
+            "metric": name,
             "value": value,
         }
-        for cell in cells
+        for cell in findings.cells
         for trial in cell.trials
-        for column, name in CURVES.items()
-        for epoch, value in read_curve(uri, trial.run_id, name)
+        for name in CURVES
+        for epoch, value in findings.curve(trial, name)
     ]
     long = pd.DataFrame(rows, columns=["trial", "cell", "epoch", "metric", "value"])
     wide = long.pivot(index=["trial", "cell", "epoch"], columns="metric", values="value")
     frame = wide.reindex(columns=[*CURVES]).reset_index().rename_axis(columns=None)
     dtypes = {"trial": "Int64", "cell": "string", "epoch": "Int64"}
     return frame.astype(dtypes | dict.fromkeys(CURVES, "Float64"))
+
+
+def _known(value: Any) -> Any:
+    """The value; None where it is NaN, the one thing that differs from itself."""
+    return value if value == value else None

@@ -6,25 +6,27 @@ from functools import cached_property
 
 import pandas as pd
 
+from sweeper.config.settings import Settings, TrackingSettings
 from sweeper.report.findings import Findings
 from sweeper.report.frames import curves_frame, trials_frame
-from sweeper.tracking import StudyRecord, read_study
+from sweeper.report.load import load_record
+from sweeper.trial.study_record import RecordedStudy
 
 
 class LoadedStudy:
-    """A study as MLflow held it when it was loaded.
+    """A study as it was recorded when it was loaded.
 
     Attributes:
         name: Study name.
-        findings: What the functions of `sweeper.report.plots` take.
+        findings: What the functions of `sweeper.plots` take.
     """
 
-    def __init__(self, record: StudyRecord, tracking_uri: str) -> None:
-        self.name, self._uri = record.name, tracking_uri
-        self.findings = Findings(record)
+    def __init__(self, recorded: RecordedStudy) -> None:
+        self.name = recorded.study.name
+        self.findings = Findings(recorded)
 
     def __repr__(self) -> str:
-        return f"<study {self.name}: {len(self.findings.study.trials)} trials>"
+        return f"<study {self.name}: {len(self.findings.trials)} trials>"
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -33,8 +35,8 @@ class LoadedStudy:
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """One row per trial and epoch; read on first use, some milliseconds per trial."""
-        return curves_frame(self._uri, list(self.findings.cells))
+        """One row per trial and epoch; MLflow takes some milliseconds per trial."""
+        return curves_frame(self.findings)
 
     @property
     def best(self) -> pd.Series | None:
@@ -52,16 +54,16 @@ def load_study(
     tracking_uri: str | None = None,
     experiment: str = "sweeper",
 ) -> LoadedStudy:
-    """Load a study from MLflow.
+    """Load a study from its folder where that is at hand, else from MLflow.
 
     Args:
         name: ``study.name``; None is the latest study.
-        runs_dir: The folder whose ``mlflow.db`` is read.
+        runs_dir: The folder with the studies and ``mlflow.db``.
         tracking_uri: An MLflow server or database instead of it.
         experiment: ``tracking.experiment``.
 
     Raises:
-        StudyError: There is no such study.
+        StudyError: There is no such study, or MLflow does not answer.
     """
-    uri = tracking_uri or f"sqlite:///{runs_dir}/mlflow.db"
-    return LoadedStudy(read_study(uri, experiment, name), uri)
+    tracking = TrackingSettings(uri=tracking_uri, experiment=experiment)
+    return LoadedStudy(load_record(Settings(runs_dir=runs_dir, tracking=tracking), name))

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from sweeper.numbers import gib, limit
-from sweeper.report.cells import Cell
+from sweeper.report.cells import CellSummary
 from sweeper.report.chart import (
     BLACK,
     BLUE,
@@ -74,12 +74,12 @@ def memory_by_batch(findings: Findings) -> Chart:
     outside = [c for c in known if c.infeasible]
     if outside:
         axes.scatter(
-            [c.first.batch for c in outside],
+            [c.spec.batch for c in outside],
             [c.peak_gib or 0.0 for c in outside],
             marker="x", s=110, linewidths=2.2, color=VERMILLION, zorder=5, label="does not fit",
         )  # fmt: skip
     _draw_budget(axes, axes.axhline, findings)
-    batches = sorted({c.first.batch for c in known})
+    batches = sorted({c.spec.batch for c in known})
     axes.set_xscale("log", base=2)
     axes.set_xticks(batches, [str(b) for b in batches])
     axes.minorticks_off()
@@ -98,7 +98,7 @@ def map50_by_time(findings: Findings) -> Chart:
         say_empty(axes, "no trial has completed")
         return chart
     for amp, colour, marker in ((False, SERIES[0], "o"), (True, SERIES[1], "^")):
-        group = [c for c in cells if c.first.amp is amp]
+        group = [c for c in cells if c.spec.amp is amp]
         if group:
             times, scores = zip(*(_point(c, seconds) for c in group), strict=True)
             spread = [c.map50_deviation or 0.0 for c in group]
@@ -118,7 +118,7 @@ def map50_by_time(findings: Findings) -> Chart:
     return chart
 
 
-def _point(cell: Cell, seconds: float) -> tuple[float, float]:
+def _point(cell: CellSummary, seconds: float) -> tuple[float, float]:
     return (cell.wall_time_s or 0.0) / seconds, cell.map50 or 0.0
 
 
@@ -174,7 +174,7 @@ def peak_parts(findings: Findings) -> Chart:
     return chart
 
 
-def _bars(cells: list[Cell]) -> dict[str, tuple[str, list[float]]]:
+def _bars(cells: list[CellSummary]) -> dict[str, tuple[str, list[float]]]:
     """Colour and widths by part; parts too small to be seen are joined, and named together."""
     peaks = [c.peak_gib or 1.0 for c in cells]
     bars: dict[str, tuple[str, list[float]]] = {}
@@ -197,32 +197,30 @@ def _peak_label(findings: Findings) -> str:
     return f"peak memory, GiB ({source})" if source else "peak memory, GiB"
 
 
-def _memory_classes(cells: list[Cell]) -> dict[str, list[Cell]]:
+def _memory_classes(cells: list[CellSummary]) -> dict[str, list[CellSummary]]:
     """Cells whose peak depends on the batch alone, by a name."""
-    accumulates = {c.first.accumulate > 1 for c in cells}
-    classes: dict[str, list[Cell]] = defaultdict(list)
+    accumulates = {c.spec.accumulate > 1 for c in cells}
+    classes: dict[str, list[CellSummary]] = defaultdict(list)
     for cell in cells:
-        words = [cell.name.removeprefix(cell.first.label).strip()]
-        words += [f"amp {'on' if cell.first.amp else 'off'}"]
+        words = [cell.name.removeprefix(cell.spec.label).strip()]
+        words += [f"amp {'on' if cell.spec.amp else 'off'}"]
         if len(accumulates) > 1:
-            words += ["accumulate > 1" if cell.first.accumulate > 1 else "accumulate 1"]
+            words += ["accumulate > 1" if cell.spec.accumulate > 1 else "accumulate 1"]
         classes[", ".join(w for w in words if w)].append(cell)
     return dict(sorted(classes.items()))
 
 
-def _peaks_by_batch(cells: list[Cell]) -> dict[int, float]:
+def _peaks_by_batch(cells: list[CellSummary]) -> dict[int, float]:
     """The highest peak of each batch, in order."""
     peaks: dict[int, float] = {}
-    for cell in sorted(cells, key=lambda c: c.first.batch):
-        peaks[cell.first.batch] = max(peaks.get(cell.first.batch, 0.0), cell.peak_gib or 0.0)
+    for cell in sorted(cells, key=lambda c: c.spec.batch):
+        peaks[cell.spec.batch] = max(peaks.get(cell.spec.batch, 0.0), cell.peak_gib or 0.0)
     return peaks
 
 
 def _draw_budget(axes: Axes, line: Callable[..., Line2D], findings: Findings) -> None:
     """The budget as a line, or in the legend only where it would dwarf the data."""
-    budget = findings.budget_gib
-    if budget is None:
-        return
+    budget = findings.limit_gib
     label = f"budget {limit(budget)} GiB"
     if budget < FAR * max(c.peak_gib or 0.0 for c in findings.cells):
         # white below it, so that it is seen on a dark bar
@@ -239,9 +237,9 @@ def _time_unit(longest_s: float) -> tuple[str, float]:
     return ("min", 60.0) if longest_s < 3 * 3600 else ("h", 3600.0)
 
 
-def _fastest_first(cells: list[Cell]) -> list[Cell]:
+def _fastest_first(cells: list[CellSummary]) -> list[CellSummary]:
     """The Pareto front of wall time and mAP@0.5."""
-    front: list[Cell] = []
+    front: list[CellSummary] = []
     for cell in sorted(cells, key=lambda c: (c.wall_time_s or 0.0, -(c.map50 or 0.0))):
         if not front or (cell.map50 or 0.0) > (front[-1].map50 or 0.0):
             front.append(cell)

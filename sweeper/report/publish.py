@@ -7,67 +7,100 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper.config.settings import Settings
+from sweeper.errors import StudyError
 from sweeper.report import plots, tables
 from sweeper.report.answer import answer
 from sweeper.report.document import render, title
 from sweeper.report.findings import Findings
 from sweeper.report.frames import trials_frame
 from sweeper.report.html import to_html
+from sweeper.report.load import load_record, publishing_place
 from sweeper.report.markdown import render_table
-from sweeper.tracking import publish_report, read_curve, read_study
+from sweeper.tracking import publish_report
+from sweeper.trial.command import yolo_command
+from sweeper.trial.study_folder import StudyFolder
+from sweeper.trial.study_record import RecordedTrial
 
 MAX_CURVES = 8
 NOTE_ROWS = 10
 FOLDER = "report"  # beside report.md, and among the artifacts
-BEST = ("map50", "map50_95", "peak_gib", "wall_time_s", "train_time_s", "images_per_s")
+BEST = ("map50", "map50_95", "wall_time_s", "train_time_s", "images_per_s")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A written report: its file, and its first paragraph as plain text."""
+    """A written report.
+
+    Attributes:
+        path: Its file.
+        answer: Its first paragraph as plain text.
+        warning: Why MLflow did not take it; empty when it did.
+    """
 
     path: Path
     answer: str
+    warning: str = ""
 
 
 def publish(settings: Settings, name: str | None) -> Report:
-    """Write the report of a study, or of the latest one.
+    """Write the report of a study, or of the latest one, and log it to the study's MLflow run.
 
     Raises:
-        StudyError: There is no such study.
+        StudyError: There is no such study, or it cannot be read.
     """
-    uri = settings.tracking_uri
-    study = read_study(uri, settings.tracking.experiment, name)
-    findings = Findings(study)
-    folder = Path(settings.runs_dir) / study.name
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-    images = _write_plots(findings, uri, folder / FOLDER)
-    table = folder / FOLDER / "trials.csv"
+    findings = Findings(load_record(settings, name))
+    study = StudyFolder(Path(settings.runs_dir) / findings.study.name)
+    (study.path / FOLDER).mkdir(parents=True, exist_ok=True)
+    try:
+        curves, warning = _curves(findings), ""
+    except StudyError as error:
+        curves, warning = {}, f"the report is without learning curves: {error}"
+    images = _write_plots(findings, curves, study.path / FOLDER)
+    table = study.path / FOLDER / "trials.csv"
     trials_frame(findings).to_csv(table, index=False)
+    documents = _write_documents(findings, images, study.path, settings.report.format)
+    files = [*((d, None) for d in documents), *((f, FOLDER) for f in (table, *images))]
+    files += [(weights, "weights") for weights in _kept_weights(findings, study)]
+    warning = warning or _log(settings, findings, files)
+    return Report(documents[-1], re.sub(r"[*`]", "", answer(findings)), warning)
+
+
+def _log(settings: Settings, findings: Findings, files: list[tuple[Path, str | None]]) -> str:
+    """Why MLflow did not take the report; empty when it did."""
+    uri, experiment = publishing_place(settings, findings.study)
+    numbers, best, note = _metrics(findings), _tags(findings), _note(findings)
+    try:
+        publish_report(uri, experiment, findings.study.name, numbers, best, note, files)
+    except StudyError as error:
+        return f"MLflow did not take the report: {error}"
+    return ""
+
+
+def _write_documents(
+    findings: Findings, images: list[Path], folder: Path, wanted: str
+) -> list[Path]:
+    """The report as markdown, and as HTML where that is wanted."""
     report = folder / "report.md"
     report.write_text(render(findings, {image.stem for image in images}), encoding="utf-8")
-    documents = [report]
-    if settings.report.format == "html":
-        documents.append(folder / "report.html")
-        documents[-1].write_text(to_html(report.read_text(encoding="utf-8"), folder), "utf-8")
-    files = [*((d, None) for d in documents), *((f, FOLDER) for f in (table, *images))]
-    files += [(weights, "weights") for weights in _kept_weights(findings, folder)]
-    publish_report(uri, study.run_id, _metrics(findings), _tags(findings), _note(findings), files)
-    return Report(documents[-1], re.sub(r"[*`]", "", answer(findings)))
+    if wanted != "html":
+        return [report]
+    html = folder / "report.html"
+    html.write_text(to_html(report.read_text(encoding="utf-8"), folder), "utf-8")
+    return [report, html]
 
 
-def _kept_weights(findings: Findings, folder: Path) -> list[Path]:
+def _kept_weights(findings: Findings, study: StudyFolder) -> list[Path]:
     """The winner's best weights, where ``study.keep_best`` kept them on this machine."""
     if findings.winner is None:
         return []
-    trial = folder / "trials" / f"{findings.winner.first.number:04d}"
-    return [p for p in (trial / "weights" / "best.pt",) if p.is_file()]
+    weights = study.trial(findings.winner.first.number).best_weights
+    return [weights] if weights.is_file() else []
 
 
-def _write_plots(findings: Findings, uri: str, folder: Path) -> list[Path]:
+def _write_plots(findings: Findings, curves: plots.Curves, folder: Path) -> list[Path]:
     """The plots that have something to show."""
     charts = {}
-    if curves := _curves(findings, uri):
+    if curves:
         charts["curves"] = plots.learning_curves(curves)
     if any(c.peak_gib is not None for c in findings.cells):
         charts["memory"] = plots.memory_by_batch(findings)
@@ -82,12 +115,16 @@ def _write_plots(findings: Findings, uri: str, folder: Path) -> list[Path]:
     return [folder / f"{name}.png" for name in charts]
 
 
-def _curves(findings: Findings, uri: str) -> plots.Curves:
+def _curves(findings: Findings) -> plots.Curves:
     """The curves of the best cells; while there are few, of the others that have begun."""
-    begun = [c for c in findings.cells if not c.fits and "epoch_map50" in c.first.metrics]
+    begun = [c for c in findings.cells if not c.fits and _may_have_epochs(c.first)]
     cells = [*findings.ranked, *begun][:MAX_CURVES]
-    curves = {c.name: read_curve(uri, c.first.run_id, "epoch_map50") for c in cells}
+    curves = {c.name: findings.curve(c.first, "map50") for c in cells}
     return {name: points for name, points in curves.items() if points}
+
+
+def _may_have_epochs(trial: RecordedTrial) -> bool:
+    return trial.result is None or trial.result.best_epoch is not None
 
 
 def _metrics(findings: Findings) -> dict[str, float]:
@@ -99,10 +136,11 @@ def _metrics(findings: Findings) -> dict[str, float]:
         "trials_infeasible": tally.infeasible,
         "trials_failed": tally.failed,
     }
-    if findings.recommended is not None:
-        best = findings.recommended.first
-        metrics |= {f"best_{name}": best.metric(name) for name in BEST}
-        metrics |= {"best_batch": best.batch, "best_accumulate": best.accumulate}
+    best = findings.recommended.first if findings.recommended else None
+    if best is not None and best.result is not None:
+        metrics |= {f"best_{name}": getattr(best.result, name) for name in BEST}
+        metrics |= {"best_peak_gib": best.peak_gib}
+        metrics |= {"best_batch": best.spec.batch, "best_accumulate": best.spec.accumulate}
     return {name: float(value) for name, value in metrics.items() if value is not None}
 
 
@@ -110,11 +148,12 @@ def _tags(findings: Findings) -> dict[str, str]:
     best = findings.recommended
     if best is None:
         return {}
+    run_id = best.first.run_id
     return {
         "best_cell": best.name,
         "best_trial": str(best.first.number),
-        "best_run_id": best.first.run_id,
-        "best_command": best.first.tags.get("yolo_command", ""),
+        **({} if run_id is None else {"best_run_id": run_id}),
+        "best_command": yolo_command(best.spec),
     }
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sweeper.numbers import NOTHING, duration, gib, percent, points, score
-from sweeper.report.cells import Cell, is_infeasible
-from sweeper.report.effects import effect, levers, summarise
+from sweeper.report.cells import CellSummary
+from sweeper.report.effects import effect, strategy_changes, summarise
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table
-from sweeper.tracking import TrialRecord
 from sweeper.trial.record import Outcome
+from sweeper.trial.study_record import RecordedTrial
 
 # In the order in which they are stacked; the names are those of MemoryReading.parts.
 PARTS = {
@@ -36,14 +36,14 @@ def comparison(findings: Findings) -> Table:
     return Table(header, rows, left=("amp",))
 
 
-def _comparison_row(cell: Cell, reference: Cell | None) -> list[str]:
-    first = cell.first
-    row = [cell.title, str(first.batch), str(first.accumulate), "on" if first.amp else "off"]
+def _comparison_row(cell: CellSummary, reference: CellSummary | None) -> list[str]:
+    spec = cell.spec
+    row = [cell.title, str(spec.batch), str(spec.accumulate), "on" if spec.amp else "off"]
     row += [gib(cell.peak_gib)]
     if cell.fits:
         row += [score(cell.map50, cell.map50_deviation), duration(cell.wall_time_s)]
     else:
-        row += ["does not fit" if cell.infeasible else cell.outcome, NOTHING]
+        row += ["does not fit" if cell.infeasible else cell.state, NOTHING]
     if reference is None:
         return row
     if cell is reference:
@@ -61,21 +61,23 @@ def every_trial(findings: Findings) -> Table:
     """One row per trial, in order."""
     header = ["trial", "cell", "seed", "outcome", "peak GiB", "mAP@0.5", "time", "reason"]
     names = {t.number: c.name for c in findings.cells for t in c.trials}
-    rows = [_trial_row(t, names[t.number]) for t in findings.study.trials]
+    rows = [_trial_row(t, names[t.number]) for t in findings.trials]
     return Table(header, rows, left=("cell", "outcome", "reason"))
 
 
-def _trial_row(trial: TrialRecord, name: str) -> list[str]:
-    row = [str(trial.number), name, str(trial.seed), trial.outcome.replace("_", " ")]
+def _trial_row(trial: RecordedTrial, name: str) -> list[str]:
+    row = [str(trial.number), name, str(trial.spec.seed), trial.state.replace("_", " ")]
     row += [gib(trial.peak_gib), score(trial.map50), duration(trial.wall_time_s)]
     return [*row, reason_of(trial)]
 
 
-def reason_of(trial: TrialRecord) -> str:
+def reason_of(trial: RecordedTrial) -> str:
     """Why the trial ended as it did, and what to trust less about it."""
-    if trial.outcome == Outcome.COMPLETE:
+    if trial.outcome is Outcome.COMPLETE:
         note = "complete, but without a mAP@0.5" if trial.map50 is None else ""
-        return note or (f"repeats trial {trial.confirms}" if trial.confirms is not None else "")
+        return note or (
+            f"repeats trial {trial.spec.confirms}" if trial.spec.confirms is not None else ""
+        )
     return trial.reason
 
 
@@ -86,18 +88,18 @@ def not_fitting(findings: Findings) -> Table:
     return Table(header, rows, left=("how it is known",))
 
 
-def _not_fitting_row(cell: Cell, findings: Findings) -> list[str]:
-    peak, budget = cell.peak_gib, findings.budget_gib
-    excess = peak - budget if peak is not None and budget is not None else None
+def _not_fitting_row(cell: CellSummary, findings: Findings) -> list[str]:
+    peak = cell.peak_gib
+    excess = peak - findings.limit_gib if peak is not None else None
     over = f"{gib(excess)} GiB" if excess is not None and excess > 0 else NOTHING
     return [cell.name, gib(peak), over, _evidence(cell.first, findings)]
 
 
-def _evidence(trial: TrialRecord, findings: Findings) -> str:
+def _evidence(trial: RecordedTrial, findings: Findings) -> str:
     if trial.implied_by is None:
-        return f"trial {trial.number}, {trial.outcome.replace('_', ' ')}: {trial.reason}"
+        return f"trial {trial.number}, {trial.state.replace('_', ' ')}: {trial.reason}"
     by = findings.by_number.get(trial.implied_by)
-    does_not_fit = f", {by.label}, does not fit" if by and is_infeasible(by) else ""
+    does_not_fit = f", {by.spec.label}, does not fit" if by and by.infeasible else ""
     return (
         f"implied by trial {trial.implied_by}{does_not_fit}; "
         "more memory is needed here, so it was not run"
@@ -114,15 +116,15 @@ def pareto(findings: Findings) -> Table:
     return Table(header, rows)
 
 
-def lever_effects(findings: Findings) -> Table:
-    """One row per lever: median over its pairs, with the lowest and highest."""
+def change_effects(findings: Findings) -> Table:
+    """One row per change of the memory strategy: median, lowest and highest over its pairs."""
     header = ["lever", "pairs", "peak memory", "mAP@0.5, points", "time"]
     rows = []
-    for lever in levers(findings.cells):
-        effects = lever.effects
+    for change in strategy_changes(findings.cells):
+        effects = change.effects
         rows.append(
             [
-                lever.title,
+                change.title,
                 str(len(effects)),
                 _span([e.peak_percent for e in effects], percent),
                 _span([e.map50_points for e in effects], points),
@@ -152,10 +154,10 @@ def split_peaks(findings: Findings) -> Table:
     return Table(header, rows)
 
 
-def cells_with_parts(findings: Findings) -> list[Cell]:
+def cells_with_parts(findings: Findings) -> list[CellSummary]:
     """Cells whose peak is split up; where several have the same parts, one of them."""
     ordered = sorted([*findings.ranked, *findings.infeasible], key=_memory_order)
-    distinct: dict[tuple[object, ...], Cell] = {}
+    distinct: dict[tuple[object, ...], CellSummary] = {}
     for cell in ordered:
         if parts := cell.first.parts:
             key = tuple((k, round(v, 3)) for k, v in sorted(parts.items()))
@@ -163,16 +165,16 @@ def cells_with_parts(findings: Findings) -> list[Cell]:
     return list(distinct.values())
 
 
-def part_names(cells: list[Cell]) -> list[str]:
+def part_names(cells: list[CellSummary]) -> list[str]:
     """The parts that occur, in the order of `PARTS`; unknown ones last."""
     found = dict.fromkeys(k for c in cells for k in c.first.parts)
     return [*(p for p in PARTS if p in found), *(p for p in found if p not in PARTS)]
 
 
-def _memory_order(cell: Cell) -> tuple[int, int, bool]:
-    return cell.first.batch, cell.first.accumulate, not cell.first.amp
+def _memory_order(cell: CellSummary) -> tuple[int, int, bool]:
+    return cell.spec.batch, cell.spec.accumulate, not cell.spec.amp
 
 
-def _shown(cell: Cell, part: str) -> bool:
+def _shown(cell: CellSummary, part: str) -> bool:
     """Whether the part shows at two decimals."""
     return cell.first.parts.get(part, 0.0) >= 0.005

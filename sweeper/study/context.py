@@ -25,6 +25,8 @@ from sweeper.study.trials import Trials
 from sweeper.tracking import Tracker
 from sweeper.tracking.outbox import Outbox
 from sweeper.trial.record import TrialSpec
+from sweeper.trial.study_folder import StudyFolder
+from sweeper.trial.study_record import StudyRecord, StudyStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class RunContext:
     console: Console
     settings: Settings
     name: str
-    folder: Path
+    folder: StudyFolder
     devices: Devices
     executor: Executor
     budget: Budget
@@ -49,27 +51,26 @@ class RunContext:
         """The specs with their predicted peaks."""
         return predict_specs(specs, Path(self.settings.runs_dir) / "cache" / "vram")
 
-    @property
-    def trials(self) -> Path:
-        """Folder of the trial folders."""
-        return self.folder / "trials"
-
-    def open_outbox(self, params: dict[str, str], note: str, tags: dict[str, str]) -> Outbox:
+    def open_outbox(self, study: StudyRecord, note: str) -> Outbox:
         """Start to keep records; only when nothing can be refused any more."""
-        self.trials.mkdir(parents=True, exist_ok=True)
-        tracking = self.settings.tracking
+        record = self.folder.write_start(study)
         artifacts = Path(self.settings.runs_dir) / "mlartifacts"
 
         def connect() -> Tracker:
-            tracker = Tracker(self.settings.tracking_uri, tracking.experiment, artifacts)
-            tracker.start_study(self.name, params, note, tags)
+            tracker = Tracker(record.tracking_uri, record.experiment, artifacts)
+            tracker.start_study(record, note)
             return tracker
 
-        return Outbox(connect, self.trials, self.say)
+        return Outbox(connect, self.folder.trials, self.say)
+
+    def close(self, outbox: Outbox, done: bool) -> None:
+        """Record how the run ended."""
+        self.folder.write_end(StudyStatus.FINISHED if done else StudyStatus.KILLED)
+        outbox.finish_study(done)
 
     def open_trials(self, outbox: Outbox, display: StudyDisplay) -> Trials:
         """What runs the trials of this run."""
-        return Trials(self.trials, self.executor, outbox, display, self.measured)
+        return Trials(self.folder.trials, self.executor, outbox, display, self.measured)
 
     def say(self, text: str) -> None:
         """Print a line as it is."""
@@ -119,7 +120,7 @@ def open_context(settings: Settings, name: str) -> Iterator[RunContext]:
     # One core stays free, as Ultralytics leaves one: threads waiting for a busy core spin.
     threads = max(1, (len(os.sched_getaffinity(0)) - 1) // len(devices.names))
     executor = _executor(settings, devices)
-    folder = Path(settings.runs_dir) / name
+    folder = StudyFolder(Path(settings.runs_dir) / name)
     builder = SpecBuilder(name, budget, threads)
     # A live display would paint over a debugger.
     plain = isinstance(executor, DebugExecutor)

@@ -97,7 +97,7 @@ class StudyDisplay:
             self._consider(report.map50, self._running[number].spec)
 
     def trial_finished(self, spec: TrialSpec, result: TrialResult) -> None:
-        """Put the trial into the grid; print it too where there is no grid, or where its reason matters."""
+        """Put the trial into the grid; print it where there is no grid or a reason to read."""
         self._running.pop(spec.number, None)
         self._finished.append((spec, result))
         if result.iterations:

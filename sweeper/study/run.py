@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import shlex
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from sweeper.config.settings import Settings
-from sweeper.errors import SettingsError, StudyError, first_line
-from sweeper.memory.budget import Budget
+from sweeper.errors import SettingsError
 from sweeper.numbers import count
 from sweeper.report.publish import publish
 from sweeper.study.bounds import proving_order
@@ -24,9 +24,9 @@ from sweeper.study.provenance import describe_origin
 from sweeper.study.pruner import make_pruner
 from sweeper.study.space import Cell, Space
 from sweeper.study.storage import readable_faults, study_exists
-from sweeper.tracking import FAULTS
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import SINGLE, Outcome, TrialResult, TrialSpec, cell_label
+from sweeper.trial.study_record import StudyRecord
 
 
 def run_study(space: Space) -> bool:
@@ -41,7 +41,7 @@ def run_study(space: Space) -> bool:
         context.say(f"study {context.name}: {space.describe()}")
         spec_of = _specs(context, space)
         with readable_faults():
-            locks.enter_context(study_lock(context.folder))
+            locks.enter_context(study_lock(context.folder.path))
             study = _open_study(context, space)
         if study.finished:
             rest = "study.resume=false starts anew" if not study.open_cells else "going on"
@@ -62,23 +62,17 @@ def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
         SweeperError: Something is wrong that a person must mend first.
     """
     label = cell_label(settings.batch, settings.accumulate, settings.amp)
-    results: list[TrialResult] = []
     with open_context(settings, settings.study.name or SINGLE) as context:
         (spec,) = context.predict([context.builder.build(settings, label, overrides)])
         context.say(f"{label}: {_training([spec])}")
-        params, origin = _budget_params(context.budget), describe_origin(context.devices.gpu)
-        refuse_study_folder(context.folder)
-        outbox = context.open_outbox(params, "Trials run one at a time.", origin)
-        folder = TrialFolder.claim_next(context.trials)
-        todo = [replace(spec, number=folder.number)]
+        refuse_study_folder(context.folder.path)
+        outbox = context.open_outbox(_record(context), "Trials run one at a time.")
+        folder = TrialFolder.claim_next(context.folder.trials)
         with StudyDisplay(context.console) as display:
             display.start(1)
             trials = context.open_trials(outbox, display)
-            trials.run(
-                lambda: todo.pop() if todo else None, lambda spec, result: results.append(result)
-            )
-        outbox.finish_study(done=True)
-        (result,) = results
+            result = trials.run_one(replace(spec, number=folder.number))
+        context.close(outbox, done=True)
         _say_result(context, result, folder)
     return result.outcome is Outcome.COMPLETE
 
@@ -121,10 +115,14 @@ def _search(
     """Run the cells, then the confirmations; False when interrupted."""
     settings = context.settings
     n_trials = settings.study.n_trials or len(space.cells)
-    params = _budget_params(context.budget) | _space_params(space)
-    origin = describe_origin(context.devices.gpu)
-    tags = {"command": _command(space), "n_trials": str(n_trials), **origin}
-    outbox = context.open_outbox(params, f"Search space: `{space.describe()}`", tags)
+    asked = replace(
+        _record(context),
+        space=space.describe(),
+        fixed=shlex.join(space.fixed),
+        command=_command(space),
+        n_trials=n_trials,
+    )
+    outbox = context.open_outbox(asked, f"Search space: `{space.describe()}`")
     by_order = _sampler(settings, space) == "grid"
     order = proving_order(list(spec_of.values()), context.measured) if by_order else ()
     with StudyDisplay(context.console) as display:
@@ -135,7 +133,7 @@ def _search(
             seeds = settings.study.confirm.seeds
             display.note(f"confirming trials {winners} with {seeds} other seeds each")
             done = confirm(winners, seeds, trials, display)
-    outbox.finish_study(done)
+    context.close(outbox, done)
     if (summary := display.summary()).row_count:
         context.console.print(summary)
     return done
@@ -177,12 +175,22 @@ def _study_name(settings: Settings, space: Space) -> str:
     return next(n for n in names if not study_exists(n, settings.storage_url))
 
 
-def _space_params(space: Space) -> dict[str, str]:
-    return {"space": space.describe(), "fixed": shlex.join(space.fixed)}
-
-
-def _budget_params(budget: Budget) -> dict[str, str]:
-    return {"budget_gib": f"{budget.limit_gib:g}", "budget_source": budget.source}
+def _record(context: RunContext) -> StudyRecord:
+    """What this run starts with, as far as it does not depend on a space."""
+    settings, now = context.settings, time.time()
+    origin = describe_origin(context.devices.gpu)
+    return StudyRecord(
+        name=context.name,
+        limit_gib=context.budget.limit_gib,
+        budget_source=context.budget.source,
+        tracking_uri=settings.tracking_uri,
+        experiment=settings.tracking.experiment,
+        started=now,
+        last_started=now,
+        machine=origin["machine"],
+        versions=origin["versions"],
+        git_commit=origin["git_commit"],
+    )
 
 
 def _command(space: Space) -> str:
@@ -192,12 +200,10 @@ def _command(space: Space) -> str:
 
 def _say_outcome(context: RunContext, study: CellStudy, done: bool) -> None:
     """Write the report; say the answer and what to do next."""
-    try:
-        report = publish(context.settings, context.name)
-    except (StudyError, *FAULTS) as error:
-        context.say(f"no report yet, MLflow does not answer: {first_line(error)}")
-    else:
-        context.say(f"{report.answer}\nreport: {report.path}")
+    report = publish(context.settings, context.name)
+    if report.warning:
+        context.say(report.warning)
+    context.say(f"{report.answer}\nreport: {report.path}")
     if not done:
         context.say("stopped. The same command goes on where it left off.")
         return

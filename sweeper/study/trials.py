@@ -101,6 +101,12 @@ class Trials:
             self._collect(ended, None)
         return False
 
+    def run_one(self, spec: TrialSpec) -> TrialResult:
+        """Run a single trial; a signal interrupts it."""
+        todo, results = [spec], list[TrialResult]()
+        self.run(lambda: todo.pop() if todo else None, lambda _, result: results.append(result))
+        return results[0]
+
     def decide(self, spec: TrialSpec, result: TrialResult) -> None:
         """Record a trial that does not run, because its result is known."""
         self._open(spec)

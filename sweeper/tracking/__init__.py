@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 
-from sweeper.tracking.reader import read_curve, read_study
-from sweeper.tracking.record import StudyRecord, TrialRecord
-from sweeper.tracking.writer import FAULTS, Tracker, is_refusal, publish_report
+from sweeper.tracking.faults import FAULTS, is_refusal, readable_faults
+from sweeper.tracking.reader import OlderStudyError, read_curve, read_study
+from sweeper.tracking.writer import Tracker, publish_report
 
 __all__ = [
     "FAULTS",
-    "StudyRecord",
+    "OlderStudyError",
     "Tracker",
-    "TrialRecord",
     "is_refusal",
     "publish_report",
     "read_curve",
     "read_study",
+    "readable_faults",
 ]
 
 # MLflow and Alembic report each step of creating a database; the terminal belongs to the study.

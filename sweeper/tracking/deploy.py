@@ -13,6 +13,8 @@ from mlflow.entities import Metric
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from sweeper.tracking.faults import readable_faults
+
 FOLDER = "deploy"
 
 
@@ -28,8 +30,22 @@ def log_deployment(
 
     Returns:
         The URI to serve the ONNX model from; empty without one.
+
+    Raises:
+        StudyError: MLflow does not answer, or refuses.
     """
-    client = MlflowClient(tracking_uri=uri)
+    with readable_faults(uri):
+        return _log(MlflowClient(tracking_uri=uri), run_id, metrics, files, onnx, shape)
+
+
+def _log(
+    client: MlflowClient,
+    run_id: str,
+    metrics: dict[str, float],
+    files: Sequence[Path],
+    onnx: Path | None,
+    shape: tuple[int, ...],
+) -> str:
     now = int(time.time() * 1000)
     client.log_batch(run_id, metrics=[Metric(k, v, now, 0) for k, v in metrics.items()])
     for file in files:

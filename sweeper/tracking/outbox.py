@@ -17,11 +17,7 @@ RETRY_S = 30.0
 
 
 class Outbox:
-    """Writes trials to MLflow; what cannot be written stays in its folder and is sent later.
-
-    A trial's folder says how far MLflow is: ``mlflow_run_id`` holds its run, ``mlflow_logged``
-    exists once the finished trial has been written whole.
-    """
+    """Writes trials to MLflow; what cannot be written stays in its folder and is sent later."""
 
     def __init__(
         self, connect: Callable[[], Tracker], trials: Path, warn: Callable[[str], None]
@@ -40,16 +36,15 @@ class Outbox:
 
     def epoch(self, folder: TrialFolder, report: EpochReport) -> None:
         """Add to the live curves; the final write repeats every point."""
-        path = folder.run_id
 
         def log(tracker: Tracker) -> None:
             try:
-                tracker.log_epoch(path.read_text(), report)
+                tracker.log_epoch(folder.run_id.read_text(), report)
             except FAULTS as error:
                 if not is_refusal(error):  # else the run is gone; the final write makes another
                     raise
 
-        if path.exists():
+        if folder.run_id.exists():
             self._attempt(log)
 
     def finish(self, spec: TrialSpec, result: TrialResult, folder: TrialFolder) -> None:
@@ -70,12 +65,15 @@ class Outbox:
 
     def waiting(self) -> list[TrialFolder]:
         """Folders of finished trials that MLflow does not have whole."""
-        return [f for f in TrialFolder.all_of(self._trials) if _waits(f)]
+        folders = TrialFolder.all_of(self._trials)
+        return [f for f in folders if f.has_result and not f.logged.exists()]
 
     def send_waiting(self) -> None:
         """Send them, oldest first, until MLflow is down."""
         for folder in self.waiting():
             spec, result = folder.read_spec(), folder.read_result()
+            if result is None:  # another process prepares the trial anew
+                continue
             self._attempt(partial(_write, spec=spec, result=result, folder=folder))
             if self._down:
                 return
@@ -108,15 +106,10 @@ class Outbox:
         self._attempt(lambda tracker: tracker.kill_unknown_runs(known))
 
 
-def _waits(folder: TrialFolder) -> bool:
-    return folder.has_result and not folder.logged.exists()
-
-
 def _open_run(tracker: Tracker, spec: TrialSpec, folder: TrialFolder) -> str:
-    path = folder.run_id
-    if not path.exists():
-        path.write_text(tracker.start_trial(spec))
-    return path.read_text()
+    if not folder.run_id.exists():
+        folder.run_id.write_text(tracker.start_trial(spec))
+    return folder.run_id.read_text()
 
 
 def _write(tracker: Tracker, spec: TrialSpec, result: TrialResult, folder: TrialFolder) -> None:

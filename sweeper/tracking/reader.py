@@ -5,25 +5,48 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.errors import StudyError, first_line
-from sweeper.tracking.record import StudyRecord, TrialRecord
-from sweeper.trial.record import SINGLE
+from sweeper.errors import StudyError
+from sweeper.tracking import tags
+from sweeper.tracking.faults import readable_faults
+from sweeper.trial.record import SINGLE, TrialResult, TrialSpec
+from sweeper.trial.study_record import (
+    Points,
+    RecordedStudy,
+    RecordedTrial,
+    StudyRecord,
+    StudyStatus,
+)
 
 LAST_START = "last_start"  # tag of a study's parent run: UTC, ISO 8601
-NEEDED = {"batch", "accumulate", "amp"}
+CURVE = "epoch_{}"  # the metric of a field of EpochReport
+DEPLOYMENT = "deploy/"  # beginning of the metrics that a deployment logged
+NEEDED = {"batch", "accumulate", "amp"}  # parameters that every trial has
 PAGE = 1000
+
+
+class OlderStudyError(StudyError):
+    """The trials were recorded by version 0.1, which kept them whole in their folders only."""
+
+    def __init__(self, study: StudyRecord) -> None:
+        super().__init__(
+            f"study.name={study.name} was recorded by an older version of sweeper: run the "
+            f"report where its trial folders are, {study.name}/trials in runs_dir=PATH, or run "
+            "the study again under another study.name."
+        )
+        self.study = study
 
 
 def find_study(client: MlflowClient, experiment_id: str, study: str | None) -> Run | None:
     """The parent run of a study, or of the one that was started last, anew or again.
 
-    The single trials, which share a parent run, are no study unless they are named.
+    The single trials, which share a parent run, count as a study only where they are named.
     """
     named = f" and tags.study = '{study}'" if study else f" and tags.study != '{SINGLE}'"
     latest = [f"tags.{LAST_START} DESC"]
@@ -33,50 +56,124 @@ def find_study(client: MlflowClient, experiment_id: str, study: str | None) -> R
     return runs[0] if runs else None
 
 
-def read_study(uri: str, experiment: str, name: str | None) -> StudyRecord:
-    """Read a study, or the latest one, from an MLflow server or database.
+def open_study(uri: str, experiment: str, name: str | None) -> tuple[MlflowClient, Run]:
+    """A client, and the parent run of a study or of the latest one.
 
     Raises:
-        StudyError: There is no such study, or MLflow does not answer.
+        StudyError: There is no such study.
     """
-    try:
-        return _read_study(uri, experiment, name)
-    except (MlflowException, SQLAlchemyError) as error:
-        raise StudyError(
-            f"tracking.uri={uri} does not answer: {first_line(error)}. Start the server, or give "
-            "the tracking.uri that the study was run with."
-        ) from error
-
-
-def _read_study(uri: str, experiment: str, name: str | None) -> StudyRecord:
-    client = MlflowClient(tracking_uri=uri)
-    found = client.get_experiment_by_name(experiment)
-    parent = find_study(client, found.experiment_id, name) if found else None
-    if found is None or parent is None:
-        wanted = f"study.name={name}" if name else "any study"
-        raise StudyError(
-            f"{wanted} is not in {uri}. Run one first: python -m sweeper -m experiment=demo"
-        )
-    study = parent.data.tags["study"]
-    runs = _trial_runs(client, found.experiment_id, study)
-    records = [_trial_record(r) for r in runs]
-    trials = [t for t in records if t.params.keys() >= NEEDED]
-    return StudyRecord(
-        parent.info.run_id,
-        study,
-        dict(parent.data.params),
-        tuple(sorted(trials, key=lambda t: t.number)),
-        dict(parent.data.tags),
-        parent.info.status,
-        parent.info.start_time / 1000,
-        tuple(t.run_id for t in records if not t.params.keys() >= NEEDED),
+    if not _is_missing(uri):
+        client = MlflowClient(tracking_uri=uri)
+        found = client.get_experiment_by_name(experiment)
+        parent = find_study(client, found.experiment_id, name) if found else None
+        if parent is not None:
+            return client, parent
+    wanted = f"study.name={name}" if name else "any study"
+    raise StudyError(
+        f"{wanted} is not in {uri}. Run one first: python -m sweeper -m experiment=demo"
     )
 
 
-def read_curve(uri: str, run_id: str, metric: str) -> list[tuple[int, float]]:
-    """The points (epoch, value) of one epoch metric of one trial."""
-    history = MlflowClient(tracking_uri=uri).get_metric_history(run_id, metric)
+def read_study(uri: str, experiment: str, name: str | None) -> RecordedStudy:
+    """Read a study, or the latest one, from an MLflow server or database.
+
+    The results have neither epochs nor settings; the study's `curve` asks for its points.
+
+    Raises:
+        OlderStudyError: The trials' runs do not hold their records.
+        StudyError: There is no such study, or MLflow does not answer.
+    """
+    with readable_faults(uri):
+        client, parent = open_study(uri, experiment, name)
+        study = _study(parent, uri, experiment)
+        runs = _trial_runs(client, parent.info.experiment_id, study.name)
+    if not _has_record(parent) or any(map(_is_older, runs)):
+        raise OlderStudyError(study)
+    trials = [trial for run in runs if (trial := _trial(run)) is not None]
+    return RecordedStudy(
+        study,
+        tuple(sorted(trials, key=lambda t: t.number)),
+        tuple(f"MLflow run {r.info.run_id}" for r in runs if tags.SPEC not in r.data.tags),
+        lambda trial, field: read_curve(uri, trial, field),
+    )
+
+
+def read_curve(uri: str, trial: RecordedTrial, field: str) -> Points:
+    """The curve of one trial by the name of a field of `EpochReport`.
+
+    Raises:
+        StudyError: MLflow does not answer.
+    """
+    if trial.run_id is None or _is_missing(uri):
+        return []
+    with readable_faults(uri):
+        client = MlflowClient(tracking_uri=uri)
+        history = client.get_metric_history(trial.run_id, CURVE.format(field))
     return sorted({m.step: m.value for m in history}.items())
+
+
+def _is_missing(uri: str) -> bool:
+    """Whether it is a database file that does not exist: MLflow would create it."""
+    scheme, _, file = uri.partition("sqlite:///")
+    return not scheme and bool(file) and not Path(file).exists()
+
+
+def _has_record(parent: Run) -> bool:
+    return tags.STUDY in parent.data.tags
+
+
+def _is_older(run: Run) -> bool:
+    """Whether the run is that of a trial, but without its record."""
+    return tags.SPEC not in run.data.tags and run.data.params.keys() >= NEEDED
+
+
+def _study(parent: Run, uri: str, experiment: str) -> StudyRecord:
+    """The study's record as it is now."""
+    record = tags.read_tag(parent, tags.STUDY, StudyRecord) or _older_study(parent)
+    status = parent.info.status
+    return replace(
+        record,
+        tracking_uri=uri,
+        experiment=experiment,
+        status=StudyStatus(status) if status in set(StudyStatus) else StudyStatus.KILLED,
+    )
+
+
+def _older_study(parent: Run) -> StudyRecord:
+    """The record of a study that version 0.1 wrote to parameters and tags."""
+    params, own = parent.data.params, parent.data.tags
+    if "budget_gib" not in params:
+        raise StudyError(
+            f"study.name={own['study']} cannot be read from MLflow: run {parent.info.run_id} has "
+            "no parameter budget_gib. Run the study again under another study.name."
+        )
+    started = parent.info.start_time / 1000
+    latest = own.get(LAST_START)
+    wanted = own.get("n_trials")
+    return StudyRecord(
+        name=own["study"],
+        limit_gib=float(params["budget_gib"]),
+        budget_source=params.get("budget_source", ""),
+        space=params.get("space"),
+        fixed=params.get("fixed"),
+        command=own.get("command"),
+        n_trials=int(wanted) if wanted else None,
+        machine=own.get("machine", ""),
+        versions=own.get("versions", ""),
+        git_commit=own.get("git_commit", ""),
+        started=started,
+        last_started=datetime.fromisoformat(latest).timestamp() if latest else started,
+    )
+
+
+def _trial(run: Run) -> RecordedTrial | None:
+    """The trial; None where the run holds none."""
+    spec = tags.read_tag(run, tags.SPEC, TrialSpec)
+    if spec is None:
+        return None
+    deployment = {k: v for k, v in run.data.metrics.items() if k.startswith(DEPLOYMENT)}
+    result = tags.read_tag(run, tags.RESULT, TrialResult)
+    return RecordedTrial(spec, result, run.info.run_id, deployment)
 
 
 def _trial_runs(client: MlflowClient, experiment_id: str, study: str) -> list[Run]:
@@ -104,10 +201,3 @@ def _garbage_left() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def _trial_record(run: Run) -> TrialRecord:
-    tags = dict(run.data.tags)
-    return TrialRecord(
-        run.info.run_id, int(tags["trial"]), dict(run.data.params), dict(run.data.metrics), tags
-    )

@@ -22,7 +22,7 @@ def tracking_fault(uri: str) -> str:
             client = MlflowClient(tracking_uri=uri)
             client.set_experiment_tag(DEFAULT_EXPERIMENT, TAG, str(time.time()))
             client.delete_experiment_tag(DEFAULT_EXPERIMENT, TAG)
-    except (MlflowException, ValueError) as error:  # ValueError: an answer that is no JSON
+    except (MlflowException, ValueError) as error:  # ValueError: an answer that is not JSON
         return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     return ""
 

@@ -12,16 +12,16 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunStatus, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
-from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.tracking.reader import LAST_START, find_study
-from sweeper.tracking.record import RUNNING
+from sweeper.tracking import tags
+from sweeper.tracking.faults import readable_faults
+from sweeper.tracking.reader import CURVE, LAST_START, find_study, open_study
 from sweeper.trial.command import yolo_command
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
+from sweeper.trial.study_record import RUNNING, StudyRecord
 
 # Every name that sweeper writes to MLflow, and where its value comes from.
 PARAMS: dict[str, Callable[[TrialSpec], Any]] = {
@@ -54,12 +54,12 @@ METRICS: dict[str, Callable[[TrialResult], float | None]] = {
 }
 PART_METRIC = "part_{}_gib"  # one per part of MemoryReading.parts that is not 0
 EPOCH_METRICS: dict[str, Callable[[EpochReport], float]] = {
-    "epoch_map50": lambda e: e.map50,
-    "epoch_map50_95": lambda e: e.map50_95,
-    "epoch_train_loss": lambda e: e.train_loss,
-    "epoch_val_loss": lambda e: e.val_loss,
-    "epoch_learning_rate": lambda e: e.learning_rate,
-    "epoch_train_time_s": lambda e: e.train_time_s,
+    CURVE.format("map50"): lambda e: e.map50,
+    CURVE.format("map50_95"): lambda e: e.map50_95,
+    CURVE.format("train_loss"): lambda e: e.train_loss,
+    CURVE.format("val_loss"): lambda e: e.val_loss,
+    CURVE.format("learning_rate"): lambda e: e.learning_rate,
+    CURVE.format("train_time_s"): lambda e: e.train_time_s,
 }
 VERSIONS = ("ultralytics", "torch", "python")  # of what the child really ran
 # An empty one is not written: 10,000 trials are read in seconds only if they are lean.
@@ -80,25 +80,26 @@ SPEC_TAGS: dict[str, Callable[[TrialSpec], str]] = {
     "yolo_command": yolo_command,
     "confirms": lambda s: "" if s.confirms is None else str(s.confirms),
 }
-# Of a study's parent run: what was asked, and how and where it ran.
-STUDY_PARAMS = ("space", "fixed", "budget_gib", "budget_source")
-STUDY_TAGS = ("command", "n_trials", "machine", "versions", "git_commit")
+# Of a study's parent run: what was asked, and how and where it ran. None is not written.
+STUDY_PARAMS: dict[str, Callable[[StudyRecord], str | None]] = {
+    "space": lambda s: s.space,
+    "fixed": lambda s: s.fixed,
+    "budget_gib": lambda s: f"{s.limit_gib:g}",
+    "budget_source": lambda s: s.budget_source,
+}
+STUDY_TAGS: dict[str, Callable[[StudyRecord], str | None]] = {
+    "command": lambda s: s.command,
+    "n_trials": lambda s: None if s.n_trials is None else str(s.n_trials),
+    "machine": lambda s: s.machine,
+    "versions": lambda s: s.versions,
+    "git_commit": lambda s: s.git_commit,
+}
 
 _STATUS = {
     Outcome.COMPLETE: RunStatus.FINISHED,
     Outcome.PRUNED: RunStatus.FINISHED,
     Outcome.INTERRUPTED: RunStatus.KILLED,
 }
-
-
-# What a server or database that cannot take records raises.
-FAULTS = (MlflowException, SQLAlchemyError, OSError)
-REFUSALS = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
-
-
-def is_refusal(error: BaseException) -> bool:
-    """Whether MLflow answered and will not take this record, e.g. of a run that was deleted."""
-    return getattr(error, "error_code", "") in REFUSALS
 
 
 # A study waits for MLflow no longer than this; what could not be sent is sent later.
@@ -121,40 +122,40 @@ class Tracker:
             self.experiment_id = self._client.create_experiment(experiment, location)
         self._parent_id = ""
 
-    def start_study(
-        self, study: str, params: dict[str, str], note: str, tags: dict[str, str]
-    ) -> None:
+    def start_study(self, study: StudyRecord, note: str) -> None:
         """Open the study's parent run, new or found by its name.
 
+        A resumed study keeps the parameters that it has; its tags are those of the latest start.
+
         Args:
-            study: Its name.
-            params: Values of `STUDY_PARAMS`; a resumed study keeps those it has.
+            study: What was asked.
             note: Markdown that the MLflow UI shows on top.
-            tags: Values of `STUDY_TAGS`, of the latest start.
         """
-        parent = find_study(self._client, self.experiment_id, study)
+        parent = find_study(self._client, self.experiment_id, study.name)
         if parent is None:
-            own = {"study": study, "kind": "study", MLFLOW_RUN_NAME: study}
+            own = {"study": study.name, "kind": "study", MLFLOW_RUN_NAME: study.name}
             parent = self._client.create_run(self.experiment_id, tags=own)
-            logged = [Param(k, v[:MAX_PARAM_VAL_LENGTH]) for k, v in params.items()]
+            params = _known(STUDY_PARAMS, study, MAX_PARAM_VAL_LENGTH)
+            logged = [Param(k, v) for k, v in params.items()]
             self._client.log_batch(parent.info.run_id, params=logged)
         self._parent_id = parent.info.run_id
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        known = {**tags, LAST_START: now, MLFLOW_RUN_NOTE: note}
-        run_tags = [RunTag(k, v[:MAX_TAG_VAL_LENGTH]) for k, v in known.items()]
-        self._client.log_batch(self._parent_id, tags=run_tags)
+        own = {LAST_START: now, MLFLOW_RUN_NOTE: note[:MAX_TAG_VAL_LENGTH]}
+        own |= _known(STUDY_TAGS, study, MAX_TAG_VAL_LENGTH) | tags.study_tag(study)
+        self._client.log_batch(self._parent_id, tags=[RunTag(k, v) for k, v in own.items()])
         self._client.update_run(self._parent_id, status="RUNNING")
 
     def start_trial(self, spec: TrialSpec) -> str:
         """Open the trial's run and return its id."""
-        tags = {
+        own = {
             MLFLOW_PARENT_RUN_ID: self._parent_id,
             MLFLOW_RUN_NAME: spec.label,
             "kind": "trial",
             "outcome": RUNNING,
             **{k: get(spec)[:MAX_TAG_VAL_LENGTH] for k, get in SPEC_TAGS.items()},
+            **tags.spec_tag(spec),
         }
-        run = self._client.create_run(self.experiment_id, tags=tags)
+        run = self._client.create_run(self.experiment_id, tags=own)
         params = [Param(k, str(get(spec))) for k, get in PARAMS.items()]
         self._client.log_batch(run.info.run_id, params=params)
         return str(run.info.run_id)
@@ -165,7 +166,10 @@ class Tracker:
         query = f"{parent} and attributes.status = 'RUNNING'"
         for run in self._client.search_runs([self.experiment_id], query):
             if run.info.run_id not in known:
-                self._client.set_tag(run.info.run_id, "outcome", Outcome.INTERRUPTED.value)
+                result = TrialResult(Outcome.INTERRUPTED, "the study ended before it had begun")
+                own = {"outcome": result.outcome.value, **tags.result_tag(result)}
+                logged = [RunTag(k, v) for k, v in own.items()]
+                self._client.log_batch(run.info.run_id, tags=logged)
                 self._client.set_terminated(run.info.run_id, "KILLED")
 
     def log_epoch(self, run_id: str, report: EpochReport) -> None:
@@ -175,7 +179,7 @@ class Tracker:
     def finish_trial(self, run_id: str, result: TrialResult, folder: TrialFolder) -> None:
         """Write everything that came back and end the run."""
         # The record's own time: logging a result twice leaves one point.
-        now = int(folder.judged_at * 1000)
+        now = int((folder.judged_at if folder.has_result else time.time()) * 1000)
         values = {k: get(result) for k, get in METRICS.items()}
         parts = result.memory.parts if result.memory else {}
         values |= {PART_METRIC.format(k): v for k, v in parts.items() if v}
@@ -183,8 +187,9 @@ class Tracker:
         for report in result.epochs:
             metrics += _epoch_points(report)
         texts = {k: get(result)[:MAX_TAG_VAL_LENGTH] for k, get in TRIAL_TAGS.items()}
-        tags = [RunTag(k, text) for k, text in texts.items() if text]
-        self._client.log_batch(run_id, metrics=metrics, tags=tags)
+        own = {k: text for k, text in texts.items() if text} | tags.result_tag(result)
+        logged = [RunTag(k, text) for k, text in own.items()]
+        self._client.log_batch(run_id, metrics=metrics, tags=logged)
         for file in folder.artifacts:
             self._client.log_artifact(run_id, str(file))
         status = _STATUS.get(result.outcome, RunStatus.FAILED)
@@ -197,9 +202,10 @@ class Tracker:
 
 def publish_report(
     uri: str,
-    run_id: str,
+    experiment: str,
+    study: str,
     metrics: dict[str, float],
-    tags: dict[str, str],
+    answer: dict[str, str],
     note: str,
     files: Iterable[tuple[Path, str | None]],
 ) -> None:
@@ -207,22 +213,36 @@ def publish_report(
 
     Args:
         uri: MLflow server or database.
-        run_id: The parent run.
+        experiment: The study's.
+        study: Its name.
         metrics: Of the best trial and of the study.
-        tags: Which trial is the best.
+        answer: Tags that say which trial is the best.
         note: Markdown that the MLflow UI shows on top.
         files: Each with its folder among the artifacts; None is the top.
+
+    Raises:
+        StudyError: MLflow does not answer, or does not know the study.
     """
-    client = MlflowClient(tracking_uri=uri)
-    tags = {**tags, MLFLOW_RUN_NOTE: note}
-    now = int(time.time() * 1000)
-    client.log_batch(
-        run_id,
-        metrics=[Metric(k, v, now, 0) for k, v in metrics.items()],
-        tags=[RunTag(k, v[:MAX_TAG_VAL_LENGTH]) for k, v in tags.items()],
-    )
-    for path, folder in files:
-        client.log_artifact(run_id, str(path), folder)
+    with readable_faults(uri):
+        client, parent = open_study(uri, experiment, study)
+        run_id = parent.info.run_id
+        now = int(time.time() * 1000)
+        own = {**answer, MLFLOW_RUN_NOTE: note}
+        client.log_batch(
+            run_id,
+            metrics=[Metric(k, v, now, 0) for k, v in metrics.items()],
+            tags=[RunTag(k, v[:MAX_TAG_VAL_LENGTH]) for k, v in own.items()],
+        )
+        for path, folder in files:
+            client.log_artifact(run_id, str(path), folder)
+
+
+def _known(
+    names: dict[str, Callable[[StudyRecord], str | None]], study: StudyRecord, longest: int
+) -> dict[str, str]:
+    """What the study has of the names, each cut to the length that MLflow takes."""
+    values = {name: get(study) for name, get in names.items()}
+    return {name: value[:longest] for name, value in values.items() if value is not None}
 
 
 def _create_database(uri: str) -> None:

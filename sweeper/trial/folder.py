@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.trial.json_text import Record, from_json, to_json
+from sweeper.trial.json_text import Record, from_json, write_json
 from sweeper.trial.record import ChildFacts, Outcome, TrialResult, TrialSpec
 
 
@@ -93,7 +92,7 @@ class TrialFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         for old in (self._child, self._result):
             old.unlink(missing_ok=True)
-        _write(self._spec, spec)
+        write_json(self._spec, spec)
 
     def read_spec(self) -> TrialSpec:
         """The spec.
@@ -105,7 +104,7 @@ class TrialFolder:
 
     def write_child(self, facts: ChildFacts) -> None:
         """Write what the training saw of itself; only its own process does."""
-        _write(self._child, facts)
+        write_json(self._child, facts)
 
     def read_child(self) -> ChildFacts | None:
         """What the training saw of itself, if it came to writing it."""
@@ -113,7 +112,7 @@ class TrialFolder:
 
     def write_result(self, result: TrialResult) -> None:
         """Write what the trial came to; only the study does."""
-        _write(self._result, result)
+        write_json(self._result, result)
 
     def read_result(self) -> TrialResult | None:
         """What the trial came to; None so long as nobody has judged it."""
@@ -144,10 +143,3 @@ def _read(kind: type[Record], path: Path) -> Record | None:
     except FileNotFoundError:
         return None
     return from_json(kind, text, str(path))
-
-
-def _write(path: Path, record: TrialSpec | ChildFacts | TrialResult) -> None:
-    """Write beside the file, then rename: a reader sees all of it or nothing."""
-    draft = path.with_suffix(".part")
-    draft.write_text(to_json(record))
-    os.replace(draft, path)

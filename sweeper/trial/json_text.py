@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from sweeper.errors import StudyError
-from sweeper.trial.record import ChildFacts, EpochReport, TrialResult, TrialSpec
 
-Record = TypeVar("Record", TrialSpec, EpochReport, ChildFacts, TrialResult)
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (TrialSpec, EpochReport, ChildFacts, TrialResult)
-}
+Record = TypeVar("Record", bound="DataclassInstance")
+
 # Names that records of version 0.1 have for what is called otherwise today.
 _RENAMED = {"budget_gib": "limit_gib"}
 _GONE = {"device"}  # and what they have that nothing asks for any more
 
 
-def to_json(record: TrialSpec | EpochReport | ChildFacts | TrialResult) -> str:
+def to_json(record: DataclassInstance) -> str:
     """The record as one JSON document."""
     return json.dumps(asdict(record))
+
+
+def write_json(path: Path, record: DataclassInstance) -> None:
+    """Write beside the file, then rename: a reader sees all of it or nothing."""
+    draft = path.with_suffix(".part")
+    draft.write_text(to_json(record))
+    os.replace(draft, path)
 
 
 def from_json(kind: type[Record], text: str, source: str) -> Record:
@@ -45,10 +54,16 @@ def from_json(kind: type[Record], text: str, source: str) -> Record:
         unknown = content.keys() - {f.name for f in fields(kind)} - _GONE
         if unknown:
             raise ValueError(f"unknown field {', '.join(sorted(unknown))}")
-        return _ADAPTERS[kind].validate_python(content)  # type: ignore[no-any-return]
+        record: Record = _adapter(kind).validate_python(content)
     except (ValueError, ValidationError, AttributeError) as error:
         fault = " ".join(str(error).split())[:200]
         raise StudyError(
             f"{source} cannot be read as a {kind.__name__}: {fault}. It is damaged, or another "
             "version of sweeper wrote it: use that one, or give another study.name."
         ) from error
+    return record
+
+
+@cache
+def _adapter(kind: type[Record]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

@@ -8,8 +8,8 @@ import pytest
 
 from sweeper.config.compose import compose_settings
 from sweeper.report.findings import Findings
+from sweeper.report.load import load_record
 from sweeper.report.publish import publish
-from sweeper.tracking import read_study
 from tests.report.synthetic import ARTICLE, write_study
 
 
@@ -25,4 +25,5 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def article(published: Path) -> Findings:
     """What the article's study found."""
-    return Findings(read_study(f"sqlite:///{published}/mlflow.db", "sweeper", "article"))
+    settings = compose_settings([f"runs_dir={published}"])
+    return Findings(load_record(settings, "article"))

@@ -1,13 +1,33 @@
-"""A study of many trials, made by copying rows of MLflow's database."""
+"""A study of many trials, made by copying those that it has."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.study_folder import StudyFolder
 
-def multiply_trials(database: Path, copies: int) -> None:
-    """Copy every trial of the one study ``copies`` times under new numbers and run ids."""
+
+def multiply_folders(study: StudyFolder, copies: int) -> None:
+    """Copy every trial ``copies`` times under new numbers, with an override of its own."""
+    folders = list(TrialFolder.all_of(study.trials))
+    for folder in folders:
+        spec, result = folder.read_spec(), folder.read_result()
+        assert result is not None
+        for copy in range(1, copies + 1):
+            number = copy * len(folders) + spec.number
+            own = (*spec.overrides, f"train.momentum=0.{copy}")
+            other = study.trial(number)
+            other.prepare(replace(spec, number=number, overrides=own))
+            other.write_result(result)
+            other.run_id.write_text(folder.run_id.read_text())
+
+
+def multiply_runs(database: Path, copies: int) -> None:
+    """The same with the rows of MLflow's database, under new run ids."""
     with sqlite3.connect(database) as link:
         trials = link.execute(
             "select run_uuid, value from tags where key = 'trial' order by cast(value as int)"
@@ -30,6 +50,9 @@ def _renamed(row: dict, copy: int, number: int, trials: int) -> tuple:
     row["run_uuid"] = f"{row['run_uuid'][:24]}{copy:08d}"
     if row.get("key") == "trial":
         row["value"] = str(copy * trials + number)
-    if row.get("key") == "overrides":
-        row["value"] += f" train.momentum=0.{copy}"
+    if row.get("key") == "mlflow.sweeper.spec":
+        spec = json.loads(row["value"])
+        spec["number"] = copy * trials + number
+        spec["overrides"].append(f"train.momentum=0.{copy}")
+        row["value"] = json.dumps(spec)
     return tuple(row.values())

@@ -1,14 +1,15 @@
-"""Studies with fixed values, written through the real Tracker."""
+"""Studies with fixed values, written to trial folders and MLflow as a real study does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
-from mlflow import MlflowClient
-
-from sweeper.tracking import StudyRecord, Tracker, read_study
+from sweeper.tracking import Tracker
+from sweeper.tracking.outbox import Outbox
 from sweeper.trial.record import (
     EpochReport,
     MemoryReading,
@@ -18,21 +19,31 @@ from sweeper.trial.record import (
     cell_label,
     summarise_epochs,
 )
+from sweeper.trial.study_folder import StudyFolder
+from sweeper.trial.study_record import RecordedStudy, RecordedTrial, StudyRecord, StudyStatus
 
 BUDGET_GIB = 23.65
-PARAMS = {
-    "space": "memory=baseline,small_batch,accumulate,amp,accumulate_amp (5 cells)",
-    "fixed": "study.name=article",
-    "budget_gib": f"{BUDGET_GIB}",
-    "budget_source": "card rtx3090 (vram=rtx3090)",
-}
-TAGS = {
-    "command": "python -m sweeper -m memory=baseline,small_batch,accumulate study.name=article",
-    "machine": "no GPU; A Processor, 2 cores, 8 GiB RAM; Linux 6.1",
-    "versions": "ultralytics 8.4.190 · torch 2.14.1",
-    "git_commit": "0123456789ab",
-    "n_trials": "7",
-}
+EXPERIMENT = "sweeper"
+
+
+def study_record(name: str, **changes: object) -> StudyRecord:
+    """What the study was asked, with changes."""
+    record = StudyRecord(
+        name,
+        BUDGET_GIB,
+        "card rtx3090 (vram=rtx3090)",
+        space="memory=baseline,small_batch,accumulate,amp,accumulate_amp (5 cells)",
+        fixed=f"study.name={name}",
+        command=("python -m sweeper -m memory=baseline,small_batch,accumulate study.name=article"),
+        n_trials=7,
+        machine="no GPU; A Processor, 2 cores, 8 GiB RAM; Linux 6.1",
+        versions="ultralytics 8.4.190 · torch 2.14.1",
+        git_commit="0123456789ab",
+        experiment=EXPERIMENT,
+        started=1_700_000_000.0,
+        last_started=1_700_000_000.0,
+    )
+    return replace(record, **changes)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,8 @@ class Row:
     reason: str = ""
     seed: int = 0
     source: str = "simulated"
-    tags: dict[str, str] = field(default_factory=dict)
+    implied_by: int | None = None
+    confirms: int | None = None
     overrides: tuple[str, ...] = ()
 
 
@@ -67,40 +79,66 @@ ARTICLE = (
                "trained"),
     Row(4, 4, True, Outcome.COMPLETE, 9.7, (0.09, 0.30, 0.419), 11400.0, "accumulate_amp"),
     Row(32, 1, False, Outcome.IMPLIED, 57.1, reason="b16×a1 does not fit either",
-        tags={"implied_by": "0"}),
+        implied_by=0),
 )  # fmt: skip
 
 
 def write_study(
-    folder: Path,
+    runs: Path,
     rows: Sequence[Row],
     name: str = "article",
     done: bool | None = True,
-    params: dict[str, str] = PARAMS,
+    **changes: object,
 ) -> str:
-    """Write the study and return its tracking URI; ``done=None`` leaves it running."""
-    folder.mkdir(parents=True, exist_ok=True)
-    uri = f"sqlite:///{folder}/mlflow.db"
-    tracker = Tracker(uri, "sweeper", folder / "mlartifacts")
-    tracker.start_study(name, params, "", TAGS)
-    client = MlflowClient(uri)
+    """Write the study to both places and return its tracking URI; ``done=None``: still running.
+
+    Args:
+        runs: Where its folder and ``mlflow.db`` are.
+        rows: Its trials.
+        name: Its name.
+        done: Whether it ran to its end.
+        changes: What its record has otherwise.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    database = runs / "mlflow.db"
+    if not database.exists():
+        database.write_bytes(_empty_database())
+    uri = f"sqlite:///{database}"
+    folder = StudyFolder(runs / name)
+    record = folder.write_start(study_record(name, tracking_uri=uri, **changes))
+    tracker = Tracker(uri, EXPERIMENT, runs / "mlartifacts")
+    tracker.start_study(record, "")
+    outbox = Outbox(lambda: tracker, folder.trials, print)
     for number, row in enumerate(rows):
-        run_id = tracker.start_trial(_spec(name, number, row))
-        for key, value in row.tags.items():
-            client.set_tag(run_id, key, value)
-        if row.outcome is None:
-            for report in _reports(row):
-                tracker.log_epoch(run_id, report)
-        else:
-            tracker.finish_trial(run_id, _result(row), folder)
+        spec, trial = _spec(name, number, row), folder.trial(number)
+        trial.prepare(spec)
+        outbox.start(spec, trial)
+        for report in _reports(row):
+            outbox.epoch(trial, report)
+        if row.outcome is not None:
+            trial.write_result(result := _result(row))
+            outbox.finish(spec, result, trial)
     if done is not None:
-        tracker.finish_study(done)
+        outbox.finish_study(done)
+        folder.write_end(StudyStatus.FINISHED if done else StudyStatus.KILLED)
     return uri
 
 
-def read(folder: Path, rows: Sequence[Row], **options: object) -> StudyRecord:
-    """Write a study and read it back."""
-    return read_study(write_study(folder, rows, **options), "sweeper", None)  # type: ignore[arg-type]
+@cache
+def _empty_database() -> bytes:
+    """MLflow's tables, which take it seconds to create."""
+    with tempfile.TemporaryDirectory() as folder:
+        Tracker(f"sqlite:///{folder}/mlflow.db", "Default", Path(folder))
+        return (Path(folder) / "mlflow.db").read_bytes()
+
+
+def recorded(rows: Sequence[Row], name: str = "article") -> RecordedStudy:
+    """The finished study as it is read back."""
+    trials = [
+        RecordedTrial(_spec(name, n, row), None if row.outcome is None else _result(row))
+        for n, row in enumerate(rows)
+    ]
+    return RecordedStudy(study_record(name, status=StudyStatus.FINISHED), tuple(trials))
 
 
 def _spec(study: str, number: int, row: Row) -> TrialSpec:
@@ -124,9 +162,10 @@ def _spec(study: str, number: int, row: Row) -> TrialSpec:
         optimizer="AdamW",
         seed=row.seed,
         threads=2,
-        budget_gib=BUDGET_GIB,
+        limit_gib=BUDGET_GIB,
         train_args={"lr0": 0.001},
         overrides=(f"study.name={study}", *cell, *row.overrides),
+        confirms=row.confirms,
     )
 
 
@@ -141,8 +180,7 @@ def _memory(row: Row) -> MemoryReading | None:
     if row.peak_gib is None:
         return None
     fixed = {"weights": 0.22, "gradients": 0.22, "optimizer": 0.44, "ema": 0.22, "cache": 0.3}
-    activations = row.peak_gib - 0.45 - sum(fixed.values())
-    assert activations >= 0
+    activations = max(0.0, row.peak_gib - 0.45 - sum(fixed.values()))
     return MemoryReading(
         row.peak_gib,
         row.source,
@@ -162,7 +200,5 @@ def _result(row: Row) -> TrialResult:
         images_per_s=30.0 if row.wall_time_s else None,
         memory=_memory(row),
         settings={"ultralytics": "8.4.190", "torch": "2.14.1"},
+        implied_by=row.implied_by,
     )
-
-
-StudyMaker = Callable[..., StudyRecord]

@@ -8,7 +8,7 @@ from sweeper.report.document import render
 from sweeper.report.findings import Findings
 from sweeper.report.publish import publish
 from sweeper.trial.record import Outcome
-from tests.report.synthetic import ARTICLE, PARAMS, Row, read, write_study
+from tests.report.synthetic import ARTICLE, Row, recorded, write_study
 
 GOLDEN = Path(__file__).parent / "golden"
 CRASHED = "RuntimeError: no kernel image. See log.txt."
@@ -20,9 +20,9 @@ STUDIES: dict[str, dict] = {
             Row(4, 1, False, peak_gib=11.5, map50=(0.390,), wall_time_s=590.0),
             Row(2, 8, False, peak_gib=8.1, map50=(0.350,), wall_time_s=700.0),
             Row(4, 4, False, peak_gib=12.1, map50=(0.424,), wall_time_s=604.0, seed=1,
-                tags={"confirms": "0"}, overrides=("seed=1",)),
+                confirms=0, overrides=("seed=1",)),
             Row(4, 1, False, peak_gib=11.5, map50=(0.394,), wall_time_s=596.0, seed=1,
-                tags={"confirms": "1"}, overrides=("seed=1",)),
+                confirms=1, overrides=("seed=1",)),
         ],
     },
     "running": {
@@ -38,7 +38,7 @@ STUDIES: dict[str, dict] = {
             Row(2, 1, True, Outcome.OUT_OF_MEMORY, 25.2, reason="2.00 GiB asked for, none free",
                 source="measured"),
             Row(4, 1, True, Outcome.IMPLIED, reason="b2×a1 amp does not fit either",
-                tags={"implied_by": "0"}, source="measured"),
+                implied_by=0, source="measured"),
             Row(1, 1, False, Outcome.OVER_BUDGET, 24.05, (0.1,), 60.0, source="measured",
                 reason="peak 24.05 GiB, 0.40 GiB over the budget"),
         ],
@@ -51,7 +51,8 @@ STUDIES: dict[str, dict] = {
             Row(2, 1, False, Outcome.INTERRUPTED, reason="the study was stopped"),
         ],
         "done": False,
-        "params": {},
+        "space": None,
+        "budget_source": "",
     },
     "all_crashed": {"rows": [Row(4, 1, False, Outcome.CRASHED, reason=CRASHED)]},
     "nothing_learnt": {"rows": [Row(4, 1, False, peak_gib=2.66, map50=(0.0, 0.0), wall_time_s=3)]},
@@ -59,7 +60,7 @@ STUDIES: dict[str, dict] = {
 
 
 def report(runs: Path, name: str) -> str:
-    options = {"params": PARAMS | {"fixed": f"study.name={name}"}, **STUDIES[name]}
+    options = dict(STUDIES[name])
     write_study(runs, options.pop("rows"), name=name, **options)
     publish(compose_settings([f"runs_dir={runs}"]), name)
     text = (runs / name / "report.md").read_text()
@@ -88,11 +89,11 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_header(name: str) -> None
         assert len(widths) == 1, table
 
 
-def test_measured_and_simulated_peaks_are_not_compared(tmp_path: Path) -> None:
+def test_measured_and_simulated_peaks_are_not_compared() -> None:
     rows = [
         Row(4, 1, False, peak_gib=10.0, map50=(0.4,), wall_time_s=9.0, source="measured"),
         Row(4, 1, True, peak_gib=8.0, map50=(0.4,), wall_time_s=9.0, source="simulated"),
     ]
-    text = render(Findings(read(tmp_path, rows)), set())
+    text = render(Findings(recorded(rows)), set())
     assert "Some peaks are measured and others simulated" in text
     assert "-20 %" not in text

@@ -6,9 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sweeper import load_study
+from sweeper import load_study, plots
 from sweeper.errors import StudyError
-from sweeper.report import plots
 from tests.report.synthetic import Row, write_study
 
 ROOT = Path(__file__).parents[2]

@@ -1,11 +1,15 @@
 import csv
 import re
+import shutil
 import time
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from sweeper.config.compose import compose_settings
 from sweeper.errors import StudyError
@@ -14,7 +18,10 @@ from sweeper.report.__main__ import main
 from sweeper.report.html import to_html
 from sweeper.report.markdown import Table, render_table
 from sweeper.report.publish import publish
-from tests.report.many import multiply_trials
+from sweeper.tracking import reader
+from sweeper.trial.study_folder import StudyFolder
+from sweeper.trial.study_record import RecordedStudy
+from tests.report.many import multiply_folders, multiply_runs
 from tests.report.synthetic import ARTICLE, Row, write_study
 
 
@@ -100,16 +107,90 @@ def test_two_thousand_trials_are_read_in_pages_and_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_study(tmp_path, ARTICLE)
-    multiply_trials(tmp_path / "mlflow.db", 285)
-    read, asked = module.read_curve, []
-    monkeypatch.setattr(module, "read_curve", lambda *a: asked.append(a) or read(*a))
+    multiply_runs(tmp_path / "mlflow.db", 285)
+    shutil.rmtree(tmp_path / "article")
+    read, asked = reader.read_curve, []
+    monkeypatch.setattr(reader, "read_curve", lambda *a: asked.append(a) or read(*a))
     started = time.process_time()
     publish(compose_settings([f"runs_dir={tmp_path}"]), None)
-    assert time.process_time() - started < 8  # 10,000 take about 9 on a busy machine
+    assert time.process_time() - started < 8
     assert len(asked) == 8
-    text = (tmp_path / "article/report.md").read_text()
-    assert "The first 50 of 2,002 rows; every trial is in [report/trials.csv]" in text
+    require_a_short_report_of(2002, tmp_path / "article")
+
+
+def test_two_thousand_folders_are_read_without_mlflow(tmp_path: Path) -> None:
+    write_study(tmp_path, ARTICLE)
+    multiply_folders(StudyFolder(tmp_path / "article"), 285)
+    started = time.process_time()
+    assert publish(compose_settings([f"runs_dir={tmp_path}"]), None).warning == ""
+    assert time.process_time() - started < 5
+    require_a_short_report_of(2002, tmp_path / "article")
+
+
+def require_a_short_report_of(trials: int, folder: Path) -> None:
+    text = (folder / "report.md").read_text()
+    assert f"The first 50 of {trials:,} rows; every trial is in [report/trials.csv]" in text
     assert len(text) < 50_000
     last = re.findall(r"^\| (\d+) +\| b", text, re.MULTILINE)[-1]
     assert last == "49"
-    assert len((tmp_path / "article/report/trials.csv").read_text().splitlines()) == 2003
+    assert len((folder / "report/trials.csv").read_text().splitlines()) == trials + 1
+
+
+def test_a_report_does_not_need_mlflow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_study(tmp_path, ARTICLE)
+    (tmp_path / "mlflow.db").unlink()
+    main([f"runs_dir={tmp_path}"])
+    output = capsys.readouterr()
+    assert output.out.startswith("# Study article: yolo11x on coco128")
+    assert "![Learning curves of the best cells]" in output.out
+    (warning,) = output.err.splitlines()
+    assert warning.startswith("warning: MLflow did not take the report: study.name=article is not")
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("fault", [MlflowException("gone"), ConnectionError("gone")])
+def test_mlflow_that_dies_before_the_report_is_logged_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    write_study(tmp_path, ARTICLE)
+    monkeypatch.setattr(MlflowClient, "log_artifact", failing(fault))
+    report = publish(compose_settings([f"runs_dir={tmp_path}"]), None)
+    assert report.warning.startswith("MLflow did not take the report: tracking.uri=sqlite:///")
+    assert "does not answer: gone. Start the server" in report.warning
+    assert report.path.read_text().startswith("# Study article")
+
+
+def test_mlflow_that_dies_before_the_curves_are_read_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(tmp_path, ARTICLE)
+    shutil.rmtree(tmp_path / "article")
+    monkeypatch.setattr(MlflowClient, "get_metric_history", failing(MlflowException("gone")))
+    report = publish(compose_settings([f"runs_dir={tmp_path}"]), None)
+    assert report.warning.startswith("the report is without learning curves: tracking.uri=")
+    assert report.path.read_text().startswith("# Study article")
+
+
+def test_a_database_that_vanishes_in_the_middle_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(tmp_path, ARTICLE)
+    shutil.rmtree(tmp_path / "article")
+    read = module.load_record
+
+    def read_and_delete(*arguments: Any) -> RecordedStudy:
+        record = read(*arguments)
+        (tmp_path / "mlflow.db").write_bytes(b"no database any more" * 500)
+        return record
+
+    monkeypatch.setattr(module, "load_record", read_and_delete)
+    report = publish(compose_settings([f"runs_dir={tmp_path}"]), None)
+    assert "does not answer" in report.warning
+    assert report.path.read_text().startswith("# Study article")
+
+
+def failing(fault: Exception) -> Callable[..., None]:
+    def fail(*arguments: object) -> None:
+        raise fault
+
+    return fail

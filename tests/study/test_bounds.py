@@ -1,4 +1,4 @@
-"""The frontier against brute force, over random memory tables."""
+"""The bounds against brute force, over random memory tables."""
 
 from dataclasses import replace
 
@@ -52,15 +52,15 @@ def tables(draw: st.DrawFn) -> list[tuple[TrialSpec, bool]]:
 
 def search(table: list[tuple[TrialSpec, bool]], measured: bool) -> tuple[set[int], list[int]]:
     """Indices found to fit, and those that were run, as the loop does it."""
-    frontier = Bounds()
+    bounds = Bounds()
     fits, ran = set(), []
     for i in proving_order([spec for spec, _ in table], measured):
         spec, truth = table[i]
-        if frontier.implied_by(spec) is not None:
+        if bounds.implied_by(spec) is not None:
             continue
         ran.append(i)
         outcome = Outcome.COMPLETE if truth else Outcome.OUT_OF_MEMORY
-        frontier.learn(replace(spec, number=i), TrialResult(outcome))
+        bounds.learn(replace(spec, number=i), TrialResult(outcome))
         fits |= {i} if truth else set()
     return fits, ran
 
@@ -90,23 +90,23 @@ def test_the_order_puts_first_what_proves_most() -> None:
 
 
 def test_evidence_holds_for_its_memory_class_only() -> None:
-    frontier = Bounds()
-    assert frontier.learn(replace(cell(8, 2), number=5), TrialResult(Outcome.OVER_BUDGET))
-    assert frontier.implied_by(cell(8, 4)) == 5
-    assert frontier.implied_by(cell(16, 2)) == 5
-    assert frontier.implied_by(cell(4, 2)) is None
-    assert frontier.implied_by(cell(16, 1)) is None
-    assert frontier.implied_by(cell(16, 2, amp=True)) is None
+    bounds = Bounds()
+    assert bounds.learn(replace(cell(8, 2), number=5), TrialResult(Outcome.OVER_BUDGET))
+    assert bounds.implied_by(cell(8, 4)) == 5
+    assert bounds.implied_by(cell(16, 2)) == 5
+    assert bounds.implied_by(cell(4, 2)) is None
+    assert bounds.implied_by(cell(16, 1)) is None
+    assert bounds.implied_by(cell(16, 2, amp=True)) is None
 
 
 def test_only_a_proof_teaches_and_only_a_smaller_one_replaces_it() -> None:
-    frontier = Bounds()
-    assert not frontier.learn(cell(4), TrialResult(Outcome.CRASHED))
-    assert not frontier.learn(cell(4), TrialResult(Outcome.IMPLIED))
-    assert frontier.learn(replace(cell(8), number=1), TrialResult(Outcome.OUT_OF_MEMORY))
-    assert not frontier.learn(replace(cell(16), number=2), TrialResult(Outcome.OUT_OF_MEMORY))
-    assert frontier.learn(replace(cell(4), number=3), TrialResult(Outcome.OUT_OF_MEMORY))
-    assert frontier.implied_by(cell(16)) == 3
+    bounds = Bounds()
+    assert not bounds.learn(cell(4), TrialResult(Outcome.CRASHED))
+    assert not bounds.learn(cell(4), TrialResult(Outcome.IMPLIED))
+    assert bounds.learn(replace(cell(8), number=1), TrialResult(Outcome.OUT_OF_MEMORY))
+    assert not bounds.learn(replace(cell(16), number=2), TrialResult(Outcome.OUT_OF_MEMORY))
+    assert bounds.learn(replace(cell(4), number=3), TrialResult(Outcome.OUT_OF_MEMORY))
+    assert bounds.implied_by(cell(16)) == 3
 
 
 def test_what_only_changes_learning_stays_in_the_class() -> None:

@@ -1,11 +1,15 @@
 from dataclasses import replace
+from json import JSONDecodeError
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
+from sqlalchemy.exc import OperationalError
 
 from sweeper.errors import StudyError
-from sweeper.tracking import Tracker, publish_report, read_curve, read_study
+from sweeper.tracking import Tracker, publish_report, read_curve, read_study, readable_faults
 from sweeper.tracking.writer import (
     EPOCH_METRICS,
     METRICS,
@@ -15,12 +19,31 @@ from sweeper.tracking.writer import (
     STUDY_TAGS,
     TRIAL_TAGS,
 )
+from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import EpochReport, MemoryReading, Outcome, TrialResult, summarise_epochs
+from sweeper.trial.study_record import StudyRecord, StudyStatus
 
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+def study(name: str = "s", space: str | None = "batch=4") -> StudyRecord:
+    return StudyRecord(
+        name,
+        2.5,
+        "the card",
+        space=space,
+        fixed="seed=1",
+        command="python -m sweeper -m",
+        n_trials=4,
+        machine="m",
+        versions="v",
+        git_commit="c",
+        started=10.0,
+        last_started=20.0,
+    )
 
 
 def result(outcome: Outcome = Outcome.COMPLETE) -> TrialResult:
@@ -54,14 +77,14 @@ def test_a_trial_is_one_nested_run_with_every_name_of_the_table(
     uri: str, make_spec, tmp_path: Path
 ) -> None:
     tracker = Tracker(uri, "names", tmp_path / "artifacts")
-    tracker.start_study("s", {"space": "batch=4"}, "note", {})
+    tracker.start_study(study(), "note")
     folder = tmp_path / "trial"
     folder.mkdir()
     (folder / "log.txt").write_text("hello")
     run_id = tracker.start_trial(make_spec(amp=True))
     for report in result().epochs:
         tracker.log_epoch(run_id, report)
-    tracker.finish_trial(run_id, result(), folder)
+    tracker.finish_trial(run_id, result(), TrialFolder(folder))
 
     client = MlflowClient(uri)
     run = client.get_run(run_id)
@@ -91,9 +114,9 @@ def test_each_outcome_has_its_status(
     uri: str, make_spec, tmp_path: Path, outcome: Outcome, status: str
 ) -> None:
     tracker = Tracker(uri, "status", tmp_path)
-    tracker.start_study("s", {}, "", {})
+    tracker.start_study(study(), "")
     run_id = tracker.start_trial(make_spec())
-    tracker.finish_trial(run_id, result(outcome), tmp_path)
+    tracker.finish_trial(run_id, result(outcome), TrialFolder(tmp_path))
     run = MlflowClient(uri).get_run(run_id)
     assert (run.info.status, run.data.tags["outcome"]) == (status, outcome.value)
 
@@ -102,57 +125,52 @@ def test_a_study_is_read_back_in_the_order_of_its_trials(
     uri: str, make_spec, tmp_path: Path
 ) -> None:
     tracker = Tracker(uri, "read", tmp_path)
-    tracker.start_study("mine", {"space": "batch=2,4"}, "", {"machine": "m"})
+    tracker.start_study(study("mine"), "")
     for number in (1, 0):
         tracker.start_trial(make_spec(study="mine", number=number))
-    study = read_study(uri, "read", None)
-    assert (study.name, study.params) == ("mine", {"space": "batch=2,4"})
-    assert [t.number for t in study.trials] == [0, 1]
-    assert {t.outcome for t in study.trials} == {"running"}
-    assert (study.tags["machine"], study.status) == ("m", "RUNNING")
-    assert study.trials[0].peak_gib is None
+    found = read_study(uri, "read", None)
+    assert found.study == replace(study("mine"), tracking_uri=uri, experiment="read")
+    assert found.study.status is StudyStatus.RUNNING
+    assert [t.number for t in found.trials] == [0, 1]
+    assert [t.result for t in found.trials] == [None, None]
+    assert found.trials[0].peak_gib is None
 
 
 def test_a_trial_is_read_back_with_its_types(uri: str, make_spec, tmp_path: Path) -> None:
     tracker = Tracker(uri, "types", tmp_path)
-    tracker.start_study("s", {}, "", {})
+    tracker.start_study(study(), "")
     spec = make_spec(
         study="s", batch=2, accumulate=8, amp=True, seed=3, overrides=("a=1", "b='x y'")
     )
     run_id = tracker.start_trial(spec)
-    tracker.finish_trial(run_id, result(Outcome.OVER_BUDGET), tmp_path)
-    client = MlflowClient(uri)
-    client.set_tag(run_id, "implied_by", "7")
-    client.log_metric(run_id, "map50", float("nan"))
+    came = replace(result(Outcome.OVER_BUDGET), map50=float("nan"), implied_by=7, wall_time_s=0.1)
+    tracker.finish_trial(run_id, came, TrialFolder(tmp_path))
     (trial,) = read_study(uri, "types", "s").trials
-    assert (trial.batch, trial.accumulate, trial.amp, trial.seed) == (2, 8, True, 3)
-    assert (trial.peak_gib, trial.vram_source, trial.map50) == (2.5, "simulated", None)
-    assert (trial.implied_by, trial.confirms) == (7, None)
-    assert trial.overrides == ("a=1", "b='x y'")
+    assert (trial.spec, trial.run_id) == (spec, run_id)
+    assert trial.result is not None and trial.map50 is None
+    same = replace(trial.result, map50=None)
+    assert same == replace(came, map50=None, epochs=(), settings={})
     assert trial.parts == {"weights": 0.5, "activations": 1.5, "context": 0.5}
-    assert read_curve(uri, run_id, "epoch_map50") == [(1, 0.1), (2, 0.2), (3, 0.3)]
-
-
-def test_a_run_without_its_parameters_is_named_and_left_out(uri: str, tmp_path: Path) -> None:
-    tracker = Tracker(uri, "unreadable", tmp_path)
-    tracker.start_study("s", {}, "", {})
-    tags = {"study": "s", "kind": "trial", "trial": "0"}
-    run = MlflowClient(uri).create_run(tracker.experiment_id, tags=tags)
-    study = read_study(uri, "unreadable", "s")
-    assert (study.trials, study.unreadable) == ((), (run.info.run_id,))
+    assert read_curve(uri, trial, "map50") == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
 
 def test_the_answer_is_written_to_the_parent_run(uri: str, tmp_path: Path) -> None:
     tracker = Tracker(uri, "answer", tmp_path / "artifacts")
-    params = dict.fromkeys(STUDY_PARAMS, "p")
-    tracker.start_study("s", params, "", dict.fromkeys(STUDY_TAGS, "t"))
+    tracker.start_study(study(), "")
     (tmp_path / "report.md").write_text("hello")
-    parent = read_study(uri, "answer", "s").run_id
     files = [(tmp_path / "report.md", None), (tmp_path / "report.md", "report")]
-    publish_report(uri, parent, {"best_map50": 0.5}, {"best_trial": "3"}, "*note*", files)
+    publish_report(uri, "answer", "s", {"best_map50": 0.5}, {"best_trial": "3"}, "*note*", files)
     client = MlflowClient(uri)
-    data = client.get_run(parent).data
-    assert data.params == params
+    (run,) = client.search_runs([tracker.experiment_id], "tags.kind = 'study'")
+    data, parent = run.data, run.info.run_id
+    assert data.params == {
+        "space": "batch=4",
+        "fixed": "seed=1",
+        "budget_gib": "2.5",
+        "budget_source": "the card",
+    }
+    assert set(data.params) == set(STUDY_PARAMS) and set(STUDY_TAGS) <= set(data.tags)
+    assert (data.tags["n_trials"], data.tags["machine"]) == ("4", "m")
     assert data.metrics == {"best_map50": 0.5}
     assert (data.tags["best_trial"], data.tags["mlflow.note.content"]) == ("3", "*note*")
     assert [a.path for a in client.list_artifacts(parent)] == ["report", "report.md"]
@@ -160,16 +178,30 @@ def test_the_answer_is_written_to_the_parent_run(uri: str, tmp_path: Path) -> No
 
 def test_what_mlflow_would_refuse_as_too_long_is_cut(uri: str, make_spec, tmp_path: Path) -> None:
     tracker = Tracker(uri, "long", tmp_path)
-    tracker.start_study("s", {"space": "x" * 9000}, "n" * 9000, {})
+    tracker.start_study(study(space="x" * 9000), "n" * 9000)
     run_id = tracker.start_trial(make_spec(study="s", overrides=("y" * 9000,)))
-    tracker.finish_trial(run_id, replace(result(Outcome.CRASHED), reason="z" * 9000), tmp_path)
-    assert len(read_study(uri, "long", "s").trials[0].reason) == 8000
+    crashed = replace(result(Outcome.CRASHED), reason="z" * 9000)
+    tracker.finish_trial(run_id, crashed, TrialFolder(tmp_path))
+    assert len(MlflowClient(uri).get_run(run_id).data.tags["reason"]) == 8000
+    with pytest.raises(StudyError, match="longer than the 8000 characters that a tag"):
+        read_study(uri, "long", "s")
+
+
+def test_what_no_folder_knows_is_read_back_as_interrupted(
+    uri: str, make_spec, tmp_path: Path
+) -> None:
+    tracker = Tracker(uri, "orphans", tmp_path)
+    tracker.start_study(study(), "")
+    tracker.start_trial(make_spec(study="s"))
+    tracker.kill_unknown_runs(set())
+    (trial,) = read_study(uri, "orphans", "s").trials
+    assert trial.outcome is Outcome.INTERRUPTED
 
 
 def test_a_study_that_is_resumed_keeps_its_parent_run(uri: str, tmp_path: Path) -> None:
     for _ in range(2):
         tracker = Tracker(uri, "resume", tmp_path)
-        tracker.start_study("mine", {"space": "x"}, "", {})
+        tracker.start_study(study("mine"), "")
         tracker.finish_study(done=True)
     runs = MlflowClient(uri).search_runs([tracker.experiment_id])
     assert len(runs) == 1 and runs[0].info.status == "FINISHED"
@@ -178,3 +210,28 @@ def test_a_study_that_is_resumed_keeps_its_parent_run(uri: str, tmp_path: Path) 
 def test_an_unknown_study_is_said_with_what_to_do(uri: str) -> None:
     with pytest.raises(StudyError, match=r"study\.name=nothing is not in .* python -m sweeper"):
         read_study(uri, "read", "nothing")
+
+
+def test_a_database_that_does_not_exist_is_not_created(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"any study is not in .* python -m sweeper"):
+        read_study(f"sqlite:///{tmp_path}/nothing.db", "x", None)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (MlflowException("gone\nand more"), "tracking.uri=u does not answer: gone. Start"),
+        (OperationalError("select", {}, Exception("no table")), "tracking.uri=u does not answer"),
+        (ConnectionError("refused"), "tracking.uri=u does not answer: refused"),
+        (JSONDecodeError("no JSON", "<html>", 0), "tracking.uri=u does not answer: no JSON"),
+        (
+            MlflowException("run is deleted", error_code=RESOURCE_DOES_NOT_EXIST),
+            "tracking.uri=u refuses: run is deleted",
+        ),
+    ],
+)
+def test_every_fault_of_mlflow_is_one_message(fault: Exception, said: str) -> None:
+    with pytest.raises(StudyError) as raised, readable_faults("u"):
+        raise fault
+    assert str(raised.value).startswith(said) and "\n" not in str(raised.value)

@@ -1,0 +1,56 @@
+"""The records that MLflow keeps whole, as tags that its UI does not show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mlflow.entities import Run
+from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
+
+from sweeper.errors import StudyError
+from sweeper.trial.json_text import Record, from_json, to_json
+from sweeper.trial.record import TrialResult, TrialSpec
+from sweeper.trial.study_record import StudyRecord
+
+# The UI hides the tags whose names begin like MLflow's own.
+STUDY = "mlflow.sweeper.study"
+SPEC = "mlflow.sweeper.spec"
+RESULT = "mlflow.sweeper.result"
+TOO_LONG = "too long"  # in place of a record; no JSON document
+
+
+def study_tag(record: StudyRecord) -> dict[str, str]:
+    """The tag of a study's parent run."""
+    return {STUDY: _limited(to_json(record))}
+
+
+def spec_tag(spec: TrialSpec) -> dict[str, str]:
+    """The tag of a trial's run from its start."""
+    return {SPEC: _limited(to_json(spec))}
+
+
+def result_tag(result: TrialResult) -> dict[str, str]:
+    """The tag of a finished trial; its epochs are metrics, its settings an artifact."""
+    return {RESULT: _limited(to_json(replace(result, epochs=(), settings={})))}
+
+
+def read_tag(run: Run, tag: str, kind: type[Record]) -> Record | None:
+    """The record of a run; None where it has none.
+
+    Raises:
+        StudyError: It was too long for a tag, or cannot be read.
+    """
+    text = run.data.tags.get(tag)
+    if text is None:
+        return None
+    name = f"MLflow run {run.info.run_id}"
+    if text == TOO_LONG:
+        raise StudyError(
+            f"{name}: its record is longer than the {MAX_TAG_VAL_LENGTH} characters that a tag "
+            "of MLflow takes. Run the report where the study's folder is: runs_dir=PATH."
+        )
+    return from_json(kind, text, name)
+
+
+def _limited(text: str) -> str:
+    return text if len(text) <= MAX_TAG_VAL_LENGTH else TOO_LONG

@@ -1,0 +1,184 @@
+"""A study and its trials as they were recorded, whatever they were read from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
+
+RUNNING = "running"  # what people read in place of an outcome
+
+
+class StudyStatus(StrEnum):
+    """How far a study is; the values are MLflow's."""
+
+    RUNNING = "RUNNING"
+    FINISHED = "FINISHED"
+    KILLED = "KILLED"  # stopped; the same command continues it
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """What a study was asked, and where it ran; of a resumed one, as it was last started.
+
+    Attributes:
+        name: Study name.
+        limit_gib: The budget: the limit on peak device memory, GiB.
+        budget_source: Where the budget comes from, for people.
+        space: The search space, for people; None for trials that are run one at a time.
+        fixed: The overrides that all trials share, as typed; None as above.
+        command: What runs the study again; None as above.
+        n_trials: Trials that were asked for; None as above.
+        machine: The machine, for people.
+        versions: Versions of sweeper and its libraries, for people.
+        git_commit: The commit of sweeper; empty when it is not known.
+        tracking_uri: Where its MLflow runs are.
+        experiment: Their MLflow experiment.
+        started: First start, Unix seconds.
+        last_started: Latest start, Unix seconds.
+        status: How far it is.
+    """
+
+    name: str
+    limit_gib: float
+    budget_source: str = ""
+    space: str | None = None
+    fixed: str | None = None
+    command: str | None = None
+    n_trials: int | None = None
+    machine: str = ""
+    versions: str = ""
+    git_commit: str = ""
+    tracking_uri: str = ""
+    experiment: str = ""
+    started: float = 0.0
+    last_started: float = 0.0
+    status: StudyStatus = StudyStatus.RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentRecord:
+    """The part of ``deploy.json`` that a report shows.
+
+    Attributes:
+        trial: Number of the trial whose weights were exported; None when they came from a file.
+        metrics: Numbers of each export under MLflow's names: ``deploy/onnx/map50``.
+    """
+
+    trial: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTrial:
+    """One trial of a study.
+
+    Attributes:
+        spec: What it was told.
+        result: What it came to; None while it runs.
+        run_id: Its MLflow run, where that is known.
+        deployment: As `DeploymentRecord.metrics`; empty unless its weights were exported.
+    """
+
+    spec: TrialSpec
+    result: TrialResult | None = None
+    run_id: str | None = None
+    deployment: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def number(self) -> int:
+        """The trial's number."""
+        return self.spec.number
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None while it runs."""
+        return self.result.outcome if self.result else None
+
+    @property
+    def state(self) -> str:
+        """The outcome as people read it, or ``running``."""
+        return self.result.outcome.value if self.result else RUNNING
+
+    @property
+    def reason(self) -> str:
+        """Why it ended so; empty when complete."""
+        return self.result.reason if self.result else ""
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether the outcome says that the trial does not fit the budget."""
+        return self.result is not None and self.result.outcome.infeasible
+
+    @property
+    def map50(self) -> float | None:
+        """mAP at IoU 0.5, 0 to 1."""
+        return _number(self.result.map50) if self.result else None
+
+    @property
+    def wall_time_s(self) -> float | None:
+        """Process start to end."""
+        return _number(self.result.wall_time_s) if self.result else None
+
+    @property
+    def peak_gib(self) -> float | None:
+        """Peak device memory."""
+        memory = self.result.memory if self.result else None
+        return _number(memory.peak_gib) if memory else None
+
+    @property
+    def vram_source(self) -> str | None:
+        """``measured``, ``simulated``, or None when no peak is known."""
+        memory = self.result.memory if self.result else None
+        return memory.source if memory else None
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The peak broken down, GiB by part, the context included."""
+        memory = self.result.memory if self.result else None
+        if memory is None:
+            return {}
+        parts = {name: size for name, size in memory.parts.items() if size}
+        if parts and memory.context_gib is not None:
+            parts["context"] = memory.context_gib
+        return parts
+
+    @property
+    def implied_by(self) -> int | None:
+        """Number of the trial that is the evidence for an outcome without a run."""
+        return self.result.implied_by if self.result else None
+
+
+Points = list[tuple[int, float]]  # (epoch, value), in the order of the epochs
+CurveReader = Callable[[RecordedTrial, str], Points]
+
+
+def recorded_curve(trial: RecordedTrial, name: str) -> Points:
+    """The curve of a field of `EpochReport`, from the trial's own result."""
+    reports: tuple[EpochReport, ...] = trial.result.epochs if trial.result else ()
+    return [(report.epoch, getattr(report, name)) for report in reports]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedStudy:
+    """A study with its trials.
+
+    Attributes:
+        study: What was asked.
+        trials: In the order of their numbers.
+        unreadable: The folders or MLflow runs that hold no readable trial.
+        curve: Reads the curve of a trial by the name of a field of `EpochReport`.
+    """
+
+    study: StudyRecord
+    trials: tuple[RecordedTrial, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    curve: CurveReader = field(default=recorded_curve, compare=False)
+
+
+def _number(value: float | None) -> float | None:
+    """The value; None where it is NaN."""
+    return None if value is None or math.isnan(value) else value
