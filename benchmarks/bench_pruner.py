@@ -18,8 +18,8 @@ from pathlib import Path
 import optuna
 
 from sweeper.study.pruner import make_pruner
-from sweeper.trial.json_file import from_json
-from sweeper.trial.record import Outcome, TrialResult, TrialSpec
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import Outcome
 
 ORDERS = 200
 Curve = tuple[float, ...]
@@ -28,11 +28,10 @@ Curve = tuple[float, ...]
 def load(study: Path) -> dict[int, list[Curve]]:
     """mAP@0.5 by epoch of every complete trial, by seed, in the order they ran."""
     curves: dict[int, list[Curve]] = defaultdict(list)
-    for folder in sorted((study / "trials").iterdir()):
-        spec = from_json(TrialSpec, (folder / "spec.json").read_text())
-        result = from_json(TrialResult, (folder / "result.json").read_text())
-        if result.outcome is Outcome.COMPLETE:
-            curves[spec.seed].append(tuple(e.map50 for e in result.epochs))
+    for folder in TrialFolder.all_of(study / "trials"):
+        result = folder.read_result()
+        if result is not None and result.outcome is Outcome.COMPLETE:
+            curves[folder.read_spec().seed].append(tuple(e.map50 for e in result.epochs))
     return dict(curves)
 
 

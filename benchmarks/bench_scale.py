@@ -13,52 +13,47 @@ import statistics
 import sys
 import tempfile
 import time
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from sweeper.trial.json_file import write_record
 
 from sweeper.config.compose import compose_settings
 from sweeper.executors import Watcher
+from sweeper.executors.debug import DebugExecutor
 from sweeper.report.publish import publish
 from sweeper.study.display import StudyDisplay
 from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy
 from sweeper.study.pruner import make_pruner
 from sweeper.study.space import Cell, Space
+from sweeper.study.trials import Trials
 from sweeper.tracking import Tracker
-from sweeper.tracking.outbox import Ledger
-from sweeper.trial.record import EpochReport, MemoryReading, Outcome, TrialResult, TrialSpec
+from sweeper.tracking.outbox import Outbox
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import (
+    ChildFacts,
+    Ending,
+    EpochReport,
+    MemoryReading,
+    TrialFacts,
+    TrialResult,
+    TrialSpec,
+)
+from sweeper.trial.study_folder import StudyFolder
+from sweeper.trial.study_record import StudyRecord
 
 BATCHES, ACCUMULATES, AMPS = tuple(range(1, 51)), tuple(range(1, 101)), (False, True)
 
 
-class InstantExecutor:
-    """Answers every spec at once, one epoch long."""
-
-    slots = 1
-
-    def submit(self, spec: TrialSpec, folder: Path, watcher: Watcher) -> Future[TrialResult]:
-        epoch = EpochReport(1, time.time(), spec.batch / 100, 0.1, 1.0, 1.0, 1.0, 0.01)
-        watcher.on_epoch(epoch)
-        result = TrialResult(
-            Outcome.COMPLETE,
-            epochs=(epoch,),
-            map50=epoch.map50,
-            map50_95=epoch.map50_95,
-            best_epoch=1,
-            wall_time_s=1.0,
-            memory=MemoryReading(spec.batch / 10, "simulated", "trace"),
-        )
-        write_record(folder / "result.json", result)
-        future: Future[TrialResult] = Future()
-        future.set_result(result)
-        return future
-
-    def close(self) -> None:
-        """Nothing runs."""
+def instant(folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+    """One epoch that takes no time."""
+    batch = folder.read_spec().batch
+    epoch = EpochReport(1, time.time(), batch / 100, 0.1, 1.0, 1.0, 1.0, 0.01)
+    watcher.on_epoch(epoch)
+    memory = MemoryReading(batch / 10, "simulated", "trace")
+    child = ChildFacts(Ending.COMPLETE, epochs=(epoch,), memory=memory)
+    return TrialFacts(child=child, wall_time_s=1.0)
 
 
 class Clock(StudyDisplay):
@@ -114,26 +109,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         uri = f"sqlite:///{folder}/mlflow.db"
-        (folder / "trials").mkdir()
+        home = StudyFolder(folder / "scale")
+        record = home.write_start(
+            StudyRecord("scale", limit_gib=1e9, tracking_uri=uri, experiment="scale")
+        )
 
         def connect() -> Tracker:
             tracker = Tracker(uri, "scale", folder / "artifacts")
-            tracker.start_study("scale", {}, "", {})
+            tracker.start_study(record, "")
             return tracker
 
         url = f"sqlite:///{folder}/optuna.db"
         pruner = make_pruner("asha", 1)
         study = CellStudy("scale", space, url, "grid", 0, pruner, 1e9, {})
         clock = Clock()
-        ledger = Ledger(connect, folder / "trials", print)
-        loop = StudyLoop(
-            *(study, cells, InstantExecutor(), ledger, clock, folder / "trials", range(count))
-        )
+        outbox = Outbox(connect, home.trials, print)
+        trials = Trials(home.trials, DebugExecutor(instant), outbox, clock, measured=True)
+        loop = StudyLoop(study, cells, trials, outbox, clock, range(count))
         loop.run(count)
         durations = [b - a for a, b in zip(clock.ends, clock.ends[1:], strict=False)]
         tenth = max(1, count // 10)
         first, last = (statistics.median(d) for d in (durations[1:tenth], durations[-tenth:]))
-        ledger.finish_study(done=True)
+        outbox.finish_study(done=True)
         settings = compose_settings([f"runs_dir={folder}", "tracking.experiment=scale"])
         started = time.perf_counter()
         lines = publish(settings, "scale").path.read_text().count("\n")

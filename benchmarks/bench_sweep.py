@@ -22,8 +22,8 @@ from pathlib import Path
 
 from sweeper.config.compose import compose_settings
 from sweeper.training.dataset import prepare_dataset
-from sweeper.trial.json_file import from_json
-from sweeper.trial.record import Outcome, TrialResult, TrialSpec
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import Outcome
 
 ROOT = Path(__file__).parent.parent
 BATCHES, ACCUMULATES, AMPS = (2, 4, 8, 16), (1, 4), (False, True)
@@ -90,13 +90,12 @@ def ours(name: str, study: str, folder: Path, epochs: int, *more: str) -> Run:
     )
     seconds = time.perf_counter() - started
     trained, epochs_s, start_s = [], 0.0, seconds
-    for trial in sorted((folder / study / "trials").iterdir()):
-        spec = from_json(TrialSpec, (trial / "spec.json").read_text())
-        result = from_json(TrialResult, (trial / "result.json").read_text())
-        if result.iterations:
-            epochs_s += _epoch_seconds(trial / "results.csv")
-            start_s = min(start_s, (trial / "spec.json").stat().st_mtime - began)
-            trained.append((result, spec))
+    for trial in TrialFolder.all_of(folder / study / "trials"):
+        result = trial.read_result()
+        if result is not None and result.iterations:
+            epochs_s += _epoch_seconds(trial.path / "results.csv")
+            start_s = min(start_s, (trial.path / "spec.json").stat().st_mtime - began)
+            trained.append((result, trial.read_spec()))
     best, spec = max(
         (t for t in trained if t[0].outcome is Outcome.COMPLETE), key=lambda t: t[0].map50 or 0.0
     )

@@ -124,14 +124,14 @@ def check(folder: Path) -> Counter[str]:
     assert len(decided) == CELLS, f"{CELLS - len(decided)} cells are undecided"
     assert set(decided.values()) == {1}, "a cell was counted twice"
     record = read_study(f"sqlite:///{folder}/runs/mlflow.db", "sweeper", "kill")
-    assert record.name == "kill"
+    assert record.study.name == "kill"
     logged = Counter(t.number for t in record.trials if t.outcome != "interrupted")
     assert set(logged.values()) == {1}, "a trial has two runs"
     known = {t.number: t.outcome for t in record.trials if t.outcome != "interrupted"}
     assert known == {n: o for n, o in outcomes.items() if o != "interrupted"}
     for trial in record.trials:
         if trial.outcome == "complete":
-            assert trial.metrics["map50"] == told[trial.number].value
+            assert trial.map50 == told[trial.number].value
     return Counter(outcomes.values())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +20,6 @@ Record = TypeVar("Record", bound="DataclassInstance")
 
 # Names that records of version 0.1 have for what is called otherwise today.
 _RENAMED = {"budget_gib": "limit_gib"}
-_GONE = {"device"}  # and what they have that nothing asks for any more
 
 
 def to_json(record: DataclassInstance) -> str:
@@ -36,7 +35,7 @@ def write_json(path: Path, record: DataclassInstance) -> None:
 
 
 def from_json(kind: type[Record], text: str, source: str) -> Record:
-    """The record that `to_json` wrote; records of version 0.1 are read, too.
+    """The record that `to_json` wrote; of version 0.1, too. Unknown fields are left out.
 
     Args:
         kind: What it is.
@@ -51,9 +50,6 @@ def from_json(kind: type[Record], text: str, source: str) -> Record:
         for old, new in _RENAMED.items():
             if old in content:
                 content[new] = content.pop(old)
-        unknown = content.keys() - {f.name for f in fields(kind)} - _GONE
-        if unknown:
-            raise ValueError(f"unknown field {', '.join(sorted(unknown))}")
         record: Record = _adapter(kind).validate_python(content)
     except (ValueError, ValidationError, AttributeError) as error:
         fault = " ".join(str(error).split())[:200]

@@ -24,6 +24,7 @@ from sweeper.tracking import Tracker, read_study
 from sweeper.tracking.outbox import Outbox
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import ChildFacts, Ending, MemoryReading, TrialFacts, TrialSpec
+from sweeper.trial.study_record import StudyRecord
 from tests.study.fakes import TableExecutor, trained
 from tests.study.test_optuna_study import make_space
 
@@ -75,7 +76,7 @@ class Study:
     def outbox(self, uri: str | None = None) -> Outbox:
         def connect() -> Tracker:
             tracker = Tracker(uri or self.uri, "x", self.folder / "artifacts")
-            tracker.start_study("s", {}, "", {})
+            tracker.start_study(StudyRecord("s", BUDGET_GIB), "")
             return tracker
 
         (self.folder / "trials").mkdir(exist_ok=True)
@@ -151,9 +152,9 @@ class TestLoop:
         implied = [t for t in record.trials if t.outcome == "implied"]
         assert implied
         for trial in implied:
-            proof = by_number[int(trial.tags["implied_by"])]
+            proof = by_number[trial.implied_by]
             assert proof.outcome == "out_of_memory"
-            assert int(proof.params["batch"]) <= int(trial.params["batch"])
+            assert proof.spec.batch <= trial.spec.batch
 
     def test_the_winner_fits(self, study: Study) -> None:
         study.run(TableExecutor(by_memory))
@@ -230,7 +231,7 @@ class TestLoop:
 
         first = TableExecutor(stop_in_third)
         assert study.run(first) is False
-        assert read_study(study.uri, "x", "s").trials[0].outcome != "running"
+        assert read_study(study.uri, "x", "s").trials[0].state != "running"
         second = TableExecutor(by_memory)
         assert study.run(second) is True
         ran = [(s.batch, s.accumulate, s.amp) for s in [*first.ran, *second.ran]]
@@ -245,7 +246,7 @@ class TestLoop:
         assert (2, 1, False) not in [(s.batch, s.accumulate, s.amp) for s in executor.ran]
         assert study.outcomes()[(2, 1, False)] == "complete"
         record = read_study(study.uri, "x", "s")
-        assert [t.outcome for t in record.trials].count("running") == 0
+        assert [t.state for t in record.trials].count("running") == 0
         assert len(record.trials) == 24
 
     def test_a_trial_without_a_result_runs_again_and_its_run_is_killed(self, study) -> None:
@@ -295,7 +296,7 @@ class TestDeadTracking:
         assert executor.ran == []
         trials = read_study(study.uri, "x", "s").trials
         assert sorted(t.number for t in trials) == list(range(24))
-        assert not [t for t in trials if t.outcome == "running"]
+        assert not [t for t in trials if t.state == "running"]
 
     def test_a_run_that_someone_deleted_is_written_anew_and_blocks_none(self, study) -> None:
         executor = TableExecutor(by_memory)
@@ -337,4 +338,4 @@ class TestDeadTracking:
         study.run(TableExecutor(by_memory))
         trials = read_study(study.uri, "x", "s").trials
         assert sorted(t.number for t in trials) == list(range(24))
-        assert not [t for t in trials if t.outcome == "running"]
+        assert not [t for t in trials if t.state == "running"]

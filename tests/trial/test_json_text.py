@@ -51,7 +51,6 @@ def test_a_spec_of_version_0_1_is_read(make_spec) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"outcome": "complete", "colour": "red"}', "colour"),
         ('{"outcome": "splendid"}', "outcome"),
         ('{"outcome": "complete", "wall_time_s": "long"}', "wall_time_s"),
         ('{"outcome": "comp', "Unterminated"),
