@@ -124,7 +124,7 @@ class Bench:
 
 
 def _precision(model: Any, stored: str) -> str:
-    """The precision that runs: OpenVINO takes bf16 of its own accord where the CPU has it."""
+    """The precision that runs: OpenVINO chooses bf16 by itself where the CPU has it."""
     if model.format == "openvino":
         hint = model.backend.ov_compiled_model.get_property("INFERENCE_PRECISION_HINT")
         name = str(hint.to_string())

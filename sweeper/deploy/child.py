@@ -40,7 +40,7 @@ def environment(device: str, threads: int) -> dict[str, str]:
 
 
 def failure_answer(error: Exception) -> dict[str, str]:
-    """An error as the parent hears of it; its traceback goes to the log."""
+    """An error as it is sent to the parent; its traceback goes to the log."""
     traceback.print_exception(error)
     first = next(iter(str(error).strip().splitlines()), "")
     return {"error": f"{type(error).__name__}: {first}"}

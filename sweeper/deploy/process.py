@@ -1,4 +1,4 @@
-"""The parent's end of a child: start it, ask it, and kill it when it is late."""
+"""A child process as its parent sees it: started, asked, and killed when it is late."""
 
 from __future__ import annotations
 

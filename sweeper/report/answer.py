@@ -66,7 +66,7 @@ def standing(findings: Findings) -> str:
     if study.status is StudyStatus.RUNNING or tally.running:
         return f"*The study has not ended: {of_all} trials done, {tally.running} running.*"
     if study.status is StudyStatus.KILLED:
-        return f"*The study was stopped: {of_all} trials done. The same command goes on.*"
+        return f"*The study was stopped: {of_all} trials done. The same command continues it.*"
     if tally.failed:
         return f"*{count(tally.failed, 'trial')} of {tally.trials} failed; the reasons are below.*"
     return ""

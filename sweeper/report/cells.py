@@ -12,7 +12,7 @@ from sweeper.config.settings import of_the_trial
 from sweeper.trial.record import Outcome, TrialSpec
 from sweeper.trial.study_record import RecordedTrial
 
-# What a label says by itself, and the seed, which makes no cell of its own.
+# What a label says by itself, and the seed: another seed is the same cell.
 IN_THE_LABEL = {"batch", "accumulate", "amp", "memory", "seed"}
 
 Key = tuple[object, ...]
@@ -34,9 +34,9 @@ class CellSummary:
 
     @cached_property
     def first(self) -> RecordedTrial:
-        """The trial that speaks for the cell.
+        """The trial that stands for the cell.
 
-        One that does not fit before one that completed, else the last that was not cut short.
+        One that does not fit before one that completed, else the last that was not interrupted.
         """
         ended = [t for t in self.trials if t.outcome is not Outcome.INTERRUPTED]
         deciding = [*(t for t in self.trials if t.infeasible), *self.complete]

@@ -39,7 +39,7 @@ def certainty(findings: Findings) -> str:
 
 
 def _ahead(findings: Findings) -> str:
-    """The best cell, where it is not the winner because one run is no confirmation."""
+    """The best cell, where it is not the winner because one run does not confirm it."""
     best, winner = findings.ranked[0], findings.winner
     if winner is None or best is winner:
         return ""

@@ -65,7 +65,7 @@ def place_legend(axes: Axes) -> None:
 
 
 def name_points(axes: Axes, points: Iterable[tuple[str, tuple[float, float], str]]) -> None:
-    """Name points, the first ones first, as long as no name would cover another one.
+    """Name points in their order, leaving out the names that would cover another one.
 
     Args:
         axes: With all of the data drawn.

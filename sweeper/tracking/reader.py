@@ -83,13 +83,13 @@ def read_study(uri: str, experiment: str, name: str | None) -> RecordedStudy:
         OlderStudyError: The trials' runs do not hold their records.
         StudyError: There is no such study, or MLflow does not answer.
     """
-    with readable_faults(uri):
+    with readable_faults(uri), _garbage_left():
         client, parent = open_study(uri, experiment, name)
         study = _study(parent, uri, experiment)
         runs = _trial_runs(client, parent.info.experiment_id, study.name)
-    if not _has_record(parent) or any(map(_is_older, runs)):
-        raise OlderStudyError(study)
-    trials = [trial for run in runs if (trial := _trial(run)) is not None]
+        if not _has_record(parent) or any(map(_is_older, runs)):
+            raise OlderStudyError(study)
+        trials = [trial for run in runs if (trial := _trial(run)) is not None]
     return RecordedStudy(
         study,
         tuple(sorted(trials, key=lambda t: t.number)),
@@ -180,11 +180,10 @@ def _trial_runs(client: MlflowClient, experiment_id: str, study: str) -> list[Ru
     wanted = f"tags.study = '{study}' and tags.kind = 'trial'"
     runs: list[Run] = []
     token = None
-    with _garbage_left():
-        while token != "":
-            page = client.search_runs([experiment_id], wanted, max_results=PAGE, page_token=token)
-            runs += page
-            token = page.token or ""
+    while token != "":
+        page = client.search_runs([experiment_id], wanted, max_results=PAGE, page_token=token)
+        runs += page
+        token = page.token or ""
     return runs
 
 

@@ -48,8 +48,11 @@ def test_an_unknown_study_is_named(study: Path) -> None:
     ("arguments", "message"),
     [
         (["deploy.weights=none.pt"], "deploy.weights=none.pt does not exist"),
-        (["deploy.weights=model.onnx"], "deploy.weights=model.onnx is no .pt file"),
-        (["deploy.weights=text.pt"], "deploy.weights=text.pt is damaged or no weights"),
+        (["deploy.weights=model.onnx"], "deploy.weights=model.onnx is not a .pt file"),
+        (
+            ["deploy.weights=text.pt"],
+            "deploy.weights=text.pt is damaged, or not a file of PyTorch weights",
+        ),
         (["deploy.formats=[onnxx]"], "deploy.formats must be one of torchscript"),
         (["deploy.batch=1"], "deploy.batch must be at least 2 but got 1"),
     ],

@@ -106,7 +106,7 @@ def test_mlflow_serves_the_onnx_model_on_a_real_image(
 
 def test_only_the_deployment_is_added_to_the_study(deployed: tuple[Path, str]) -> None:
     assert {p.name for p in deployed[0].iterdir()} == {
-        *("trials", "deploy", "report", "report.md", "study.lock"),
+        *("trials", "deploy", "report", "report.md", "study.json", "study.lock"),
     }
 
 

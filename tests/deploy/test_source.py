@@ -1,0 +1,58 @@
+"""The winner and its weights, found without MLflow; what a deployment leaves for the report."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sweeper.config.compose import compose_settings
+from sweeper.deploy.rows import Deployment, Row, Speed, to_json
+from sweeper.deploy.source import find_source
+from sweeper.errors import StudyError
+from sweeper.report.load import load_record
+from sweeper.trial.study_folder import StudyFolder
+from tests.report.synthetic import ARTICLE, write_study
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The article's study, its dataset's YAML in place and MLflow's database gone."""
+    write_study(tmp_path / "runs", ARTICLE)
+    (tmp_path / "runs/mlflow.db").unlink()
+    (tmp_path / "coco128.yaml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs"
+
+
+def test_the_winner_is_found_in_its_folder(runs: Path) -> None:
+    source = find_source(compose_settings([f"runs_dir={runs}"]))
+    assert (source.study, source.weights) == ("article", None)
+    assert source.text == "trial 3 (b4×a4) of study article"
+    assert source.run_id == (runs / "article/trials/0003/mlflow_run_id").read_text()
+
+    best = StudyFolder(runs / "article").trial(3).best_weights
+    best.parent.mkdir()
+    with zipfile.ZipFile(best, "w") as archive:
+        archive.writestr("data.pkl", "weights")
+    assert find_source(compose_settings([f"runs_dir={runs}"])).weights == best
+
+
+def test_a_dataset_that_is_gone_is_said(runs: Path) -> None:
+    Path("coco128.yaml").unlink()
+    with pytest.raises(StudyError, match=r"coco128\.yaml, the dataset of study\.name=article"):
+        find_source(compose_settings([f"runs_dir={runs}"]))
+
+
+def test_the_report_finds_the_numbers_that_a_deployment_left(runs: Path) -> None:
+    row = Row("onnx", map50=0.42, speeds=(Speed(1, 5.0, 6.0, 200.0),))
+    deployment = Deployment("article", "trial 3", {"gpu": False}, (row,), (), trial=3)
+    folder = StudyFolder(runs / "article")
+    folder.deployment.mkdir()
+    (folder.deployment / "deploy.json").write_text(to_json(deployment))
+    record = load_record(compose_settings([f"runs_dir={runs}"]), "article")
+    (deployed,) = [t for t in record.trials if t.deployment]
+    assert deployed.number == 3
+    assert deployed.deployment["deploy/onnx/map50"] == 0.42
+    assert deployed.deployment["deploy/onnx/latency_ms_b1"] == 5.0
