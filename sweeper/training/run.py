@@ -23,6 +23,7 @@ from ultralytics.utils import LOGGER, SETTINGS, remove_colorstr, tqdm
 
 from sweeper.command import command_arguments
 from sweeper.records import from_json, to_json, write_record
+from sweeper.training.checkpoint import Part
 from sweeper.training.device import DeviceMeter, start_meter
 from sweeper.training.trainer import Diverged, OutOfMemory, Stopped, TooShort, TrialTrainer
 from sweeper.trial import (
@@ -93,7 +94,9 @@ class ParentLink:
         self._connection.send_bytes(json.dumps(message).encode())
 
 
-def run_trial(spec: TrialSpec, folder: Path, link: ParentLink) -> TrialResult:
+def run_trial(
+    spec: TrialSpec, folder: Path, link: ParentLink, part: Part | None = None
+) -> TrialResult:
     """Train as ``spec`` says; whatever goes wrong comes back as an outcome with its reason."""
     trainer: TrialTrainer | None = None
     meter: DeviceMeter | None = None
@@ -104,7 +107,7 @@ def run_trial(spec: TrialSpec, folder: Path, link: ParentLink) -> TrialResult:
         dict.__setitem__(SETTINGS, "mlflow", False)
         meter = start_meter(spec)
         trainer = TrialTrainer(
-            spec, ultralytics_arguments(spec, folder), link.send_epoch, link.send_progress
+            spec, ultralytics_arguments(spec, folder), link.send_epoch, link.send_progress, part
         )
         torch.set_num_threads(spec.threads)  # Ultralytics' select_device() has set its own
         if meter is not None:
@@ -194,7 +197,7 @@ def _effective_settings(trainer: TrialTrainer | None) -> dict[str, Any]:
         for k, v in vars(trainer.args).items()
         if isinstance(v, bool | int | float | str) and k not in {"project", "name", "save_dir"}
     }
-    return {**scalars, "accumulate": trainer.accumulate, **versions}
+    return {**scalars, "accumulate": trainer.spec.accumulate, **versions}
 
 
 def _peak_rss_gib() -> float:
