@@ -32,9 +32,10 @@ def judge(spec: TrialSpec, facts: TrialFacts) -> TrialResult:
     return TrialResult(
         outcome=outcome,
         reason=reason,
+        paused=child.paused and outcome is Outcome.COMPLETE,
         excess_gib=_excess_gib(outcome, memory, spec.limit_gib),
         **summarise_epochs(child.epochs or facts.epochs),
-        wall_time_s=facts.wall_time_s,
+        wall_time_s=spec.spent_s + facts.wall_time_s,
         train_time_s=child.train_time_s,
         images_per_s=child.images_per_s,
         iterations=child.iterations,

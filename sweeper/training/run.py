@@ -22,6 +22,7 @@ import ultralytics
 from ultralytics.utils import LOGGER, SETTINGS, remove_colorstr, tqdm
 
 from sweeper.errors import first_line
+from sweeper.training.checkpoint import Part
 from sweeper.training.device import DeviceMeter, start_meter
 from sweeper.training.trainer import Diverged, OutOfMemory, Stopped, TooShort, TrialTrainer
 from sweeper.trial.command import command_arguments
@@ -57,9 +58,10 @@ def child_main(folder: str, device: str, connection: Connection) -> None:
     for number in (signal.SIGHUP, signal.SIGTERM):  # undo sweeper.executors.preload
         signal.signal(number, signal.SIG_DFL)
     files = TrialFolder(Path(folder))
-    _redirect_output(files.log)
+    spec = files.read_spec()
+    _redirect_output(files.log, append=spec.trained > 0)
     link = ParentLink(connection)
-    files.write_child(run_trial(files.read_spec(), files, device, link))
+    files.write_child(run_trial(spec, files, device, link))
 
 
 class ParentLink:
@@ -108,7 +110,9 @@ def run_trial(spec: TrialSpec, folder: TrialFolder, device: str, link: Link) -> 
         dict.__setitem__(SETTINGS, "mlflow", False)
         meter = start_meter(spec, device)
         arguments = ultralytics_arguments(spec, folder, device)
-        trainer = TrialTrainer(spec, arguments, link.send_epoch, link.send_progress)
+        trainer = TrialTrainer(
+            spec, arguments, link.send_epoch, link.send_progress, _part(spec, folder)
+        )
         torch.set_num_threads(spec.threads)  # Ultralytics' select_device() has set its own
         if meter is not None:
             trainer.measure_phases(meter.phases)
@@ -122,12 +126,21 @@ def run_trial(spec: TrialSpec, folder: TrialFolder, device: str, link: Link) -> 
         ending=ending,
         message=message,
         shortfall=shortfall,
+        paused=trainer is not None and trainer.paused,
         epochs=tuple(trainer.reports) if trainer else (),
         **_counts(trainer, started),
         memory=spec.predicted if device == "cpu" else _measured(meter),
         peak_rss_gib=_peak_rss_gib(),
         settings=_effective_settings(trainer),
     )
+
+
+def _part(spec: TrialSpec, folder: TrialFolder) -> Part:
+    """Where the training starts and ends, and which checkpoints stand between."""
+    until = spec.until or spec.epochs
+    start = folder.checkpoint(spec.trained) if spec.trained else None
+    end = folder.checkpoint(until) if until < spec.epochs else None
+    return Part(until, start, end)
 
 
 def _measured(meter: DeviceMeter | None) -> MemoryReading | None:
@@ -189,7 +202,7 @@ def _effective_settings(trainer: TrialTrainer | None) -> dict[str, Any]:
         for k, v in vars(trainer.args).items()
         if isinstance(v, bool | int | float | str) and k not in {"project", "name", "save_dir"}
     }
-    return {**scalars, "accumulate": trainer.accumulate, **versions}
+    return {**scalars, "accumulate": trainer.spec.accumulate, **versions}
 
 
 def _peak_rss_gib() -> float:
@@ -204,9 +217,10 @@ class PlainText(io.TextIOWrapper):
         return super().write(remove_colorstr(text))
 
 
-def _redirect_output(log: Path) -> None:
+def _redirect_output(log: Path, append: bool) -> None:
     """Send the process's stdout and stderr, C libraries included, to ``log`` line by line."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
+    start = 0 if append else os.O_TRUNC
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | start, 0o644)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     stream = PlainText(os.fdopen(descriptor, "wb", 0), "utf-8", line_buffering=True)

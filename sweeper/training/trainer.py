@@ -14,6 +14,9 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import autocast as ultralytics_autocast
 
 from sweeper.memory.measure.cuda import PhasePeaks
+from sweeper.training import checkpoint
+from sweeper.training.checkpoint import Part
+from sweeper.training.order import number_samples, seed_epoch
 from sweeper.trial.record import EpochReport, TrialSpec
 
 
@@ -44,7 +47,10 @@ def autocast(enabled: bool | torch.dtype, device: str = "cuda") -> AbstractConte
 class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
     """Exact accumulation, no silent retries, no work that nobody reads.
 
+    Parts of a run that follow one another train what the run trains in one go, bit for bit.
+
     Attributes:
+        paused: Whether the part ended before the run did.
         iterations: Micro-batches trained.
         optimizer_steps: Optimizer steps that happened.
         whole_epochs: Epochs trained to their end.
@@ -58,13 +64,20 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         overrides: dict[str, Any],
         on_epoch: Callable[[EpochReport], None],
         on_batch: Callable[[int, int], None],
+        part: Part | None = None,
     ) -> None:
-        """Prepare the run; ``on_batch`` gets micro-batches done and in all, and may raise."""
-        self.spec = spec
+        """Prepare the run; ``on_batch`` gets micro-batches done and in all, and may raise.
+
+        Without ``part`` it trains to the end.
+        """
+        self.spec, self.part = spec, part or Part(spec.epochs)
+        self.paused = False
         self.iterations = self.optimizer_steps = self.whole_epochs = self.pipelines = 0
         self.train_time_s = 0.0
         self.reports: list[EpochReport] = []
         self._on_epoch, self._on_batch = on_epoch, on_batch
+        self._state: dict[str, Any] | None = None  # of the checkpoint, until training starts
+        self._stepped_before = 0
         engine.autocast = autocast
         super().__init__(overrides=overrides)
         self.add_callback("on_train_epoch_start", TrialTrainer._start_epoch)
@@ -80,11 +93,12 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
 
     # Ultralytics ramps `accumulate` from 1 during warm-up and caps it silently
     # (engine/trainer.py, _do_train). The trial's value is constant; what the loop assigns is
-    # dropped, while its learning-rate warm-up goes on.
+    # dropped, while its learning-rate warm-up goes on. The loop compares it with the distance to
+    # its last step, which is -1 when it starts: a run that goes on has that much further to go.
     @property
     def accumulate(self) -> int:
-        """Micro-batches per optimizer step."""
-        return self.spec.accumulate
+        """Micro-batches per optimizer step, as the training loop counts them."""
+        return self.spec.accumulate + self._stepped_before
 
     @accumulate.setter
     def accumulate(self, value: int) -> None:
@@ -103,6 +117,18 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         if self.device.type == "cpu":
             self.amp = self.spec.amp  # check_amp() refuses every CPU; see autocast() above
 
+    def resume_training(self, ckpt: Any) -> None:
+        """Go on from the part's checkpoint, if it has one.
+
+        Ultralytics' own way reloads half-precision weights and the arguments of an earlier run.
+        ``ckpt`` is the pretrained model's.
+        """
+        if self.part.start is None:
+            return
+        self._state = checkpoint.read(self.part.start)
+        checkpoint.restore(self, self._state)
+        self.start_epoch = self._numbers.epoch = self._state["epochs"]
+
     def _build_train_pipeline(self) -> None:
         # Built once at the start; a second time only after an out-of-memory error, when
         # Ultralytics halves the batch and goes on as if nothing had happened.
@@ -111,6 +137,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
             self.args.batch = self.batch_size = self.spec.batch
             raise OutOfMemory(f"batch={self.spec.batch} ran out of device memory")
         super()._build_train_pipeline()
+        self._numbers = number_samples(self.train_loader, self.spec.seed)
         total = len(self.train_loader) * self.epochs
         if self.spec.accumulate > total:
             raise TooShort(
@@ -118,6 +145,11 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
                 f"({len(self.train_loader)} per epoch x {self.epochs} epochs) but got "
                 f"{self.spec.accumulate}. Lower accumulate or raise train.epochs."
             )
+
+    def _close_dataloader_mosaic(self) -> None:
+        super()._close_dataloader_mosaic()
+        # The loop now resets the loader; its workers had read ahead.
+        self._numbers.epoch = self.epoch
 
     def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Also keep a picture of the first batch."""
@@ -132,6 +164,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         """Also count."""
         scale = self.scaler.get_scale()
         super().optimizer_step()
+        self._stepped_before = 0
         # The scaler lowers its scale when it skips a step whose gradients overflowed.
         self.optimizer_steps += self.scaler.get_scale() >= scale
 
@@ -143,9 +176,9 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def final_eval(self) -> None:
         """Strip the checkpoints; the last epoch was validated already."""
-        for checkpoint in (self.last, self.best):
-            if checkpoint.exists():
-                engine.strip_optimizer(checkpoint)
+        for weights in (self.last, self.best):
+            if weights.exists():
+                engine.strip_optimizer(weights)
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
         if self.fitness is not None and not math.isfinite(self.fitness):
@@ -154,6 +187,11 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def _start_epoch(self) -> None:
         self._epoch_started = time.monotonic()
+        seed_epoch(self.spec.seed, self.epoch)
+        if self._state is not None:
+            checkpoint.restore_in_loop(self, self._state)
+            self._stepped_before = self.iterations - self.iterations % self.spec.accumulate
+            self._state = None
 
     def _end_batch(self) -> None:
         self.iterations += 1
@@ -184,7 +222,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
                 )
 
     def _show_life(self) -> None:
-        self._on_batch(self.iterations, len(self.train_loader) * self.epochs)
+        self._on_batch(self.iterations, len(self.train_loader) * self.part.until)
 
     def _end_epoch(self) -> None:
         self._epoch_train_s = time.monotonic() - self._epoch_started
@@ -204,4 +242,8 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
             learning_rate=float(self.optimizer.param_groups[0]["lr"]),
         )
         self.reports.append(report)
+        self.paused = not self.stop and self.epoch + 1 == self.part.until
+        self.stop |= self.paused
+        if self.paused and self.part.end is not None:
+            checkpoint.write(self.part.end, checkpoint.capture(self))
         self._on_epoch(report)

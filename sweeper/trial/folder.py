@@ -55,6 +55,16 @@ class TrialFolder:
         """The weights of the best epoch, where they are kept."""
         return self.path / "weights" / "best.pt"
 
+    def checkpoint(self, epochs: int) -> Path:
+        """The state after so many epochs, for the next part to go on from."""
+        return self.path / "checkpoints" / f"{epochs:04d}.pt"
+
+    def drop_checkpoints(self, keep: int = 0) -> None:
+        """Delete the checkpoints, except the one after ``keep`` epochs."""
+        for file in (self.path / "checkpoints").glob("*"):
+            if file != self.checkpoint(keep):
+                file.unlink()
+
     @property
     def run_id(self) -> Path:
         """Holds the id of the trial's MLflow run."""
@@ -88,9 +98,12 @@ class TrialFolder:
         return self._result.stat().st_mtime
 
     def prepare(self, spec: TrialSpec) -> None:
-        """Write the spec of a trial that is about to run; what an earlier attempt left goes."""
+        """Write the spec of a trial that is about to run; what an earlier attempt left goes.
+
+        A trial that goes on keeps what its earlier part left, in case this one is killed.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        for old in (self._child, self._result):
+        for old in (self._result,) if spec.trained else (self._child, self._result):
             old.unlink(missing_ok=True)
         write_json(self._spec, spec)
 

@@ -70,7 +70,7 @@ class TrialSpec:
         nc: Number of classes.
         boxes_per_image: Mean number of objects per training image, after mosaic.
         imgsz: Image side, pixels.
-        epochs: Epochs to train.
+        epochs: Epochs of the whole run, whose schedule holds for every part of it.
         optimizer: Pinned optimizer name.
         seed: Seed of weights and data order.
         threads: CPU threads of the child.
@@ -81,6 +81,9 @@ class TrialSpec:
         predicted: Peak to expect; where there is no GPU it stands for the measurement.
         keep_weights: Keep ``best.pt`` and ``last.pt``.
         train_args: Further Ultralytics arguments by name.
+        until: The epoch that this part of the run ends with; None is the last one.
+        trained: Epochs of earlier parts, after which this one goes on from their checkpoint.
+        spent_s: Wall time of earlier parts, seconds.
         overrides: The Hydra overrides that make this cell.
         confirms: Number of the trial that this one repeats with another seed.
     """
@@ -109,6 +112,9 @@ class TrialSpec:
     predicted: MemoryReading | None = None
     keep_weights: bool = False
     train_args: dict[str, Any] = field(default_factory=dict)
+    until: int | None = None
+    trained: int = 0
+    spent_s: float = 0.0
     overrides: tuple[str, ...] = ()
     confirms: int | None = None
 
@@ -201,8 +207,9 @@ class ChildFacts:
         ending: How it ended.
         message: What went wrong, in one line; empty when nothing did.
         shortfall: Why running out of memory says nothing about the budget; empty when it does.
-        epochs: One report per finished epoch.
-        train_time_s: Training loop with its validations, seconds.
+        paused: Whether it ended as its part did, before the whole run.
+        epochs: One report per finished epoch, those of earlier parts included.
+        train_time_s: Training loop with its validations, of this part, seconds.
         images_per_s: Training images per second of training, validation excluded.
         iterations: Micro-batches trained.
         optimizer_steps: Optimizer steps that really happened.
@@ -215,6 +222,7 @@ class ChildFacts:
     ending: Ending
     message: str = ""
     shortfall: str = ""
+    paused: bool = False
     epochs: tuple[EpochReport, ...] = ()
     train_time_s: float | None = None
     images_per_s: float | None = None
@@ -261,14 +269,15 @@ class TrialResult:
     Attributes:
         outcome: How it ended.
         reason: One sentence a person can act on; empty when complete.
+        paused: Whether the run can go on after its last epoch here.
         excess_gib: Peak less the limit, GiB: above 0 exactly when the cell does not fit; None
             where it is not known.
         epochs: One report per finished epoch.
         map50: mAP at IoU 0.5, 0 to 1.
         map50_95: mAP averaged over IoU 0.5 to 0.95, 0 to 1.
         best_epoch: Epoch of those two, from 1.
-        wall_time_s: Whole trial, process start to end, seconds.
-        train_time_s: Training loop with its validations, seconds.
+        wall_time_s: Whole trial, process start to end, all parts together, seconds.
+        train_time_s: Training loop with its validations, of the last part, seconds.
         images_per_s: Training images per second of training, validation excluded.
         iterations: Micro-batches trained.
         optimizer_steps: Optimizer steps that really happened.
@@ -282,6 +291,7 @@ class TrialResult:
     outcome: Outcome
     reason: str = ""
     excess_gib: float | None = None
+    paused: bool = False
     epochs: tuple[EpochReport, ...] = ()
     map50: float | None = None
     map50_95: float | None = None
