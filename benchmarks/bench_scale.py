@@ -25,7 +25,6 @@ from sweeper.report.publish import publish
 from sweeper.study.display import StudyDisplay
 from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy
-from sweeper.study.pruner import make_pruner
 from sweeper.study.space import Cell, Space
 from sweeper.study.trials import Trials
 from sweeper.tracking import Tracker
@@ -120,8 +119,7 @@ def main() -> None:
             return tracker
 
         url = f"sqlite:///{folder}/optuna.db"
-        pruner = make_pruner("asha", 1)
-        study = CellStudy("scale", space, url, "grid", 0, pruner, 1e9, {})
+        study = CellStudy("scale", space, url, "grid", 0, 1e9, {})
         clock = Clock()
         outbox = Outbox(connect, home.trials, print)
         trials = Trials(home.trials, DebugExecutor(instant), outbox, clock, measured=True)

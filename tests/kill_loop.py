@@ -26,7 +26,7 @@ from sweeper.tracking import read_study
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [
-    *(sys.executable, "-m", "sweeper", "-m", "study.name=kill", "study.pruner=none"),
+    *(sys.executable, "-m", "sweeper", "-m", "study.name=kill", "study.rungs=[1]"),
     *("batch=2,4,8", "accumulate=1,2", "amp=false,true", "vram.budget_gib=0.73"),
     *("data.digits.train=16", "data.digits.val=4", "train.epochs=2"),
 ]

@@ -116,7 +116,8 @@ class StudySettings:
     seed: int = 0
     storage: str | None = None
     sampler: str = "auto"
-    pruner: str = "percentile"
+    rungs: list[int] | None = None
+    finish: bool = False
     resume: bool = True
     confirm: ConfirmSettings = field(default_factory=ConfirmSettings)
     effective_batch: int | None = None

@@ -15,7 +15,6 @@ from sweeper.errors import SettingsError
 from sweeper.trial.record import SINGLE
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
-PRUNERS = ("percentile", "median", "asha", "none")
 REPORT_FORMATS = ("markdown", "html")
 EXPORTS = ("torchscript", "onnx", "onnx_fp16", "openvino", "openvino_fp16", "tensorrt")
 RESERVED = ("data", "cache", "mlartifacts", SINGLE)
@@ -38,7 +37,7 @@ def validate(settings: Settings) -> None:
             f"study.name must be a folder name other than {', '.join(RESERVED)} "
             f"but got {settings.study.name}."
         )
-    _one_of("study.pruner", settings.study.pruner, PRUNERS)
+    _check_rungs(settings)
     _one_of("study.sampler", settings.study.sampler, SAMPLERS)
     _one_of("plan.format", settings.plan.format, PLAN_FORMATS)
     _one_of("report.format", settings.report.format, REPORT_FORMATS)
@@ -56,6 +55,16 @@ def validate(settings: Settings) -> None:
     for name in settings.deploy.formats:
         _one_of("deploy.formats", name, EXPORTS)
     _check_extra(settings)
+
+
+def _check_rungs(settings: Settings) -> None:
+    rungs, epochs = settings.study.rungs or [], settings.train.epochs
+    if sorted(set(rungs)) != rungs or any(not 0 < rung < epochs for rung in rungs):
+        raise SettingsError(
+            f"study.rungs must rise from 1 to less than train.epochs={epochs} but got "
+            f"{rungs}. Set e.g. study.rungs=[{max(1, epochs // 5)}], or [] to train each trial "
+            "to its end."
+        )
 
 
 _AT_LEAST: dict[str, float] = {

@@ -78,8 +78,16 @@ def _costs(cell: CellSummary, findings: Findings) -> str:
     if cell.peak_gib is not None:
         parts.append(_peak(cell.peak_gib, findings.limit_gib, cell.first.vram_source))
     parts.append(f"mAP@0.5 {score(cell.map50)}")
-    parts.append(f"{duration(cell.wall_time_s)} for {count(cell.spec.epochs, 'epoch')}")
+    parts.append(f"{duration(cell.wall_time_s)} for {_epochs(cell)}")
     return ", ".join(parts)
+
+
+def _epochs(cell: CellSummary) -> str:
+    """``40 epochs``, or ``the first 14 of 40 epochs``."""
+    trained = cell.first.trained
+    if " of " in trained:
+        return f"the first {trained} epochs"
+    return count(cell.spec.epochs, "epoch")
 
 
 def _peak(peak_gib: float, limit_gib: float, source: str | None) -> str:

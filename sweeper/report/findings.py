@@ -49,6 +49,11 @@ class Findings:
         return next(iter(repeated or others), None)
 
     @cached_property
+    def in_parts(self) -> bool:
+        """Whether a trial was ended, as intended, before its whole run."""
+        return any(t.result is not None and t.result.paused for t in self.trials)
+
+    @cached_property
     def infeasible(self) -> list[CellSummary]:
         """The cells that do not fit, the smallest batch first."""
         cells = [c for c in self.cells if c.infeasible and not c.fits]

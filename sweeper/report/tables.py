@@ -29,17 +29,22 @@ PARTS = {
 
 def comparison(findings: Findings) -> Table:
     """One row per cell: those that completed by mAP@0.5, then the others."""
-    header = ["strategy", "batch", "accumulate", "amp", "peak GiB", "mAP@0.5", "time"]
+    header = ["strategy", "batch", "accumulate", "amp", "peak GiB"]
+    header += ["epochs", "mAP@0.5", "time"] if findings.in_parts else ["mAP@0.5", "time"]
     header += ["peak change", "mAP points", "time change"] if findings.reference else []
     others = [c for c in findings.cells if not c.fits]
-    rows = [_comparison_row(c, findings.reference) for c in [*findings.ranked, *others]]
+    cells = [*findings.ranked, *others]
+    rows = [_comparison_row(c, findings.reference, findings.in_parts) for c in cells]
     return Table(header, rows, left=("amp",))
 
 
-def _comparison_row(cell: CellSummary, reference: CellSummary | None) -> list[str]:
+def _comparison_row(
+    cell: CellSummary, reference: CellSummary | None, in_parts: bool
+) -> list[str]:
     spec = cell.spec
     row = [cell.title, str(spec.batch), str(spec.accumulate), "on" if spec.amp else "off"]
     row += [gib(cell.peak_gib)]
+    row += [cell.first.trained or NOTHING] if in_parts else []
     if cell.fits:
         row += [score(cell.map50, cell.map50_deviation), duration(cell.wall_time_s)]
     else:
@@ -59,15 +64,19 @@ def _comparison_row(cell: CellSummary, reference: CellSummary | None) -> list[st
 
 def every_trial(findings: Findings) -> Table:
     """One row per trial, in order."""
-    header = ["trial", "cell", "seed", "outcome", "peak GiB", "mAP@0.5", "time", "reason"]
+    header = ["trial", "cell", "seed", "outcome", "peak GiB"]
+    header += ["epochs"] if findings.in_parts else []
+    header += ["mAP@0.5", "time", "reason"]
     names = {t.number: c.name for c in findings.cells for t in c.trials}
-    rows = [_trial_row(t, names[t.number]) for t in findings.trials]
+    rows = [_trial_row(t, names[t.number], findings.in_parts) for t in findings.trials]
     return Table(header, rows, left=("cell", "outcome", "reason"))
 
 
-def _trial_row(trial: RecordedTrial, name: str) -> list[str]:
+def _trial_row(trial: RecordedTrial, name: str, in_parts: bool) -> list[str]:
     row = [str(trial.number), name, str(trial.spec.seed), trial.state.replace("_", " ")]
-    row += [gib(trial.peak_gib), score(trial.map50), duration(trial.wall_time_s)]
+    row += [gib(trial.peak_gib)]
+    row += [trial.trained or NOTHING] if in_parts else []
+    row += [score(trial.map50), duration(trial.wall_time_s)]
     return [*row, reason_of(trial)]
 
 

@@ -21,7 +21,12 @@ def confirm(numbers: Sequence[int], seeds: int, trials: Trials, display: StudyDi
     """
     todo = [spec for spec in _specs(numbers, seeds, trials) if not _ended(trials, spec)]
     display.start(len(todo))
-    return trials.run(lambda: todo.pop(0) if todo else None, lambda spec, result: None)
+
+    def ended(spec: TrialSpec, result: TrialResult) -> None:
+        if result.paused:  # as far as the trial that it repeats
+            trials.close(spec, result)
+
+    return trials.run(lambda: todo.pop(0) if todo else None, ended)
 
 
 def _specs(numbers: Sequence[int], seeds: int, trials: Trials) -> Iterator[TrialSpec]:
@@ -32,8 +37,17 @@ def _specs(numbers: Sequence[int], seeds: int, trials: Trials) -> Iterator[Trial
                 original,
                 number=FIRST_NUMBER + number * SEEDS_PER_TRIAL + offset,
                 seed=original.seed + offset,
+                until=len(_end(trials, number).epochs),
+                trained=0,
+                spent_s=0.0,
                 confirms=number,
             )
+
+
+def _end(trials: Trials, number: int) -> TrialResult:
+    result = trials.folder(number).read_result()
+    assert result is not None, "only complete trials are repeated"
+    return result
 
 
 def _ended(trials: Trials, spec: TrialSpec) -> bool:

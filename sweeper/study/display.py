@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeper.numbers import NOTHING, duration, gib, score
-from sweeper.study.grid import LEGEND, RUNNING, Grid, Mark, mark_of
+from sweeper.study.grid import LEGEND, RUNNING, Grid, Mark, mark_of, paused_mark
 from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
 
 # Outcomes for which the grid says enough.
@@ -108,6 +108,16 @@ class StudyDisplay:
             count = f"{len(self._finished):>3}/{self._total}"
             self.note(f"{count} {spec.label:<11} {result_line(result)}")
 
+    def trial_paused(self, spec: TrialSpec, result: TrialResult) -> None:
+        """Show a trial that has come to the end of its part; it may go on later."""
+        self._running.pop(spec.number, None)
+        self._trained_s.append(result.wall_time_s - spec.spent_s)
+        if self._grid is not None:
+            self._grid.set(spec, paused_mark(result.map50))
+        if not self._console.is_terminal:
+            epochs = f"{len(result.epochs)} of {spec.epochs} epochs"
+            self.note(f"  {'·':>5} {spec.label:<11} {epochs}  {result_line(result)}")
+
     def summary(self) -> Table:
         """The trials of this start, the best first."""
         table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
@@ -137,7 +147,8 @@ class StudyDisplay:
 
     def _bar(self, running: _Running) -> Table:
         spec, done, total = running.spec, running.done, running.total
-        epoch = min(spec.epochs, done * spec.epochs // max(total, 1) + 1)
+        until = spec.until or spec.epochs
+        epoch = min(until, done * until // max(total, 1) + 1)
         rate = done * spec.batch / max(time.monotonic() - running.started, 1e-3)
         row = Table.grid(padding=(0, 2, 0, 0))
         row.add_row(

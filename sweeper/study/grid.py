@@ -34,12 +34,21 @@ def mark_of(outcome: Outcome, map50: float | None) -> Mark:
     """How a finished trial looks in the grid."""
     if outcome in _MARKS:
         return Mark(*_MARKS[outcome])
-    score = "?" if map50 is None else f"{map50:.2f}".removeprefix("0")
+    score = _score(map50)
     if outcome is Outcome.COMPLETE:
         return Mark(score, "green")
     if outcome is Outcome.PRUNED:
         return Mark(f"{score}↓", "yellow")
     return Mark(outcome.value, "bold red")
+
+
+def paused_mark(map50: float | None) -> Mark:
+    """How a trial looks that waits at a rung."""
+    return Mark(f"{_score(map50)}…", "cyan")
+
+
+def _score(map50: float | None) -> str:
+    return "?" if map50 is None else f"{map50:.2f}".removeprefix("0")
 
 
 class Grid:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,9 @@ _NOT_IDENTITY = {"study", "executor", "tracking", "runs_dir", "vram"}
 _NOT_IDENTITY |= {"plan", "report", "deploy", "doctor"}
 
 
-def identity(space: Space, budget_gib: float, measured: bool) -> dict[str, Any]:
+def identity(
+    space: Space, budget_gib: float, measured: bool, rungs: Sequence[int] = ()
+) -> dict[str, Any]:
     """Dotted keys and values; a stored study is resumed only where all are equal.
 
     ``measured``: whether peaks come from a GPU; a simulated one decides nothing there.
@@ -30,6 +32,7 @@ def identity(space: Space, budget_gib: float, measured: bool) -> dict[str, Any]:
     return {
         **{f"space.{k}": list(v) for k, v in space.dimensions.items()},
         "study.effective_batch": first.study.effective_batch,
+        "study.rungs": list(rungs),
         **common,
         "vram.budget_gib": budget_gib,
         "memory": "measured" if measured else "simulated",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from optuna.trial import Trial
 
@@ -17,7 +19,8 @@ from sweeper.study.space import Cell
 from sweeper.study.storage import readable_faults
 from sweeper.study.trials import Trials
 from sweeper.tracking.outbox import Outbox
-from sweeper.trial.record import EpochReport, TrialResult, TrialSpec
+from sweeper.study.rungs import Standing, judge_rung
+from sweeper.trial.record import Outcome, TrialResult, TrialSpec
 
 
 class StudyLoop:
@@ -34,6 +37,7 @@ class StudyLoop:
         outbox: Outbox,
         display: StudyDisplay,
         order: Sequence[int],
+        rungs: Sequence[int] = (),
     ) -> None:
         """Nothing runs yet.
 
@@ -45,6 +49,8 @@ class StudyLoop:
             display: Takes the progress.
             order: Indices of the cells in the order to take them; where it ends, the sampler
                 chooses among what is left.
+            rungs: Epochs at which the trials wait for each other and are judged; empty trains
+                each to its end.
         """
         self._study, self._specs, self._trials = study, specs, trials
         self._outbox, self._display = outbox, display
@@ -52,6 +58,9 @@ class StudyLoop:
         cells = list(specs)
         self._queue = deque(cells[i] for i in order)
         self._asked: dict[int, Trial] = {}
+        self._rungs = rungs
+        self._standing: dict[int, tuple[TrialSpec, TrialResult]] = {}
+        self._going: deque[TrialSpec] = deque()
 
     def run(self, n_trials: int) -> bool:
         """Run until ``n_trials`` trials in all have run; False when a signal stopped it.
@@ -66,11 +75,13 @@ class StudyLoop:
             self._tell_implied()
 
             def next_spec() -> TrialSpec | None:
-                if self._study.finished + len(self._asked) >= n_trials:
-                    return None
-                return self._ask()
+                if self._study.finished + len(self._asked) < n_trials and (spec := self._ask()):
+                    return spec
+                if not self._going and not self._trials.running:
+                    self._judge()
+                return self._going.popleft() if self._going else None
 
-            return self._trials.run(next_spec, self._ended, self._stops)
+            return self._trials.run(next_spec, self._ended)
 
     def _ask(self) -> TrialSpec | None:
         """The next trial; None when every cell is taken."""
@@ -96,14 +107,54 @@ class StudyLoop:
                 "not know. Give another study.name, or move that folder away."
             )
         self._asked[trial.number] = trial
-        return spec
+        return replace(spec, until=self._rungs[0]) if self._rungs else spec
 
-    def _stops(self, spec: TrialSpec, report: EpochReport) -> bool:
-        """Let the pruner judge an epoch; there is nothing to save after the last one."""
-        last = report.epoch >= spec.epochs
-        return self._study.report(self._asked[spec.number], report) and not last
+    def _judge(self) -> None:
+        """Decide who goes on, once every trial has come to the same rung.
+
+        After the last one, or when one is left, all that stand there are complete.
+        """
+        if not self._standing:
+            return
+        rung = max(len(result.epochs) for _, result in self._standing.values())
+        behind = [s for s in self._standing.values() if len(s[1].epochs) < rung]
+        if behind:  # a stop came between them
+            self._continue(behind, rung)
+            return
+        later = [r for r in self._rungs if r > rung]
+        judgement = judge_rung([standing(*s) for s in self._standing.values()])
+        for number, reason in judgement.out.items():
+            self._close(number, Outcome.PRUNED, reason)
+        if later and len(self._standing) > 1:
+            self._continue(list(self._standing.values()), later[0])
+            return
+        for number in list(self._standing):
+            self._close(number, Outcome.COMPLETE, "")
+
+    def _continue(self, standing: list[tuple[TrialSpec, TrialResult]], rung: int) -> None:
+        """Let trials go on to a rung, from the checkpoints of where they stand."""
+        for spec, result in standing:
+            trained = len(result.epochs)
+            self._trials.folder(spec.number).drop_checkpoints(keep=trained)
+            self._going.append(
+                replace(spec, trained=trained, until=rung, spent_s=result.wall_time_s)
+            )
+            del self._standing[spec.number]
+
+    def _close(self, number: int, outcome: Outcome, reason: str) -> None:
+        spec, result = self._standing.pop(number)
+        result = replace(result, outcome=outcome, reason=reason)
+        self._trials.close(spec, result)
+        self._tell(spec, result)
 
     def _ended(self, spec: TrialSpec, result: TrialResult) -> None:
+        """Keep a trial that has come to a rung; a later start goes on with one that was cut."""
+        if result.paused:
+            self._standing[spec.number] = (spec, result)
+        elif not (spec.trained and result.outcome is Outcome.INTERRUPTED):
+            self._tell(spec, result)
+
+    def _tell(self, spec: TrialSpec, result: TrialResult) -> None:
         """Tell Optuna last: what it holds as finished needs no second look."""
         self._study.tell(self._asked.pop(spec.number), result)
         if self._bounds.learn(spec, result):
@@ -142,8 +193,16 @@ class StudyLoop:
         self._outbox.send_waiting()
 
     def _settle(self, trial: Trial, spec: TrialSpec | None) -> None:
-        """Finish a trial that was left running."""
+        """Finish a trial that was left running, or take it up where its last part ended."""
         result = self._trials.left_behind(trial.number)
+        if spec is not None and result is not None and result.paused:
+            self._asked[trial.number] = trial
+            self._standing[trial.number] = (spec, result)
+            self._display.note(
+                f"trial {trial.number} of an earlier start: goes on after "
+                f"{len(result.epochs)} of {spec.epochs} epochs"
+            )
+            return
         if spec is not None:
             result = result or interrupt("the study ended while it was running")
             self._trials.settle(spec, result)
@@ -151,3 +210,18 @@ class StudyLoop:
         result = result or interrupt("the study ended before it was running")
         self._study.tell(trial, result)
         self._display.note(f"trial {trial.number} of an earlier start: {result.outcome.value}")
+
+
+def standing(spec: TrialSpec, result: TrialResult) -> Standing:
+    """What a rung is judged by."""
+    between = [b.time - a.time for a, b in pairwise(result.epochs)]
+    peak_gib = result.memory.peak_gib if result.memory else None
+    return Standing(
+        number=spec.number,
+        label=spec.label,
+        epochs=spec.epochs,
+        curve=tuple(report.map50 for report in result.epochs),
+        epoch_s=statistics.median(between) if between else result.wall_time_s,
+        spare_gib=None if peak_gib is None else spec.limit_gib - peak_gib,
+        effective_batch=spec.effective_batch,
+    )

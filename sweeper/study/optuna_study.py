@@ -8,7 +8,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweeper.errors import StudyError
@@ -54,7 +53,6 @@ class CellStudy:
         storage: str,
         sampler: str,
         seed: int,
-        pruner: BasePruner,
         limit_gib: float,
         identity: dict[str, Any],
     ) -> None:
@@ -66,7 +64,6 @@ class CellStudy:
             storage: Optuna storage URL.
             sampler: ``grid`` (the loop says which cell), ``tpe`` or ``random``.
             seed: Seed of the sampler.
-            pruner: Decides from the epochs' mAP@0.5 which trial to give up.
             limit_gib: Limit on peak device memory, GiB.
             identity: What must be the same for a stored study to be resumed.
 
@@ -86,7 +83,6 @@ class CellStudy:
             direction="maximize",
             load_if_exists=True,
             sampler=self._sampler,
-            pruner=pruner,
         )
         self._require_identity(identity)
         trials = [t for t in self._study.trials if outcome_of(t) not in _RUN_AGAIN]
@@ -110,13 +106,10 @@ class CellStudy:
         self._taken.add(key)
         return trial, self._cells[key]
 
-    def report(self, trial: Trial, epoch: EpochReport) -> bool:
-        """Record an epoch's mAP@0.5; True when the pruner gives the trial up."""
-        trial.report(epoch.map50, epoch.epoch)
-        return bool(trial.should_prune())
-
     def tell(self, trial: Trial, result: TrialResult) -> None:
-        """Record how a trial ended."""
+        """Record how a trial ended, and its curve."""
+        for epoch in result.epochs:
+            trial.report(epoch.map50, epoch.epoch)
         if result.excess_gib is not None:
             trial.set_constraint(CONSTRAINT, result.excess_gib)
         trial.set_user_attr("reason", result.reason)
@@ -137,6 +130,7 @@ class CellStudy:
 
     def reopen(self, stale: FrozenTrial) -> Trial:
         """A handle on a stored trial that was left running, to tell it."""
+        self._taken.add(_key(stale.params))
         return Trial(self._study, stale._trial_id)
 
     def best(self, count: int = 1) -> list[Best]:

@@ -20,8 +20,8 @@ from sweeper.study.display import StudyDisplay, result_line
 from sweeper.study.identity import identity
 from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy
+from sweeper.study.rungs import default_rungs
 from sweeper.study.provenance import describe_origin
-from sweeper.study.pruner import make_pruner
 from sweeper.study.space import Cell, Space
 from sweeper.study.storage import readable_faults, study_exists
 from sweeper.trial.folder import TrialFolder
@@ -103,10 +103,15 @@ def _open_study(context: RunContext, space: Space) -> CellStudy:
         settings.storage_url,
         _sampler(settings, space),
         settings.study.seed,
-        make_pruner(settings.study.pruner, settings.train.epochs),
         limit_gib,
-        identity(space, limit_gib, context.measured),
+        identity(space, limit_gib, context.measured, _rungs(settings)),
     )
+
+
+def _rungs(settings: Settings) -> tuple[int, ...]:
+    """Epochs at which the trials are judged; none where each trains to its end."""
+    given = settings.study.rungs
+    return default_rungs(settings.train.epochs) if given is None else tuple(given)
 
 
 def _search(
@@ -127,7 +132,8 @@ def _search(
     order = proving_order(list(spec_of.values()), context.measured) if by_order else ()
     with StudyDisplay(context.console) as display:
         trials = context.open_trials(outbox, display)
-        done = StudyLoop(study, spec_of, trials, outbox, display, order).run(n_trials)
+        rungs = _rungs(settings)
+        done = StudyLoop(study, spec_of, trials, outbox, display, order, rungs).run(n_trials)
         winners = [b.number for b in study.best(settings.study.confirm.top)]
         if done and winners:
             seeds = settings.study.confirm.seeds

@@ -13,12 +13,11 @@ from sweeper.study.judge import judge, refuse
 from sweeper.study.stop import StopRequest
 from sweeper.tracking.outbox import Outbox
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import EndedBy, EpochReport, TrialFacts, TrialResult, TrialSpec
+from sweeper.trial.record import EndedBy, EpochReport, Outcome, TrialFacts, TrialResult, TrialSpec
 
 POLL_S = 0.2
 
 Ended = Callable[[TrialSpec, TrialResult], None]
-EpochJudge = Callable[[TrialSpec, EpochReport], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,6 @@ class _Watcher:
     folder: TrialFolder
     outbox: Outbox | None
     display: StudyDisplay
-    stops: EpochJudge
 
     def on_progress(self, done: int, total: int) -> None:
         self.display.progress(self.spec.number, done, total)
@@ -38,11 +36,7 @@ class _Watcher:
         if self.outbox is not None:
             self.outbox.epoch(self.folder, report)
         self.display.epoch(self.spec.number, report)
-        return self.stops(self.spec, report)
-
-
-def _never(spec: TrialSpec, report: EpochReport) -> bool:
-    return False
+        return False
 
 
 class Trials:
@@ -79,20 +73,18 @@ class Trials:
         """The folder of a trial."""
         return TrialFolder.of(self._folder, number)
 
-    def run(
-        self, next_spec: Callable[[], TrialSpec | None], ended: Ended, stops: EpochJudge = _never
-    ) -> bool:
+    def run(self, next_spec: Callable[[], TrialSpec | None], ended: Ended) -> bool:
         """Keep every slot busy until there is nothing left; False when a signal stopped it.
 
         Args:
             next_spec: Asked whenever a slot is free; None when there is nothing to run now.
-            ended: Hears of every trial that has ended and is recorded.
-            stops: Says of a finished epoch whether the trial is to stop there.
+            ended: Hears of every trial that has ended and is recorded, and of every one that has
+                come to the end of its part, which is recorded when it is decided.
         """
         with StopRequest() as stop:
             while not stop.reason:
                 while self.running < self._executor.slots and (spec := next_spec()):
-                    self._start(spec, stops)
+                    self._start(spec)
                 if not self.running:
                     return True
                 self._collect(ended, POLL_S)
@@ -110,7 +102,14 @@ class Trials:
     def decide(self, spec: TrialSpec, result: TrialResult) -> None:
         """Record a trial that does not run, because its result is known."""
         self._open(spec)
-        self._record(spec, result)
+        self.close(spec, result)
+
+    def close(self, spec: TrialSpec, result: TrialResult) -> None:
+        """Record the result of a trial that does not go on, and show it."""
+        self.settle(spec, result)
+        if result.outcome is not Outcome.COMPLETE:
+            self.folder(spec.number).drop_checkpoints()
+        self._display.trial_finished(spec, result)
 
     def settle(self, spec: TrialSpec, result: TrialResult) -> None:
         """Record a result: the trial's folder first, which is the truth, then MLflow."""
@@ -128,16 +127,15 @@ class Trials:
         result = folder.read_result()
         if result is None and folder.exists and (child := folder.read_child()) is not None:
             result = judge(folder.read_spec(), TrialFacts(child=child))
-            folder.write_result(result)
         return result
 
-    def _start(self, spec: TrialSpec, stops: EpochJudge) -> None:
+    def _start(self, spec: TrialSpec) -> None:
         refused = None if self._measured else refuse(spec)
         if refused is not None:
             self._refused.append((spec, refused))
             return
         folder = self._open(spec)
-        watcher = _Watcher(spec, folder, self._outbox, self._display, stops)
+        watcher = _Watcher(spec, folder, self._outbox, self._display)
         self._running[self._executor.submit(folder, watcher)] = spec
 
     def _open(self, spec: TrialSpec) -> TrialFolder:
@@ -164,9 +162,13 @@ class Trials:
             spec = self._running.pop(future)
             stopped = TrialFacts(ended_by=EndedBy.STUDY)
             result = judge(spec, stopped if future.cancelled() else future.result())
-            self._record(spec, result)
+            if _goes_on(spec, result):
+                self._display.trial_paused(spec, result)
+            else:
+                self.close(spec, result)
             yield spec, result
 
-    def _record(self, spec: TrialSpec, result: TrialResult) -> None:
-        self.settle(spec, result)
-        self._display.trial_finished(spec, result)
+
+def _goes_on(spec: TrialSpec, result: TrialResult) -> bool:
+    """Whether a later part may follow: this one has ended, or goes on from the one before."""
+    return result.paused or (spec.trained > 0 and result.outcome is Outcome.INTERRUPTED)

@@ -273,6 +273,7 @@ class TrialResult:
         excess_gib: Peak less the limit, GiB: above 0 exactly when the cell does not fit; None
             where it is not known.
         epochs: One report per finished epoch.
+        trained: How many epochs have finished.
         map50: mAP at IoU 0.5, 0 to 1.
         map50_95: mAP averaged over IoU 0.5 to 0.95, 0 to 1.
         best_epoch: Epoch of those two, from 1.
@@ -293,6 +294,7 @@ class TrialResult:
     excess_gib: float | None = None
     paused: bool = False
     epochs: tuple[EpochReport, ...] = ()
+    trained: int = 0
     map50: float | None = None
     map50_95: float | None = None
     best_epoch: int | None = None
@@ -315,6 +317,7 @@ def summarise_epochs(epochs: tuple[EpochReport, ...]) -> dict[str, Any]:
     best = max(epochs, key=lambda e: e.map50_95)
     return {
         "epochs": epochs,
+        "trained": len(epochs),
         "map50": best.map50,
         "map50_95": best.map50_95,
         "best_epoch": best.epoch,

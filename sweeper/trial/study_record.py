@@ -119,6 +119,14 @@ class RecordedTrial:
         return _number(self.result.map50) if self.result else None
 
     @property
+    def trained(self) -> str:
+        """How far it was trained: ``14 of 40`` epochs, or ``40``; empty when not at all."""
+        done = self.result.trained if self.result else 0
+        if not done:
+            return ""
+        return str(done) if done >= self.spec.epochs else f"{done} of {self.spec.epochs}"
+
+    @property
     def wall_time_s(self) -> float | None:
         """Process start to end."""
         return _number(self.result.wall_time_s) if self.result else None

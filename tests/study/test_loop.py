@@ -18,7 +18,6 @@ from sweeper.study.display import StudyDisplay
 from sweeper.study.identity import identity
 from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy, outcome_of
-from sweeper.study.pruner import make_pruner
 from sweeper.study.trials import Trials
 from sweeper.tracking import Tracker, read_study
 from sweeper.tracking.outbox import Outbox
@@ -48,9 +47,9 @@ def by_memory(spec: TrialSpec) -> ChildFacts:
 class Study:
     """One study in a folder, to be run once or more."""
 
-    def __init__(self, folder: Path, make_spec, pruner: str = "none", sampler: str = "grid"):
+    def __init__(self, folder: Path, make_spec, sampler: str = "grid", rungs=()):
         self.folder, self._make_spec = folder, make_spec
-        self.pruner, self.sampler = pruner, sampler
+        self.sampler, self.rungs = sampler, rungs
         self.uri = f"sqlite:///{folder}/mlflow.db"
         self.notes: list[str] = []
 
@@ -64,9 +63,8 @@ class Study:
 
     def open(self) -> CellStudy:
         url = f"sqlite:///{self.folder}/optuna.db"
-        pruner = make_pruner(self.pruner, epochs=6)
         same = identity(SPACE, BUDGET_GIB, measured=True)
-        return CellStudy("s", SPACE, url, self.sampler, 1, pruner, BUDGET_GIB, same)
+        return CellStudy("s", SPACE, url, self.sampler, 1, BUDGET_GIB, same)
 
     def order(self) -> list[int]:
         if self.sampler != "grid":
@@ -87,7 +85,8 @@ class Study:
 
     def loop(self, executor: TableExecutor, outbox: Outbox, display: StudyDisplay) -> StudyLoop:
         trials = self.trials(executor, outbox, display)
-        return StudyLoop(self.open(), self.specs(), trials, outbox, display, self.order())
+        order, rungs = self.order(), self.rungs
+        return StudyLoop(self.open(), self.specs(), trials, outbox, display, order, rungs)
 
     def abandon(self, executor: TableExecutor | None) -> None:
         """The first cell's trial, left as a parent leaves it that dies while the trial runs.
@@ -208,20 +207,6 @@ class TestLoop:
 
         study.run(Threaded(slow_first, slots=2))
         assert release.is_set(), "the second slot waited for the first one"
-
-    def test_a_pruner_stops_what_falls_behind_and_optuna_knows(self, tmp_path, make_spec) -> None:
-        study = Study(tmp_path, make_spec, pruner="median")
-
-        def curves(spec: TrialSpec) -> ChildFacts:
-            level = 0.9 if (spec.batch, spec.accumulate) == (2, 1) else 0.1 / spec.batch
-            return trained(1.0, [level * e / 6 for e in range(1, 7)])
-
-        study.run(TableExecutor(curves))
-        outcomes = list(study.outcomes().values())
-        assert outcomes.count("pruned") >= 8
-        (best,) = study.open().best()
-        params = {t.number: t.params for t in study.open().stored_trials()}[best.number]
-        assert (params["batch"], params["accumulate"]) == (2, 1)
 
     def test_a_stop_signal_finishes_writing_and_the_same_command_goes_on(self, study) -> None:
         def stop_in_third(spec: TrialSpec) -> ChildFacts:

@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-from optuna.pruners import NopPruner
 from optuna.trial import Trial, TrialState
 
 from sweeper.config.compose import compose_settings
@@ -32,9 +31,7 @@ def open_study(
 ) -> CellStudy:
     url = f"sqlite:///{folder}/optuna.db"
     space = space or make_space()
-    return CellStudy(
-        "s", space, url, sampler, 1, NopPruner(), 24.0, identity(space, 24.0, measured)
-    )
+    return CellStudy("s", space, url, sampler, 1, 24.0, identity(space, 24.0, measured))
 
 
 def ask_next(study: CellStudy, sampler: str = "grid") -> tuple[Trial, Cell]:

@@ -1,0 +1,142 @@
+"""Studies whose trials train in parts, over tables in place of trainings."""
+
+import io
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sweeper.executors import Watcher
+from sweeper.study.display import StudyDisplay
+from sweeper.study.confirm import confirm
+from sweeper.tracking import read_study
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import ChildFacts, Ending, MemoryReading, TrialFacts, TrialSpec
+from tests.study.fakes import TableExecutor, epochs_of
+from tests.study.test_loop import Study, _mlflow, empty_mlflow, peak_gib  # noqa: F401
+
+EPOCHS = 20
+
+
+def curve(spec: TrialSpec) -> list[float]:
+    """Learning in optimizer steps: accumulating learns too slowly; batches of 8 are twice as fast."""
+    steps = [epoch * 16 / spec.accumulate for epoch in range(1, EPOCHS + 1)]
+    return [1 - (1 + s / 8) ** -1.2 for s in steps]
+
+
+class PartsExecutor(TableExecutor):
+    """Trains the epochs between two checkpoints, as a child does.
+
+    Attributes:
+        trained: The (first, last) epochs of every part that ran, by cell.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(lambda spec: ChildFacts(Ending.COMPLETE))
+        self.trained: list[tuple[int, int, int]] = []
+
+    def _look_up(self, folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        spec = folder.read_spec()
+        self.ran.append(spec)
+        until = spec.until or spec.epochs
+        if spec.trained:
+            assert folder.checkpoint(spec.trained).exists(), "nothing to go on from"
+        self.trained.append((spec.number, spec.trained + 1, until))
+        reports = epochs_of(curve(spec)[:until])
+        for report in reports[spec.trained :]:
+            watcher.on_epoch(report)
+        if peak_gib(spec) > spec.limit_gib:
+            return TrialFacts(child=ChildFacts(Ending.OUT_OF_MEMORY, "boom"))
+        paused = until < spec.epochs
+        if paused:
+            folder.checkpoint(until).parent.mkdir(exist_ok=True)
+            folder.checkpoint(until).write_text("state")
+        memory = MemoryReading(peak_gib(spec), "measured", "process")
+        facts = ChildFacts(Ending.COMPLETE, paused=paused, epochs=reports, memory=memory)
+        folder.write_child(facts)
+        return TrialFacts(child=facts, wall_time_s=float(until - spec.trained))
+
+
+@pytest.fixture
+def study(tmp_path: Path, make_spec) -> Study:
+    return Study(tmp_path, lambda **kw: make_spec(**(kw | {"epochs": EPOCHS})), rungs=(5, 10))
+
+
+def test_every_cell_trains_to_the_first_rung_and_what_goes_on_trains_nothing_twice(study) -> None:
+    executor = PartsExecutor()
+    assert study.run(executor)
+    by_number: dict[int, list[tuple[int, int]]] = {}
+    for number, first, last in executor.trained:
+        by_number.setdefault(number, []).append((first, last))
+    fitting = [parts for parts in by_number.values() if parts[0] == (1, 5)]
+    assert len(by_number) == len({n for n, *_ in executor.trained})
+    assert all(p in ([(1, 5)], [(1, 5), (6, 10)]) for p in fitting)
+    assert any(len(p) == 2 for p in fitting) and any(len(p) == 1 for p in fitting)
+    assert set(study.outcomes().values()) <= {"complete", "pruned", "implied", "out_of_memory"}
+    assert len(study.outcomes()) == 24
+
+
+def test_what_is_out_says_why_and_keeps_no_checkpoint(study) -> None:
+    study.run(PartsExecutor())
+    trials = read_study(study.uri, "x", "s").trials
+    out = [t for t in trials if t.state == "pruned"]
+    assert out and all("after 5 of 20 epochs" in t.reason for t in out if t.reason)
+    for trial in trials:
+        files = list((study.folder / f"trials/{trial.number:04d}/checkpoints").glob("*"))
+        assert len(files) == (1 if trial.state == "complete" else 0)
+    complete = [t for t in trials if t.state == "complete"]
+    assert complete and all(t.result.paused for t in complete)
+    assert {t.wall_time_s for t in complete} <= {5.0, 10.0}, "both parts count"
+
+
+@pytest.mark.parametrize("at", [3, 12, 17])
+def test_a_stop_anywhere_costs_at_most_the_running_part(study, at: int) -> None:
+    whole, first = PartsExecutor(), PartsExecutor()
+    look_up = first._look_up
+
+    def stop(folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        facts = look_up(folder, watcher)
+        if len(first.ran) == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return facts
+
+    first._train = stop
+    done = study.run(first)
+    second = PartsExecutor()
+    assert study.run(second)
+    parts = [(n, a, b) for n, a, b in [*first.trained, *second.trained]]
+    assert len(parts) == len(set(parts)), "an epoch was trained twice"
+    assert len(study.outcomes()) == 24 and not done or at > len(first.trained)
+    del whole
+
+
+def test_a_part_that_was_killed_goes_on_from_the_rung_before(study) -> None:
+    first = PartsExecutor()
+    look_up = first._look_up
+
+    def die(folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        if folder.read_spec().trained:
+            raise KeyboardInterrupt  # the parent is gone, and with it the child
+        return look_up(folder, watcher)
+
+    first._train = die
+    with pytest.raises(KeyboardInterrupt):
+        study.run(first)
+    second = PartsExecutor()
+    assert study.run(second)
+    assert all(a == 6 for _, a, _ in second.trained)
+    trials = read_study(study.uri, "x", "s").trials
+    assert len(trials) == 24 and not [t for t in trials if t.state in {"running", "interrupted"}]
+
+
+def test_confirmations_train_as_far_as_what_they_repeat(study) -> None:
+    study.run(PartsExecutor())
+    (best,) = study.open().best()
+    executor = PartsExecutor()
+    with StudyDisplay(Console(file=io.StringIO())) as display:
+        assert confirm([best.number], 2, study.trials(executor, study.outbox(), display), display)
+        assert confirm([best.number], 2, study.trials(executor, study.outbox(), display), display)
+    repeated = len(TrialFolder.of(study.folder / "trials", best.number).read_result().epochs)
+    assert [(a, b) for _, a, b in executor.trained] == [(1, repeated)] * 2
