@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.trial.record import Outcome
-from tests.conftest import Listener
+from tests.conftest import Listener, Submitted
 from tests.executors.test_local import trial_process
 from tests.study.test_optuna_study import ask_next, complete, open_study
 from tests.test_end_to_end import SMALL, sweeper
@@ -69,6 +69,6 @@ def test_a_child_that_hangs_is_ended(executor, make_spec, tmp_path: Path) -> Non
             os.killpg(trial_process().pid, signal.SIGSTOP)
 
     spec = make_spec(epochs=100, stall_timeout_s=5.0)
-    result = executor.submit(spec, tmp_path, Listener(on_progress=freeze)).result()
+    result = Submitted(executor, spec, tmp_path, Listener(on_progress=freeze)).result()
     assert result.outcome is Outcome.TIMEOUT
     assert "no sign of life for study.stall_timeout_s=5" in result.reason
