@@ -7,6 +7,8 @@ from functools import cached_property
 
 from sweeper.report.cells import CellSummary, cells_of
 from sweeper.trial.record import Outcome
+from sweeper.trial.rungs import pick
+from sweeper.trial.standing import standing
 from sweeper.trial.study_record import RecordedStudy, RecordedTrial
 
 BASELINE = "baseline"  # the name of the article's strategy
@@ -29,11 +31,27 @@ class Findings:
 
     @cached_property
     def winner(self) -> CellSummary | None:
-        """The best cell; where some were confirmed with other seeds, the best of those."""
+        """The best cell; where some were confirmed with other seeds, the best of those.
+
+        In a study that trained parts of the whole run: the one continued to its end, else the one
+        that ends first among those that cannot be told from the best.
+        """
         confirmed = [
             c for c in self.ranked if any(t.spec.confirms is not None for t in c.complete)
         ]
+        if self.in_parts and not confirmed and self.ranked:
+            finished = [c for c in self.ranked if " of " not in c.first.trained]
+            return next(iter(finished), None) or self._picked()
         return next(iter(confirmed or self.ranked), None)
+
+    def _picked(self) -> CellSummary:
+        cells = {c.first.number: c for c in self.ranked}
+        standings = [
+            standing(c.spec, c.first.result, [value for _, value in self.curve(c.first, "map50")])
+            for c in self.ranked
+            if c.first.result is not None
+        ]
+        return cells[pick(standings)]
 
     @cached_property
     def recommended(self) -> CellSummary | None:

@@ -38,9 +38,7 @@ def comparison(findings: Findings) -> Table:
     return Table(header, rows, left=("amp",))
 
 
-def _comparison_row(
-    cell: CellSummary, reference: CellSummary | None, in_parts: bool
-) -> list[str]:
+def _comparison_row(cell: CellSummary, reference: CellSummary | None, in_parts: bool) -> list[str]:
     spec = cell.spec
     row = [cell.title, str(spec.batch), str(spec.accumulate), "on" if spec.amp else "off"]
     row += [gib(cell.peak_gib)]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 from optuna.trial import Trial
 
@@ -19,8 +17,9 @@ from sweeper.study.space import Cell
 from sweeper.study.storage import readable_faults
 from sweeper.study.trials import Trials
 from sweeper.tracking.outbox import Outbox
-from sweeper.study.rungs import Standing, judge_rung
 from sweeper.trial.record import Outcome, TrialResult, TrialSpec
+from sweeper.trial.rungs import judge_rung
+from sweeper.trial.standing import standing
 
 
 class StudyLoop:
@@ -122,7 +121,9 @@ class StudyLoop:
             self._continue(behind, rung)
             return
         later = [r for r in self._rungs if r > rung]
-        judgement = judge_rung([standing(*s) for s in self._standing.values()])
+        judgement = judge_rung(
+            [standing(s, r, [e.map50 for e in r.epochs]) for s, r in self._standing.values()]
+        )
         for number, reason in judgement.out.items():
             self._close(number, Outcome.PRUNED, reason)
         if later and len(self._standing) > 1:
@@ -210,18 +211,3 @@ class StudyLoop:
         result = result or interrupt("the study ended before it was running")
         self._study.tell(trial, result)
         self._display.note(f"trial {trial.number} of an earlier start: {result.outcome.value}")
-
-
-def standing(spec: TrialSpec, result: TrialResult) -> Standing:
-    """What a rung is judged by."""
-    between = [b.time - a.time for a, b in pairwise(result.epochs)]
-    peak_gib = result.memory.peak_gib if result.memory else None
-    return Standing(
-        number=spec.number,
-        label=spec.label,
-        epochs=spec.epochs,
-        curve=tuple(report.map50 for report in result.epochs),
-        epoch_s=statistics.median(between) if between else result.wall_time_s,
-        spare_gib=None if peak_gib is None else spec.limit_gib - peak_gib,
-        effective_batch=spec.effective_batch,
-    )

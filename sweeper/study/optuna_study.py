@@ -15,7 +15,7 @@ from sweeper.study.judge import LEAST_EXCESS_GIB
 from sweeper.study.open_cells import OpenCellSampler, Params
 from sweeper.study.space import Cell, Space
 from sweeper.study.storage import open_storage
-from sweeper.trial.record import EpochReport, Outcome, TrialResult
+from sweeper.trial.record import Outcome, TrialResult
 
 CONSTRAINT = "vram"
 IDENTITY = "identity"

@@ -12,6 +12,7 @@ from pathlib import Path
 from sweeper.config.settings import Settings
 from sweeper.errors import SettingsError
 from sweeper.numbers import count
+from sweeper.report.findings import Findings
 from sweeper.report.publish import publish
 from sweeper.study.bounds import proving_order
 from sweeper.study.confirm import confirm
@@ -20,12 +21,13 @@ from sweeper.study.display import StudyDisplay, result_line
 from sweeper.study.identity import identity
 from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy
-from sweeper.study.rungs import default_rungs
 from sweeper.study.provenance import describe_origin
 from sweeper.study.space import Cell, Space
 from sweeper.study.storage import readable_faults, study_exists
+from sweeper.study.trials import Trials
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import SINGLE, Outcome, TrialResult, TrialSpec, cell_label
+from sweeper.trial.rungs import default_rungs
 from sweeper.trial.study_record import StudyRecord
 
 
@@ -139,10 +141,32 @@ def _search(
             seeds = settings.study.confirm.seeds
             display.note(f"confirming trials {winners} with {seeds} other seeds each")
             done = confirm(winners, seeds, trials, display)
+        if done and settings.study.finish:
+            done = _finish(context, trials, display)
     context.close(outbox, done)
     if (summary := display.summary()).row_count:
         context.console.print(summary)
     return done
+
+
+def _finish(context: RunContext, trials: Trials, display: StudyDisplay) -> bool:
+    """Continue the recommended trial to the end of its run; False when interrupted."""
+    winner = Findings(context.folder.read_with_trials(_record(context))).recommended
+    if winner is None or winner.first.result is None or not winner.first.result.paused:
+        return True
+    spec, result = winner.first.spec, winner.first.result
+    display.note(f"finishing {spec.label}: {spec.epochs - result.trained} more epochs")
+    display.start(1)
+    ended = trials.run_one(
+        replace(
+            spec,
+            trained=result.trained,
+            until=None,
+            spent_s=result.wall_time_s,
+            keep_weights=True,
+        )
+    )
+    return ended.outcome is not Outcome.INTERRUPTED
 
 
 def _say_result(context: RunContext, result: TrialResult, folder: TrialFolder) -> None:

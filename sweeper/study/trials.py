@@ -107,8 +107,8 @@ class Trials:
     def close(self, spec: TrialSpec, result: TrialResult) -> None:
         """Record the result of a trial that does not go on, and show it."""
         self.settle(spec, result)
-        if result.outcome is not Outcome.COMPLETE:
-            self.folder(spec.number).drop_checkpoints()
+        goes_on = result.paused and result.outcome is Outcome.COMPLETE
+        self.folder(spec.number).drop_checkpoints(keep=result.trained if goes_on else 0)
         self._display.trial_finished(spec, result)
 
     def settle(self, spec: TrialSpec, result: TrialResult) -> None:
