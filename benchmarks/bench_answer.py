@@ -1,0 +1,244 @@
+"""How good the recommended cell is after the whole run, by policy, and what finding it costs.
+
+    python benchmarks/bench_answer.py
+
+Replays the curves of ``truth.json`` (made by truth.py) and those of synthetic worlds: a curve does
+not depend on the other trials, so a replay is exact. The truth of a cell is the mean over seeds of
+its mAP@0.5 in the last epoch; with ``best`` as argument the best epoch's so far.
+
+Regret: points of mAP@0.5 that the chosen cell lies below the best. Time: how much longer its whole
+run takes than the fastest of those that cannot be told from the best, that is within 2 standard
+errors. Tau: Kendall's tau-b of the order at the last rung against that at the end. Cost: training
+seconds over those of the whole grid.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.pruners import BasePruner, HyperbandPruner, PercentilePruner, SuccessiveHalvingPruner
+from scipy.stats import kendalltau
+from worlds import KINDS, Run, idle_epoch_s, make_world
+
+from sweeper.study.rungs import Standing, default_rungs, judge_rung, outlooks, pick
+
+TRUTH = Path(__file__).with_name("truth.json")
+FULL = 36  # curves: 12 cells, 3 seeds
+WORLDS = 12  # of each kind
+ORDERS = 3  # of arrival
+LEAST_NOISE = 0.005  # standard deviation between seeds, where one seed or chance says less
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a policy comes to in one study: the cell, the cost and the order at its last rung."""
+
+    chosen: Run
+    seconds: float
+    order: dict[tuple[int, int, bool], float]
+
+
+Policy = Callable[[Sequence[Run]], Choice]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One study's numbers; regret in points, the others as shares."""
+
+    regret: float
+    time: float
+    tau: float
+    cost: float
+
+
+def standing(number: int, run: Run, epochs: int) -> Standing:
+    """The cell at a rung."""
+    effective = run.batch * run.accumulate
+    return Standing(
+        number, run.label, len(run.map50), run.map50[:epochs], run.epoch_s, None, effective
+    )
+
+
+def ours(runs: Sequence[Run]) -> Choice:
+    """sweeper.study.rungs, at its default rungs."""
+    going, trained = list(range(len(runs))), [0] * len(runs)
+    for rung in default_rungs(len(runs[0].map50)) or (len(runs[0].map50),):
+        at_rung = [standing(i, runs[i], rung) for i in going]
+        for i in going:
+            trained[i] = rung
+        going = list(judge_rung(at_rung).going)
+        if len(going) == 1:
+            break
+    last = [s for s in at_rung if s.number in going]
+    ends = outlooks(at_rung)
+    order = {runs[n].cell: o.map50 if o else 0.0 for n, o in ends.items()}
+    seconds = sum(n * run.epoch_s for n, run in zip(trained, runs, strict=True))
+    return Choice(runs[pick(last)], seconds, order)
+
+
+def pruned(make: Callable[[int], BasePruner]) -> Policy:
+    """A pruner of Optuna's over trials in the order they come, then the best that ended."""
+
+    def replay(runs: Sequence[Run]) -> Choice:
+        epochs = len(runs[0].map50)
+        study = optuna.create_study(direction="maximize", pruner=make(epochs))
+        seconds, ended, order = 0.0, {}, {}
+        for i, run in enumerate(runs):
+            trial = study.ask()
+            for epoch, value in enumerate(run.map50, 1):
+                seconds += run.epoch_s
+                trial.report(value, epoch)
+                if epoch < epochs and trial.should_prune():
+                    study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                    break
+            else:
+                study.tell(trial, run.map50[-1])
+                ended[i] = run.map50[-1]
+            order[run.cell] = value
+        return Choice(runs[max(ended, key=lambda i: ended[i])], seconds, order)
+
+    return replay
+
+
+def random_cell(runs: Sequence[Run]) -> Choice:
+    """The first in a random order, untrained."""
+    return Choice(runs[0], 0.0, {})
+
+
+def largest_batch(runs: Sequence[Run]) -> Choice:
+    """The largest batch, without accumulate and amp where there is one."""
+    return Choice(min(runs, key=lambda r: (r.accumulate > 1, r.amp, -r.batch)), 0.0, {})
+
+
+def first_epochs(runs: Sequence[Run]) -> Choice:
+    """The best after the first rung, by mAP@0.5 alone."""
+    rung = default_rungs(len(runs[0].map50))[0]
+    best = max(runs, key=lambda r: r.map50[rung - 1])
+    order = {r.cell: r.map50[rung - 1] for r in runs}
+    return Choice(best, sum(rung * r.epoch_s for r in runs), order)
+
+
+def whole_grid(runs: Sequence[Run]) -> Choice:
+    """Every cell to the end once, then the best."""
+    best = max(runs, key=lambda r: r.map50[-1])
+    seconds = sum(len(r.map50) * r.epoch_s for r in runs)
+    return Choice(best, seconds, {r.cell: r.map50[-1] for r in runs})
+
+
+POLICIES: dict[str, Policy] = {
+    "sweeper": ours,
+    "percentile": pruned(
+        lambda e: PercentilePruner(100 / 3, n_startup_trials=3, n_warmup_steps=max(2, e // 3))
+    ),
+    "asha": pruned(
+        lambda e: SuccessiveHalvingPruner(min_resource=default_rungs(e)[0], reduction_factor=2)
+    ),
+    "hyperband": pruned(
+        lambda e: HyperbandPruner(
+            min_resource=default_rungs(e)[0], max_resource=e, reduction_factor=2
+        )
+    ),
+    "best at rung 1": first_epochs,
+    "random cell": random_cell,
+    "largest batch": largest_batch,
+    "whole grid": whole_grid,
+}
+
+
+def score(choice: Choice, runs: Sequence[Run], ends: dict[tuple[int, int, bool], list[float]]):  # type: ignore[no-untyped-def]
+    """The numbers of a choice against the ends of all seeds."""
+    means = {cell: statistics.fmean(values) for cell, values in ends.items()}
+    spread = [statistics.variance(v) for v in ends.values() if len(v) > 1]
+    noise = max(math.sqrt(statistics.fmean(spread)) if spread else 0.0, LEAST_NOISE)
+    seeds = min(len(values) for values in ends.values())
+    best = max(means.values())
+    equals = [r for r in runs if means[r.cell] >= best - 2 * noise * math.sqrt(2 / seeds)]
+    fastest = min(r.epoch_s for r in equals)
+    tau = math.nan
+    if choice.order:
+        at_end = [means[cell] for cell in choice.order]
+        tau = kendalltau(list(choice.order.values()), at_end).statistic
+    return Score(
+        100 * (best - means[choice.chosen.cell]),
+        max(choice.chosen.epoch_s / fastest - 1, 0.0),
+        tau,
+        choice.seconds / sum(len(r.map50) * r.epoch_s for r in runs),
+    )
+
+
+def replay(runs: Sequence[Run], policy: Policy, best_so_far: bool, orders: int) -> list[Score]:
+    """One score for every seed and order of arrival."""
+    ends: dict[tuple[int, int, bool], list[float]] = defaultdict(list)
+    by_seed: dict[int, list[Run]] = defaultdict(list)
+    for run in runs:
+        ends[run.cell].append(max(run.map50) if best_so_far else run.map50[-1])
+        by_seed[run.seed].append(run)
+    rng = random.Random(0)
+    return [
+        score(policy(rng.sample(study, len(study))), study, ends)
+        for study in by_seed.values()
+        if len(study) > 1
+        for _ in range(orders)
+    ]
+
+
+def read_truth() -> list[Run]:
+    """The recorded runs, with the times of an idle machine where the grid's are known."""
+    return [
+        Run(
+            c["batch"],
+            c["accumulate"],
+            c["amp"],
+            c["seed"],
+            tuple(c["map50"]),
+            idle_epoch_s(c["batch"], c["accumulate"], c["amp"]),
+        )
+        for c in json.loads(TRUTH.read_text())
+    ]
+
+
+def show(title: str, scores: dict[str, list[Score]]) -> None:
+    """A table: median and worst by policy."""
+    studies = len(next(iter(scores.values())))
+    print(f"\n{title}: {studies} studies; median (worst)")
+    print(f"{'policy':<16} {'regret, points':>16} {'time':>14} {'tau-b':>14} {'cost':>14}")
+    for name, found in scores.items():
+        taus = [s.tau for s in found if not math.isnan(s.tau)]
+        regrets, times, costs = (
+            [getattr(s, f) for s in found] for f in ("regret", "time", "cost")
+        )
+        tau = f"{statistics.median(taus):.2f} ({min(taus):.2f})" if taus else "–"
+        print(
+            f"{name:<16} {statistics.median(regrets):>8.2f} ({max(regrets):.2f})"
+            f" {statistics.median(times):>6.0%} ({max(times):.0%}) {tau:>14}"
+            f" {statistics.median(costs):>6.0%} ({max(costs):.0%})"
+        )
+
+
+def main() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    best_so_far = sys.argv[1:] == ["best"]
+    truth = read_truth() if TRUTH.exists() else []
+    print(f"truth: {len(truth)} of {FULL} curves", "" if len(truth) >= FULL else "(preliminary)")
+    if truth:
+        show("digits", {n: replay(truth, p, best_so_far, 20) for n, p in POLICIES.items()})
+    for kind in KINDS:
+        worlds = [make_world(kind, index) for index in range(WORLDS)]
+        scores = {
+            name: [s for world in worlds for s in replay(world, policy, best_so_far, ORDERS)]
+            for name, policy in POLICIES.items()
+        }
+        show(kind, scores)
+
+
+if __name__ == "__main__":
+    main()

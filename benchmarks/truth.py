@@ -1,0 +1,62 @@
+"""Export a study whose trials were trained to the end as the truth of bench_answer.py.
+
+    python -m sweeper -m experiment=demo train.epochs=40 seed=0,1,2 study.rungs=[] study.name=truth
+    python benchmarks/truth.py runs truth
+
+Takes a few hours on two cores, and they should have nothing else to do: the times count.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import EpochReport, Outcome
+
+TRUTH = Path(__file__).with_name("truth.json")
+
+
+def epoch_s(epochs: tuple[EpochReport, ...]) -> float:
+    """Median time of an epoch with its validation, the first left out."""
+    times = [e.time for e in epochs]
+    return statistics.median(b - a for a, b in itertools.pairwise(times))
+
+
+def curves(trials: Path) -> Iterator[dict[str, Any]]:
+    """What the benchmark needs of every complete trial in a folder of trials."""
+    for folder in TrialFolder.all_of(trials):
+        spec, result = folder.read_spec(), folder.read_result()
+        if result is None or result.outcome is not Outcome.COMPLETE:
+            continue
+        if len(result.epochs) == spec.epochs:
+            yield {
+                "batch": spec.batch,
+                "accumulate": spec.accumulate,
+                "amp": spec.amp,
+                "lr0": spec.train_args.get("lr0"),
+                "seed": spec.seed,
+                "map50": [round(e.map50, 4) for e in result.epochs],
+                "epoch_s": round(epoch_s(result.epochs), 3),
+            }
+
+
+def write(found: list[dict[str, Any]]) -> None:
+    """One curve a line, so that a difference can be read."""
+    rows = sorted(found, key=lambda c: (c["seed"], c["batch"], c["accumulate"], c["amp"]))
+    TRUTH.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+
+
+def main() -> None:
+    found = list(curves(Path(sys.argv[1]) / sys.argv[2] / "trials"))
+    write(found)
+    print(f"{len(found)} complete curves in {TRUTH}")
+
+
+if __name__ == "__main__":
+    main()

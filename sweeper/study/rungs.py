@@ -1,0 +1,279 @@
+"""Which cells go on at a rung of the whole run, and which one is taken after the last."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sweeper.numbers import count
+from sweeper.study.curves import End, Outlook, Shape, Trend, outlook
+
+__all__ = [
+    "Judgement",
+    "Outlook",
+    "Standing",
+    "default_rungs",
+    "judge_rung",
+    "outlook",
+    "outlooks",
+    "pick",
+]
+
+_SHARES = (0.15, 0.3, 0.4)  # of the whole run: the rungs
+_FEWEST_EPOCHS = 10  # of a run that is worth dividing
+_FIRST_RUNG = 3
+
+_MARGIN = 0.01  # mAP@0.5 that nobody would train longer for
+_SURE = 1.28  # standard deviations: nine of ten verdicts that end a trial are right
+_CHOICE_MARGIN = 0.005
+_LIKELY = 0.5  # of the choice in the end two of three, as something has to be chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A cell at a rung.
+
+    Attributes:
+        number: Of its trial.
+        label: The cell as people say it.
+        epochs: Of the whole run.
+        curve: mAP@0.5 after each epoch trained so far.
+        epoch_s: Median time of an epoch with its validation, the first left out, seconds.
+        spare_gib: Memory that the budget leaves free; None where it is not known.
+        effective_batch: Images per optimizer step.
+    """
+
+    number: int
+    label: str
+    epochs: int
+    curve: tuple[float, ...]
+    epoch_s: float
+    spare_gib: float | None
+    effective_batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Who goes on from a rung, by number, and for each of the others why not."""
+
+    going: tuple[int, ...]
+    out: dict[int, str]
+
+
+def default_rungs(epochs: int) -> tuple[int, ...]:
+    """Where a run of so many epochs is judged; nowhere when it is too short to be divided."""
+    if epochs < _FEWEST_EPOCHS:
+        return ()
+    return tuple(sorted({max(_FIRST_RUNG, round(share * epochs)) for share in _SHARES}))
+
+
+def outlooks(standings: Sequence[Standing]) -> dict[int, Outlook | None]:
+    """What all curves together let expect of each, by number: the basis of the verdicts."""
+    trends = {s.number: Trend.of(s.curve) for s in standings}
+    shape = Shape.of([trend for trend in trends.values() if trend is not None])
+    return {
+        s.number: None
+        if (trend := trends[s.number]) is None
+        else shape.end(trend, s.epochs).outlook
+        for s in standings
+    }
+
+
+def judge_rung(standings: Sequence[Standing]) -> Judgement:
+    """Judge all cells that stand at a rung together, whatever their order.
+
+    A cell goes out when it is surely behind the best one, or when one that ends sooner is surely
+    no worse; between cells of one effective batch the second holds until the contrary is shown.
+    Standings with the same label are seeds of one cell: their mean is judged.
+    """
+    field = _Field.of(standings)
+    out: dict[int, str] = {}
+    going: list[_Cell] = []
+    for cell in field.cells:
+        reason = field.behind(cell, _SURE, _MARGIN) or field.no_better(cell, going)
+        if not reason:
+            going.append(cell)
+            continue
+        for s in cell.seeds:
+            out[s.number] = f"stopped after {len(s.curve)} of {s.epochs} epochs: {reason}"
+    return Judgement(tuple(sorted(s.number for cell in going for s in cell.seeds)), out)
+
+
+def pick(standings: Sequence[Standing]) -> int:
+    """The number of the trial to take, after the last rung.
+
+    Of the cells that cannot be told from the best expected end, the one whose whole run ends
+    first, then the one with more memory to spare. Where nothing has begun to learn, that is all
+    of them.
+
+    Raises:
+        ValueError: There is no standing.
+    """
+    field = _Field.of(standings)
+    begun = [cell for cell in field.cells if cell.trends] or field.cells
+    taken = next(c for c in begun if not field.behind(c, _LIKELY, _CHOICE_MARGIN))
+    return max(taken.seeds, key=lambda s: (s.curve[-1:], -s.number)).number
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """The seeds of one cell, with the trends of those that have begun to learn."""
+
+    seeds: tuple[Standing, ...]
+    trends: tuple[Trend, ...]
+
+    @classmethod
+    def of(cls, seeds: Sequence[Standing]) -> _Cell:
+        """The cell of these standings."""
+        trends = (Trend.of(s.curve) for s in seeds)
+        return cls(tuple(seeds), tuple(t for t in trends if t is not None))
+
+    @property
+    def label(self) -> str:
+        return self.seeds[0].label
+
+    @property
+    def epochs(self) -> int:
+        return self.seeds[0].epochs
+
+    @property
+    def trained(self) -> int:
+        return len(self.seeds[0].curve)
+
+    @property
+    def now(self) -> float:
+        """mAP@0.5 after the last epoch, mean over seeds."""
+        return math.fsum(s.curve[-1] for s in self.seeds) / len(self.seeds)
+
+    @property
+    def whole_s(self) -> float:
+        """Time of the whole run, seconds."""
+        return self.epochs * statistics.median(s.epoch_s for s in self.seeds)
+
+    def end(self, shape: Shape, epochs: int) -> End:
+        """What to expect after so many epochs, once learning has begun: the mean over seeds."""
+        return End.mean([shape.end(trend, epochs) for trend in self.trends])
+
+    @property
+    def preference(self) -> tuple[float, float, int]:
+        """Ends first, then leaves more memory, then has the lower number."""
+        spare = min(s.spare_gib or 0.0 for s in self.seeds)
+        return (self.whole_s, -spare, self.seeds[0].number)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """How far one mAP@0.5 will end below another: expected, at least, at most."""
+
+    expected: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, lower: End, upper: End, sure: float) -> _Gap:
+        """The gap, so many standard deviations sure.
+
+        The common slope moves both ends alike, so it makes the gap wider or narrower.
+        """
+        reach = sure * math.hypot(lower.sd, upper.sd)
+        common = sure * upper.common_sd
+
+        def points(ratio: float, shift: float) -> float:
+            upper_error = min(math.exp(upper.error + shift), 1.0)
+            return min(upper_error * math.exp(ratio), 1.0) - upper_error
+
+        ratio = lower.error - upper.error
+        return cls(
+            points(ratio, 0.0),
+            min(points(ratio - reach, shift) for shift in (-common, common)),
+            max(points(ratio + reach, shift) for shift in (-common, common)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """The cells at a rung.
+
+    Attributes:
+        cells: The one that ends first in front.
+        shape: What their curves have in common.
+        ends: What to expect of each cell that has begun to learn, by label.
+    """
+
+    cells: list[_Cell]
+    shape: Shape
+    ends: dict[str, End]
+
+    @classmethod
+    def of(cls, standings: Sequence[Standing]) -> _Field:
+        """The cells that these standings make up."""
+        if not standings:
+            raise ValueError("standings cannot be empty.")
+        by_label: dict[str, list[Standing]] = defaultdict(list)
+        for s in sorted(standings, key=lambda s: s.number):
+            by_label[s.label].append(s)
+        cells = [_Cell.of(seeds) for seeds in by_label.values()]
+        shape = Shape.of([trend for cell in cells for trend in cell.trends])
+        ends = {cell.label: cell.end(shape, cell.epochs) for cell in cells if cell.trends}
+        return cls(sorted(cells, key=lambda c: c.preference), shape, ends)
+
+    def behind(self, cell: _Cell, sure: float, margin: float) -> str:
+        """Why the cell is behind the best one by more than the margin; empty where it is not."""
+        rivals = [other for other in self.cells if other.trends and other is not cell]
+        if not rivals:
+            return ""
+        best = min(rivals, key=lambda c: self.ends[c.label].error)
+        if not cell.trends:
+            return self._cannot_catch_up(cell, best, margin)
+        gap = _Gap.of(self.ends[cell.label], self.ends[best.label], sure)
+        if gap.least <= margin:
+            return ""
+        return self._now_and_then(cell) + self._by(best, gap.expected, gap.expected - gap.least)
+
+    def no_better(self, cell: _Cell, sooner: Sequence[_Cell]) -> str:
+        """Why one that ends sooner decides for the cell; empty where none does."""
+        for other in sooner if cell.trends else ():
+            if other.trends and self._decides(other, cell):
+                known = f"{other.label} ({self.ends[other.label].map50:.2f})"
+                sooner_by = _sooner(cell.whole_s / other.whole_s)
+                return f"{self._now_and_then(cell)}cannot be told from {known}, {sooner_by}"
+        return ""
+
+    def _decides(self, other: _Cell, cell: _Cell) -> bool:
+        gap = _Gap.of(self.ends[other.label], self.ends[cell.label], _SURE)
+        if other.seeds[0].effective_batch == cell.seeds[0].effective_batch:
+            return gap.least <= 0
+        return gap.most <= _MARGIN
+
+    def _cannot_catch_up(self, cell: _Cell, best: _Cell, margin: float) -> str:
+        """Why a cell is beaten even if from now on it learns as the best one did."""
+        late = cell.trained + 1 - min(trend.begun for trend in best.trends)
+        if not 0 < late < cell.epochs:
+            return ""
+        at_best, end = best.end(self.shape, cell.epochs - late), self.ends[best.label]
+        gap = end.map50 - at_best.map50
+        noise = _SURE * math.sqrt(2) * self.shape.seed_sd * (1 - at_best.map50)
+        if gap <= margin + noise:
+            return ""
+        now = f"learning has not begun, {at_best.map50:.2f} at best at the end, "
+        return now + self._by(best, gap, noise)
+
+    def _now_and_then(self, cell: _Cell) -> str:
+        return f"{cell.now:.2f}, {self.ends[cell.label].map50:.2f} expected at the end, "
+
+    def _by(self, best: _Cell, gap: float, noise: float) -> str:
+        return (
+            f"behind {best.label} ({self.ends[best.label].map50:.2f})"
+            f" by {_points(gap)}, noise {100 * noise:.0f}"
+        )
+
+
+def _points(gap: float) -> str:
+    return count(max(round(100 * gap), 1), "point")
+
+
+def _sooner(times: float) -> str:
+    return f"which ends {times:.2f} times as fast" if times >= 1.005 else "which ends as soon"
