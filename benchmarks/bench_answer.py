@@ -29,7 +29,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, PercentilePruner, Succes
 from scipy.stats import kendalltau
 from worlds import KINDS, Run, idle_epoch_s, make_world
 
-from sweeper.study.rungs import Standing, default_rungs, judge_rung, outlooks, pick
+from sweeper.trial.rungs import Standing, default_rungs, judge_rung, outlooks, pick
 
 TRUTH = Path(__file__).with_name("truth.json")
 FULL = 36  # curves: 12 cells, 3 seeds
@@ -69,7 +69,7 @@ def standing(number: int, run: Run, epochs: int) -> Standing:
 
 
 def ours(runs: Sequence[Run]) -> Choice:
-    """sweeper.study.rungs, at its default rungs."""
+    """sweeper.trial.rungs, at its default rungs."""
     going, trained = list(range(len(runs))), [0] * len(runs)
     for rung in default_rungs(len(runs[0].map50)) or (len(runs[0].map50),):
         at_rung = [standing(i, runs[i], rung) for i in going]

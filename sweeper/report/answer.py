@@ -84,9 +84,8 @@ def _costs(cell: CellSummary, findings: Findings) -> str:
 
 def _epochs(cell: CellSummary) -> str:
     """``40 epochs``, or ``the first 14 of 40 epochs``."""
-    trained = cell.first.trained
-    if " of " in trained:
-        return f"the first {trained} epochs"
+    if cell.first.result is not None and cell.first.result.paused:
+        return f"the first {cell.first.trained} epochs"
     return count(cell.spec.epochs, "epoch")
 
 

@@ -40,7 +40,7 @@ class Findings:
             c for c in self.ranked if any(t.spec.confirms is not None for t in c.complete)
         ]
         if self.in_parts and not confirmed and self.ranked:
-            finished = [c for c in self.ranked if " of " not in c.first.trained]
+            finished = [c for c in self.ranked if c.first.result and not c.first.result.paused]
             return next(iter(finished), None) or self._picked()
         return next(iter(confirmed or self.ranked), None)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.study.rungs import Standing, default_rungs, judge_rung, outlooks, pick
+from sweeper.trial.rungs import Standing, default_rungs, judge_rung, outlooks, pick
 
 EPOCHS = 40
 NOT_BEGUN = (0.0,) * 6

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.study.curves import Shape, Trend, outlook
+from sweeper.trial.curves import Shape, Trend, outlook
 
 VALUES = st.lists(st.floats(0.0, 1.0), max_size=40)
 
