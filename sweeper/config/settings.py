@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from sweeper.trial.rungs import default_rungs
+
 # Beginnings of the keys that say how a study is run or shown, not what its trials are.
 STUDY_WIDE = (
     *("study.", "executor.", "tracking.", "plan.", "report.", "deploy", "doctor"),
@@ -220,6 +222,12 @@ class Settings:
     def effective_batch(self) -> int:
         """Images per optimizer step."""
         return self.batch * self.accumulate
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs at which a study judges its trials; none where each trains to its end."""
+        given = self.study.rungs
+        return default_rungs(self.train.epochs) if given is None else tuple(given)
 
     @property
     def storage_url(self) -> str:

@@ -24,6 +24,9 @@ PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 RECORDS_MIB = 3
 # A checkpoint of Ultralytics: the weights in half precision and two moments of AdamW likewise.
 BYTES_PER_PARAMETER = 6
+# The state of a trial that waits at a rung: weights, EMA copy, gradients and two moments, and the
+# best weights so far.
+RUNG_BYTES_PER_PARAMETER = 24
 # Ultralytics' cfg/models/11/yolo11.yaml, in millions.
 PARAMETERS = {"n": 2.6, "s": 9.5, "m": 20.1, "l": 25.4, "x": 57.0}
 
@@ -52,13 +55,15 @@ def size(count: int) -> str:
 
 
 def study_bytes(settings: Settings, trials: int) -> int:
-    """What a study writes under ``runs_dir``: checkpoints and records; an estimate."""
+    """What a study writes under ``runs_dir``: checkpoints and records; at most, an estimate."""
     train = settings.train
     periodic = math.ceil(train.epochs / train.save_period) if train.save_period > 0 else 0
     kept = 2 if settings.study.keep_best or periodic else 0  # best.pt and last.pt
     millions = PARAMETERS.get(settings.model.name[-1:], PARAMETERS["x"])
-    checkpoint = int(millions * 1e6) * BYTES_PER_PARAMETER
-    return trials * (RECORDS_MIB * MIB + (periodic + kept) * checkpoint)
+    parameters = int(millions * 1e6)
+    waiting = RUNG_BYTES_PER_PARAMETER if settings.rungs else 0
+    each = (periodic + kept) * BYTES_PER_PARAMETER + waiting
+    return trials * (RECORDS_MIB * MIB + parameters * each)
 
 
 def existing_parent(path: Path) -> Path:

@@ -27,7 +27,6 @@ from sweeper.study.storage import readable_faults, study_exists
 from sweeper.study.trials import Trials
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import SINGLE, Outcome, TrialResult, TrialSpec, cell_label
-from sweeper.trial.rungs import default_rungs
 from sweeper.trial.study_record import StudyRecord
 
 
@@ -106,14 +105,8 @@ def _open_study(context: RunContext, space: Space) -> CellStudy:
         _sampler(settings, space),
         settings.study.seed,
         limit_gib,
-        identity(space, limit_gib, context.measured, _rungs(settings)),
+        identity(space, limit_gib, context.measured, settings.rungs),
     )
-
-
-def _rungs(settings: Settings) -> tuple[int, ...]:
-    """Epochs at which the trials are judged; none where each trains to its end."""
-    given = settings.study.rungs
-    return default_rungs(settings.train.epochs) if given is None else tuple(given)
 
 
 def _search(
@@ -134,8 +127,8 @@ def _search(
     order = proving_order(list(spec_of.values()), context.measured) if by_order else ()
     with StudyDisplay(context.console) as display:
         trials = context.open_trials(outbox, display)
-        rungs = _rungs(settings)
-        done = StudyLoop(study, spec_of, trials, outbox, display, order, rungs).run(n_trials)
+        loop = StudyLoop(study, spec_of, trials, outbox, display, order, settings.rungs)
+        done = loop.run(n_trials)
         winners = [b.number for b in study.best(settings.study.confirm.top)]
         if done and winners:
             seeds = settings.study.confirm.seeds
