@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help sweep report ui plan deploy doctor test check clean soak docs
-.PHONY: bench-vram bench-sweep bench-scale bench-pruner
+.PHONY: bench-vram bench-sweep bench-scale bench-pruner bench-answer
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ bench-scale: .venv/.ready ## 10,000 instant trials through storage, MLflow and r
 bench-pruner: .venv/.ready ## replay the curves of three seeds through every pruner
 	$(BIN)/python -m sweeper -m experiment=demo seed=0,1,2 study.pruner=none study.name=pruner
 	$(BIN)/python benchmarks/bench_pruner.py runs pruner
+
+bench-answer: .venv/.ready ## replay whole runs: how good the recommended cell is in the end, half a minute
+	$(BIN)/python benchmarks/bench_answer.py
 
 soak: .venv/.ready ## kill studies at random moments for ten minutes, then check their records
 	$(BIN)/python -m tests.kill_loop 600
