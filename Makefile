@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help sweep report ui plan deploy doctor test check clean soak docs
-.PHONY: bench-vram bench-sweep bench-scale
+.PHONY: bench-vram bench-sweep bench-scale bench-answer
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ bench-sweep: .venv/.ready ## sweeper beside a plain Hydra sweep and one process 
 
 bench-scale: .venv/.ready ## 10,000 instant trials through storage, MLflow and report, a quarter of an hour
 	$(BIN)/python benchmarks/bench_scale.py
+
+bench-answer: .venv/.ready ## replay whole runs: how good the recommended cell is in the end, half a minute
+	$(BIN)/python benchmarks/bench_answer.py
 
 soak: .venv/.ready ## kill studies at random moments for ten minutes, then check their records
 	$(BIN)/python -m tests.kill_loop 600

@@ -1,10 +1,11 @@
 """How good the recommended cell is after the whole run, by policy, and what finding it costs.
 
-    python benchmarks/bench_answer.py
+    python benchmarks/bench_answer.py [best]
 
 Replays the curves of ``truth.json`` (made by truth.py) and those of synthetic worlds: a curve does
 not depend on the other trials, so a replay is exact. The truth of a cell is the mean over seeds of
-its mAP@0.5 in the last epoch; with ``best`` as argument the best epoch's so far.
+its mAP@0.5 in the last epoch; with ``best``, in the best epoch. Times are those of an idle core
+(`idle_epoch_s`), as the truth may have been recorded on a busy machine.
 
 Regret: points of mAP@0.5 that the chosen cell lies below the best. Time: how much longer its whole
 run takes than the fastest of those that cannot be told from the best, that is within 2 standard
@@ -35,7 +36,10 @@ TRUTH = Path(__file__).with_name("truth.json")
 FULL = 36  # curves: 12 cells, 3 seeds
 WORLDS = 12  # of each kind
 ORDERS = 3  # of arrival
+FEWEST_CELLS = 4  # that a seed has to have run for a replay to say anything
 LEAST_NOISE = 0.005  # standard deviation between seeds, where one seed or chance says less
+
+Cell = tuple[int, int, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Choice:
 
     chosen: Run
     seconds: float
-    order: dict[tuple[int, int, bool], float]
+    order: dict[Cell, float]
 
 
 Policy = Callable[[Sequence[Run]], Choice]
@@ -154,7 +158,7 @@ POLICIES: dict[str, Policy] = {
 }
 
 
-def score(choice: Choice, runs: Sequence[Run], ends: dict[tuple[int, int, bool], list[float]]):  # type: ignore[no-untyped-def]
+def score(choice: Choice, runs: Sequence[Run], ends: dict[Cell, list[float]]) -> Score:
     """The numbers of a choice against the ends of all seeds."""
     means = {cell: statistics.fmean(values) for cell, values in ends.items()}
     spread = [statistics.variance(v) for v in ends.values() if len(v) > 1]
@@ -177,7 +181,7 @@ def score(choice: Choice, runs: Sequence[Run], ends: dict[tuple[int, int, bool],
 
 def replay(runs: Sequence[Run], policy: Policy, best_so_far: bool, orders: int) -> list[Score]:
     """One score for every seed and order of arrival."""
-    ends: dict[tuple[int, int, bool], list[float]] = defaultdict(list)
+    ends: dict[Cell, list[float]] = defaultdict(list)
     by_seed: dict[int, list[Run]] = defaultdict(list)
     for run in runs:
         ends[run.cell].append(max(run.map50) if best_so_far else run.map50[-1])
@@ -186,7 +190,7 @@ def replay(runs: Sequence[Run], policy: Policy, best_so_far: bool, orders: int) 
     return [
         score(policy(rng.sample(study, len(study))), study, ends)
         for study in by_seed.values()
-        if len(study) > 1
+        if len(study) >= FEWEST_CELLS
         for _ in range(orders)
     ]
 
@@ -209,6 +213,9 @@ def read_truth() -> list[Run]:
 def show(title: str, scores: dict[str, list[Score]]) -> None:
     """A table: median and worst by policy."""
     studies = len(next(iter(scores.values())))
+    if not studies:
+        print(f"\n{title}: no seed has {FEWEST_CELLS} cells yet, nothing to replay")
+        return
     print(f"\n{title}: {studies} studies; median (worst)")
     print(f"{'policy':<16} {'regret, points':>16} {'time':>14} {'tau-b':>14} {'cost':>14}")
     for name, found in scores.items():
@@ -224,20 +231,37 @@ def show(title: str, scores: dict[str, list[Score]]) -> None:
         )
 
 
+def show_aims(scores: list[Score]) -> None:
+    """Whether the policy reaches what it is meant to reach."""
+    regrets = [s.regret for s in scores]
+    reached = {
+        "regret <= 0.5 in the median": statistics.median(regrets) <= 0.5,
+        "<= 1.5 at worst": max(regrets) <= 1.5,
+        "time <= 10 % in the median": statistics.median(s.time for s in scores) <= 0.1,
+        "cost <= 25 % in the median": statistics.median(s.cost for s in scores) <= 0.25,
+    }
+    print(
+        "aims of sweeper:", "; ".join(f"{a}: {'yes' if r else 'NO'}" for a, r in reached.items())
+    )
+
+
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     best_so_far = sys.argv[1:] == ["best"]
     truth = read_truth() if TRUTH.exists() else []
-    print(f"truth: {len(truth)} of {FULL} curves", "" if len(truth) >= FULL else "(preliminary)")
-    if truth:
-        show("digits", {n: replay(truth, p, best_so_far, 20) for n, p in POLICIES.items()})
+    print(f"truth: {len(truth)} of {FULL} curves{'' if len(truth) >= FULL else ', preliminary'}")
+    print(f"end of a run: {'best' if best_so_far else 'last'} epoch")
+    studies = {"digits": ([truth], 20)}
     for kind in KINDS:
-        worlds = [make_world(kind, index) for index in range(WORLDS)]
+        studies[f"synthetic, {kind}"] = ([make_world(kind, i) for i in range(WORLDS)], ORDERS)
+    for title, (worlds, orders) in studies.items():
         scores = {
-            name: [s for world in worlds for s in replay(world, policy, best_so_far, ORDERS)]
+            name: [s for runs in worlds for s in replay(runs, policy, best_so_far, orders)]
             for name, policy in POLICIES.items()
         }
-        show(kind, scores)
+        show(title, scores)
+        if scores["sweeper"]:
+            show_aims(scores["sweeper"])
 
 
 if __name__ == "__main__":

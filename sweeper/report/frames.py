@@ -60,6 +60,7 @@ _COLUMNS: dict[str, tuple[str, Getter]] = {
     "optimizer": ("string", _spec("optimizer")),
     "imgsz": ("Int64", _spec("imgsz")),
     "epochs": ("Int64", _spec("epochs")),
+    "trained_epochs": ("Int64", _result("trained")),
     "lr0": ("Float64", lambda t: t.spec.train_args.get("lr0")),
     "budget_gib": ("Float64", _spec("limit_gib")),
     "implied_by": ("Int64", _result("implied_by")),

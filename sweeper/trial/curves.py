@@ -17,6 +17,7 @@ _BEGUN = 0.05  # mAP@0.5 that no untrained model holds for two epochs
 _LEAST_ERROR = 0.002
 _MOST_POINTS = 8.0  # that a curve counts for: neighbouring epochs scatter alike
 _SLOPE, _SLOPE_SD, _SLOPES = 0.8, 0.5, (0.05, 1.8)  # expected before any curve, and its bounds
+_BEND = 0.4  # standard deviation of what the slope will change by, as a share of it
 _OWN_SLOPE = 0.25  # standard deviation of a cell's slope, as a share of the common one
 _WIGGLE, _WIGGLE_WEIGHT = 0.15, 4.0  # of the logarithm of the error; worth so many residuals
 _SEED = 0.5  # noise between seeds at the end, as a share of the wiggle on the way
@@ -156,7 +157,7 @@ class Shape:
         return End(
             trend.error - slope * ahead,
             math.hypot(level, sd * ahead, self.seed_sd),
-            self.slope_sd * ahead,
+            math.hypot(self.slope_sd, _BEND * self.slope) * ahead,
         )
 
     @property
