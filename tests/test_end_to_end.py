@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeper.study.context import study_lock
+from sweeper.trial.folder import TrialFolder
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -150,3 +151,21 @@ def test_a_config_directory_of_the_users_own_is_searched(tmp_path: Path) -> None
     )
     done = sweeper(tmp_path, "-cd", "mine", "train=tiny", "--cfg", "job")
     assert "epochs: 7" in done.stdout, done.stderr
+
+
+def test_a_study_in_parts_trains_the_beginning_of_the_run_that_is_planned(tmp_path: Path) -> None:
+    small = ["data.digits.train=16", "data.digits.val=4", "data.imgsz=64", "train.epochs=4"]
+    done = sweeper(
+        tmp_path, "-m", "batch=2,4", "accumulate=1", "amp=false", "study.rungs=[1,2]",
+        "study.name=parts", *small,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    whole = sweeper(tmp_path, "batch=4", "accumulate=1", "amp=false", *small)
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    part = TrialFolder.of(tmp_path / "runs/parts/trials", 1).read_result()
+    run = TrialFolder.of(tmp_path / "runs/single/trials", 0).read_result()
+    assert part is not None and run is not None
+    assert (part.trained, part.paused, run.trained, run.paused) == (2, True, 4, False)
+    seen = [(e.epoch, e.train_loss, e.val_loss, e.learning_rate) for e in part.epochs]
+    assert seen == [(e.epoch, e.train_loss, e.val_loss, e.learning_rate) for e in run.epochs[:2]]
+    assert "2 of 4" in (tmp_path / "runs/parts/report.md").read_text()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 
 from sweeper.config.settings import Settings
@@ -17,9 +14,9 @@ from sweeper.memory.budget import find_budget
 from sweeper.memory.measure.device_usage import DeviceUsage, processes_gib
 from sweeper.memory.measure.nvml import Device, NvmlUnavailable, list_devices, versions
 from sweeper.memory.measure.visible import visible_devices
+from sweeper.script import ScriptError, run_script
 
 NO_GPU = {"no_library", "driver_not_loaded"}
-TORCH_TIMEOUT_S = 120
 # CUDA is not initialised by this import, and no trial's environment is touched.
 TORCH_SCRIPT = (
     "import json, torch, torchvision, ultralytics\n"
@@ -85,17 +82,11 @@ def _idle(device: Device, limit_gib: float) -> Finding:
 
 def check_torch(devices: tuple[Device, ...]) -> list[Finding]:
     """Import torch in a child, and compare its CUDA with the driver's."""
-    done = subprocess.run(
-        [sys.executable, "-c", TORCH_SCRIPT],
-        capture_output=True,
-        text=True,
-        timeout=TORCH_TIMEOUT_S,
-        env=os.environ | {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "YOLO_OFFLINE": "1"},
-    )
-    if done.returncode:
-        cause = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return [failure("torch", f"cannot be imported: {cause}.", "Install again: pip install .")]
-    version, cuda, hip = json.loads(done.stdout.strip().splitlines()[-1])
+    quiet = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "YOLO_OFFLINE": "1"}
+    try:
+        version, cuda, hip = run_script(TORCH_SCRIPT, environ=quiet)
+    except ScriptError as error:
+        return [failure("torch", f"cannot be imported: {error}.", "Install again: pip install .")]
     if not devices:
         return [ok("torch", f"{version} imports, runs on the CPU")]
     if cuda is None:

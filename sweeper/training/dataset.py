@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -17,6 +14,7 @@ import yaml
 
 from sweeper.config.settings import DataSettings, DigitsSettings
 from sweeper.errors import DataError, SettingsError
+from sweeper.script import ScriptError, run_script
 from sweeper.training.digits import DIGITS, DigitScenes, write_digits
 from sweeper.training.labels import check_labels, label_path
 
@@ -158,11 +156,10 @@ def fetch(name: str) -> Path:
         "keys = ('path', 'train', 'val', 'names')\n"
         "print('\\n' + json.dumps({k: d[k] for k in keys}, default=str))\n"
     )
-    run = subprocess.run([sys.executable, "-c", script, name], capture_output=True, text=True)
-    if run.returncode:
-        cause = (run.stderr.strip() or run.stdout.strip()).splitlines()[-1:]
-        raise DataError(f"{name} could not be found or downloaded: {' '.join(cause)}")
-    content = json.loads(run.stdout.strip().splitlines()[-1])
+    try:
+        content = run_script(script, name)
+    except ScriptError as error:
+        raise DataError(f"{name} could not be found or downloaded: {error}") from error
     path = Path(content["path"]) / f"sweeper-{name}"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
