@@ -115,19 +115,21 @@ class StudyDisplay:
         if self._grid is not None:
             self._grid.set(spec, paused_mark(result.map50))
         if not self._console.is_terminal:
-            epochs = f"{len(result.epochs)} of {spec.epochs} epochs"
-            self.note(f"  {'·':>5} {spec.label:<11} {epochs}  {result_line(result)}")
+            count = "·".rjust(4 + len(str(self._total)))
+            waits = f"{result.trained}/{spec.epochs} epochs"
+            self.note(f"{count} {spec.label:<11} {result_line(result, waits)}")
 
     def summary(self) -> Table:
         """The trials of this start, the best first."""
         table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
-        for name in ("trial", "cell", "mAP@0.5", "peak GiB", "time", "outcome"):
+        for name in ("trial", "cell", "epochs", "mAP@0.5", "peak GiB", "time", "outcome"):
             table.add_column(name)
         ranked = sorted(self._finished, key=_by_map50)
         for spec, result in ranked[:SUMMARY_ROWS]:
             peak = gib(result.memory.peak_gib) if result.memory else NOTHING
             seconds = duration(result.wall_time_s) if result.iterations else NOTHING
-            row = [str(spec.number), spec.label, score(result.map50), peak, seconds]
+            epochs = f"{result.trained}/{spec.epochs}" if result.trained else NOTHING
+            row = [str(spec.number), spec.label, epochs, score(result.map50), peak, seconds]
             table.add_row(*row, result.outcome.value)
         if len(ranked) > SUMMARY_ROWS:
             table.caption = f"and {len(ranked) - SUMMARY_ROWS} more, in the report"
@@ -182,9 +184,9 @@ def say(console: Console, text: str) -> None:
     console.print(text, markup=False, soft_wrap=not console.is_terminal)
 
 
-def result_line(result: TrialResult) -> str:
-    """Outcome, mAP, peak and time of a trial in one line."""
-    parts = [f"{result.outcome.value:<13}"]
+def result_line(result: TrialResult, state: str = "") -> str:
+    """Outcome, mAP, peak and time of a trial in one line; ``state`` in place of the outcome."""
+    parts = [f"{state or result.outcome.value:<13}"]
     if result.map50 is not None:
         parts.append(f"mAP@0.5 {result.map50:.3f}")
     if result.memory is not None:
