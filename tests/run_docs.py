@@ -32,7 +32,7 @@ NOT_RUN = {
     "study.name=digits deploy.threads": "its study trains for minutes",
 }
 SHORT = {
-    "sweeper": ["train.epochs=1", "train.imgsz=64", "train.workers=0"],
+    "sweeper": ["train.epochs=1", "study.rungs=[]", "train.imgsz=64", "train.workers=0"],
     "sweeper.deploy": ["deploy.epochs=1", "deploy.runs=3", "deploy.timeout_s=300"],
 }
 SMALL_DIGITS = ["data.digits.train=64", "data.digits.val=8", "data.imgsz=64"]

@@ -8,7 +8,7 @@ from sweeper.numbers import count, duration, gib, limit, score
 from sweeper.report.cells import CellSummary
 from sweeper.report.certainty import certainty
 from sweeper.report.findings import LEAST_MAP50, Findings
-from sweeper.trial.record import Outcome
+from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.study_record import StudyStatus
 
 BROKEN = {Outcome.CRASHED, Outcome.DIVERGED, Outcome.TIMEOUT}  # there is something to mend
@@ -77,16 +77,24 @@ def _costs(cell: CellSummary, findings: Findings) -> str:
     parts = []
     if cell.peak_gib is not None:
         parts.append(_peak(cell.peak_gib, findings.limit_gib, cell.first.vram_source))
+    result = cell.first.result
+    if result is not None and result.paused:
+        return ", ".join([*parts, _prospect(cell, result, findings)])
     parts.append(f"mAP@0.5 {score(cell.map50)}")
-    parts.append(f"{duration(cell.wall_time_s)} for {_epochs(cell)}")
+    parts.append(f"{duration(cell.wall_time_s)} for {count(cell.spec.epochs, 'epoch')}")
     return ", ".join(parts)
 
 
-def _epochs(cell: CellSummary) -> str:
-    """``40 epochs``, or ``the first 14 of 40 epochs``."""
-    if cell.first.result is not None and cell.first.result.paused:
-        return f"the first {cell.first.trained} epochs"
-    return count(cell.spec.epochs, "epoch")
+def _prospect(cell: CellSummary, result: TrialResult, findings: Findings) -> str:
+    """How far it was trained, and what to expect of the whole run."""
+    seen = f"mAP@0.5 {score(result.map50)} after {cell.first.trained} epochs"
+    end = findings.outlooks.get(cell.first.number)
+    if end is not None:
+        expected = f"{score(end.map50)} ({score(end.low)} to {score(end.high)})"
+        seen += f" and {expected} expected at the end"
+    if result.epoch_s is None:
+        return seen
+    return f"{seen}, {duration(cell.spec.epochs * result.epoch_s)} for the whole run"
 
 
 def _peak(peak_gib: float, limit_gib: float, source: str | None) -> str:

@@ -21,6 +21,10 @@ ON_CPU = (
     "Trained without a GPU: times say little about a GPU, least of all what amp saves there; on "
     "the CPU amp is bfloat16."
 )
+IN_PARTS = (
+    "The trials trained the first part of the planned run, on its schedule; what its end will be "
+    "is extrapolated from their curves. `study.finish=true` trains the recommended one to the end."
+)
 ONE_SEED = (
     "One run per cell: differences of several points of mAP@0.5 may be noise. "
     "`study.confirm.top=2 study.confirm.seeds=3` repeats the best."
@@ -50,6 +54,8 @@ def _training(findings: Findings) -> list[str]:
         f"Brief training ({count(epochs, 'epoch')}): a longer one may rank the cells in another "
         "order."
     )
+    if findings.in_parts:
+        epochs, brief = 0, IN_PARTS
     single = all(len(c.complete) == 1 for c in findings.ranked)
     no_gpu = "simulated" in findings.sources  # a peak is simulated exactly where there is no GPU
     return [

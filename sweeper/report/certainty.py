@@ -15,6 +15,8 @@ def certainty(findings: Findings) -> str:
     """One or two sentences on how far the winner can be trusted; there must be one."""
     winner, rival = findings.winner, findings.rival
     assert winner is not None
+    if findings.in_parts and winner.map50_deviation is None:
+        return _over_parts(winner, rival)
     if rival is None:
         return f"{_runs(winner)} No other cell completed to compare with."
     lead = 100 * ((winner.map50 or 0.0) - (rival.map50 or 0.0))
@@ -36,6 +38,20 @@ def certainty(findings: Findings) -> str:
     else:
         verdict = f"is within the noise (95 %: ±{margin:.1f}): the two cannot be told apart."
     return f"{lead_of} {verdict}{_ahead(findings)}"
+
+
+def _over_parts(winner: CellSummary, rival: CellSummary | None) -> str:
+    """What the verdict of the rungs rests on."""
+    if rival is None:
+        return (
+            "One seed. Every other cell that fits was expected to end behind it, or no better and "
+            "later; the table of trials says which."
+        )
+    ours, theirs = winner.first.result, rival.first.result
+    times = ""
+    if ours and theirs and ours.epoch_s and theirs.epoch_s:
+        times = f", whose whole run takes {theirs.epoch_s / ours.epoch_s:.2f} times as long"
+    return f"One seed. Its end cannot be told from that of {rival.name}{times}, or is above it."
 
 
 def _ahead(findings: Findings) -> str:

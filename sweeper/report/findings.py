@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sweeper.report.cells import CellSummary, cells_of
+from sweeper.trial.curves import Outlook
 from sweeper.trial.record import Outcome
-from sweeper.trial.rungs import pick
+from sweeper.trial.rungs import Standing, outlooks, pick
 from sweeper.trial.standing import standing
 from sweeper.trial.study_record import RecordedStudy, RecordedTrial
 
@@ -45,13 +46,21 @@ class Findings:
         return next(iter(confirmed or self.ranked), None)
 
     def _picked(self) -> CellSummary:
-        cells = {c.first.number: c for c in self.ranked}
-        standings = [
+        number = pick(self._standings)
+        return next(c for c in self.ranked if c.first.number == number)
+
+    @cached_property
+    def outlooks(self) -> dict[int, Outlook | None]:
+        """What the trials of `ranked` let expect at the end of the whole run, by their numbers."""
+        return outlooks(self._standings)
+
+    @cached_property
+    def _standings(self) -> list[Standing]:
+        return [
             standing(c.spec, c.first.result, [value for _, value in self.curve(c.first, "map50")])
             for c in self.ranked
             if c.first.result is not None
         ]
-        return cells[pick(standings)]
 
     @cached_property
     def recommended(self) -> CellSummary | None:
