@@ -103,7 +103,7 @@ class TrialFolder:
         A trial that goes on keeps what its earlier part left, in case this one is killed.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        for old in (self._result,) if spec.trained else (self._child, self._result):
+        for old in () if spec.trained else (self._child, self._result):
             old.unlink(missing_ok=True)
         write_json(self._spec, spec)
 

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,14 @@ from sweeper.study.confirm import confirm
 from sweeper.study.display import StudyDisplay
 from sweeper.tracking import read_study
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import ChildFacts, Ending, MemoryReading, TrialFacts, TrialSpec
+from sweeper.trial.record import (
+    ChildFacts,
+    EndedBy,
+    Ending,
+    MemoryReading,
+    TrialFacts,
+    TrialSpec,
+)
 from sweeper.trial.rungs import Judgement, Standing
 from tests.study.fakes import TableExecutor, epochs_of
 from tests.study.test_loop import Study, _mlflow, empty_mlflow, peak_gib  # noqa: F401
@@ -151,3 +159,24 @@ def test_confirmations_train_as_far_as_what_they_repeat(study) -> None:
         assert confirm([best.number], 2, study.trials(executor, study.outbox(), display), display)
     repeated = len(TrialFolder.of(study.folder / "trials", best.number).read_result().epochs)
     assert [(a, b) for _, a, b in executor.trained] == [(1, repeated)] * 2
+
+
+def test_the_recommended_trial_is_finished_and_a_stop_on_the_way_loses_nothing(study) -> None:
+    study.run(PartsExecutor())
+    (best,) = study.open().best()
+    folder = TrialFolder.of(study.folder / "trials", best.number)
+    before = folder.read_result()
+    rest = replace(folder.read_spec(), trained=before.trained, until=None, spent_s=10.0)
+
+    def finish(executor: PartsExecutor) -> None:
+        with StudyDisplay(Console(file=io.StringIO())) as display:
+            study.trials(executor, study.outbox(), display).run_one(rest)
+
+    stopped = PartsExecutor()
+    stopped._train = lambda folder, watcher: TrialFacts(ended_by=EndedBy.STUDY)
+    finish(stopped)
+    assert folder.read_result() == before and folder.checkpoint(before.trained).exists()
+    finish(PartsExecutor())
+    result = folder.read_result()
+    assert (result.trained, result.paused, result.wall_time_s) == (EPOCHS, False, 20.0)
+    assert not list((folder.path / "checkpoints").glob("*"))
