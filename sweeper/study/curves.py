@@ -3,10 +3,10 @@
 Once learning has begun, the error ``1 - mAP@0.5`` falls about as a power of the epoch, counted
 from some way into the delay before (`_DELAY`). The power is common to the cells of a study but for
 a part (`_OWN_SLOPE`), and changes on the way to the end (`_BEND`). Mostly one seed of a cell has
-run: the ends of two are taken to scatter half as much (`_SEED`) as a curve wiggles around its power
-law on the way, where the learning rate is higher. Power and wiggle are estimated from all curves
-that stand at a rung, with priors that matter while there are few points. The constants were chosen
-with benchmarks/bench_answer.py, on the first 40-epoch curves of the digits and synthetic ones.
+run: the ends of two are taken to scatter half as much (`_SEED`) as a curve wiggles around its
+power law on the way, where the learning rate is higher. Power and wiggle are estimated from all
+curves that stand at a rung, with priors that matter while there are few points. The constants were
+chosen on few curves of the digits and on the synthetic worlds of benchmarks/worlds.py.
 """
 
 from __future__ import annotations
