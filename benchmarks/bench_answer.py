@@ -5,7 +5,10 @@
 Replays the curves of ``truth.json`` (made by truth.py) and those of synthetic worlds: a curve does
 not depend on the other trials, so a replay is exact. The truth of a cell is the mean over seeds of
 its mAP@0.5 in the last epoch; with ``best``, in the best epoch. Times are those of an idle core
-(`idle_epoch_s`), as the truth may have been recorded on a busy machine.
+(`idle_epoch_s`), as the truth may have been recorded on a busy machine; that of amp is assumed.
+
+The worlds fall as power laws do, which is what sweeper expects: they show what breaks it, not how
+good it is. Its constants were tuned on other worlds of these kinds, `_LIKELY` with these in view.
 
 Regret: points of mAP@0.5 that the chosen cell lies below the best. Time: how much longer its whole
 run takes than the fastest of those that cannot be told from the best, that is within 2 standard
@@ -94,7 +97,9 @@ def pruned(make: Callable[[int], BasePruner]) -> Policy:
 
     def replay(runs: Sequence[Run]) -> Choice:
         epochs = len(runs[0].map50)
-        study = optuna.create_study(direction="maximize", pruner=make(epochs))
+        study = optuna.create_study(  # Hyperband draws its brackets by the study's name
+            study_name="replay", direction="maximize", pruner=make(epochs)
+        )
         seconds, ended, order = 0.0, {}, {}
         for i, run in enumerate(runs):
             trial = study.ask()

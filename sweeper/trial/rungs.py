@@ -29,7 +29,7 @@ _FIRST_RUNG = 3
 _MARGIN = 0.01  # mAP@0.5 that nobody would train longer for
 _SURE = 1.28  # standard deviations: nine of ten verdicts that end a trial are right
 _CHOICE_MARGIN = 0.002
-_LIKELY = 0.5  # of the choice in the end two of three, as something has to be chosen
+_LIKELY = 0.3  # of the choice in the end three of five, as something has to be chosen
 
 
 @dataclass(frozen=True, slots=True)
