@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sweeper.report.cells import CellSummary, cells_of
+from sweeper.report.standing import standings_of
 from sweeper.trial.curves import Outlook
 from sweeper.trial.record import Outcome
 from sweeper.trial.rungs import Standing, outlooks, pick
-from sweeper.trial.standing import standing
 from sweeper.trial.study_record import RecordedStudy, RecordedTrial
 
 BASELINE = "baseline"  # the name of the article's strategy
@@ -47,7 +47,7 @@ class Findings:
 
     def _picked(self) -> CellSummary:
         number = pick(self._standings)
-        return next(c for c in self.ranked if c.first.number == number)
+        return next(c for c in self.ranked for t in c.complete if t.number == number)
 
     @cached_property
     def outlooks(self) -> dict[int, Outlook | None]:
@@ -56,11 +56,7 @@ class Findings:
 
     @cached_property
     def _standings(self) -> list[Standing]:
-        return [
-            standing(c.spec, c.first.result, [value for _, value in self.curve(c.first, "map50")])
-            for c in self.ranked
-            if c.first.result is not None
-        ]
+        return standings_of([t for c in self.ranked for t in c.complete], self.curve)
 
     @cached_property
     def recommended(self) -> CellSummary | None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from optuna.trial import Trial
 
 from sweeper.errors import StudyError
+from sweeper.report.standing import standings_of
 from sweeper.study.bounds import Bounds
 from sweeper.study.display import StudyDisplay
 from sweeper.study.judge import imply, interrupt
@@ -19,7 +20,7 @@ from sweeper.study.trials import Trials
 from sweeper.tracking.outbox import Outbox
 from sweeper.trial.record import Outcome, TrialResult, TrialSpec
 from sweeper.trial.rungs import judge_rung
-from sweeper.trial.standing import standing
+from sweeper.trial.study_record import RecordedTrial
 
 
 class StudyLoop:
@@ -122,7 +123,7 @@ class StudyLoop:
             return
         later = [r for r in self._rungs if r > rung]
         judgement = judge_rung(
-            [standing(s, r, [e.map50 for e in r.epochs]) for s, r in self._standing.values()]
+            standings_of([RecordedTrial(s, r) for s, r in self._standing.values()])
         )
         for number, reason in judgement.out.items():
             self._close(number, Outcome.PRUNED, reason)
