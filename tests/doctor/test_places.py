@@ -79,11 +79,13 @@ def test_more_checkpoints_than_space_is_a_failure(tmp_path: Path) -> None:
 
 def test_only_checkpoints_that_are_kept_are_counted(tmp_path: Path) -> None:
     def count(*overrides: str) -> int:
-        return places.study_bytes(settings(tmp_path, "train.epochs=10", *overrides), 2)
+        epochs = ("train.epochs=10", "study.rungs=[]")
+        return places.study_bytes(settings(tmp_path, *epochs, *overrides), 2)
 
     assert count() == 2 * places.RECORDS_MIB * places.MIB
     kept = count("study.keep_best=true") - count()
     assert count("train.save_period=5") - count() == 2 * kept  # two more beside best and last
+    assert count("study.rungs=[3]") - count() > 2 * kept / 2, "each trial waits with its state"
 
 
 def test_an_existing_database_is_written_and_left_as_it_was(tmp_path: Path) -> None:
