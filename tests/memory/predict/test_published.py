@@ -26,6 +26,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return module
 
 
+@pytest.mark.timeout(1200)  # traces every model of the readings: minutes on a busy core
 def test_the_predictions_meet_the_aims(bench: ModuleType) -> None:
     readings = bench.load(bench.READINGS)
     assert len(readings) == 27
