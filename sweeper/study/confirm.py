@@ -51,5 +51,10 @@ def _end(trials: Trials, number: int) -> TrialResult:
 
 
 def _ended(trials: Trials, spec: TrialSpec) -> bool:
-    result: TrialResult | None = trials.left_behind(spec.number)
-    return result is not None and result.outcome is not Outcome.INTERRUPTED
+    """Whether it needs no run; a result that only its training had written is recorded now."""
+    result = trials.left_behind(spec.number)
+    if result is None or result.outcome is Outcome.INTERRUPTED:
+        return False
+    if not trials.folder(spec.number).has_result:
+        trials.settle(spec, result)
+    return True

@@ -159,6 +159,11 @@ def test_confirmations_train_as_far_as_what_they_repeat(study) -> None:
         assert confirm([best.number], 2, study.trials(executor, study.outbox(), display), display)
     repeated = len(TrialFolder.of(study.folder / "trials", best.number).read_result().epochs)
     assert [(a, b) for _, a, b in executor.trained] == [(1, repeated)] * 2
+    first = TrialFolder.of(study.folder / "trials", executor.trained[0][0])
+    (first.path / "result.json").unlink()  # as a kill between training and judgement leaves it
+    with StudyDisplay(Console(file=io.StringIO())) as display:
+        assert confirm([best.number], 2, study.trials(executor, study.outbox(), display), display)
+    assert first.has_result and len(executor.trained) == 2
 
 
 def test_the_recommended_trial_is_finished_and_a_stop_on_the_way_loses_nothing(study) -> None:
