@@ -137,7 +137,7 @@ def _own_overrides(spec: TrialSpec) -> tuple[str, ...]:
 
 def _setting(spec: TrialSpec, overrides: tuple[str, ...]) -> Key:
     named = (spec.model, spec.data, spec.imgsz, spec.epochs, spec.optimizer, spec.limit_gib)
-    return (*named, spec.train_args.get("lr0"), *sorted(overrides))
+    return (*named, *sorted(overrides))
 
 
 def _common(overrides: Iterable[tuple[str, ...]]) -> set[str]:
