@@ -93,7 +93,7 @@ def test_the_learning_rate_follows_the_effective_batch(
 
 
 def test_a_rule_is_refused_for_an_optimizer_it_is_not_known_for() -> None:
-    with pytest.raises(SettingsError, match="not known to hold for train.optimizer=MuSGD"):
+    with pytest.raises(SettingsError, match=r"not known to hold for train\.optimizer=MuSGD"):
         compose_settings(["train.optimizer=MuSGD", "train.lr_scaling=sqrt"])
 
 
