@@ -126,6 +126,7 @@ class StudySettings:
     storage: str | None = None
     sampler: str = "auto"
     rungs: list[int] | None = None
+    share: bool | None = None
     finish: bool = False
     resume: bool = True
     confirm: ConfirmSettings = field(default_factory=ConfirmSettings)

@@ -19,7 +19,7 @@ REPORT_FORMATS = ("markdown", "html")
 EXPORTS = ("torchscript", "onnx", "onnx_fp16", "openvino", "openvino_fp16", "tensorrt")
 LR_SCALINGS = ("none", "sqrt", "linear")
 RESERVED = ("data", "cache", "mlartifacts", SINGLE)
-SAMPLERS = ("auto", "grid", "tpe", "random")
+SAMPLERS = ("auto", "tpe", "random")
 PLAN_FORMATS = ("table", "markdown", "json", "csv")
 
 

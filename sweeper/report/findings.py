@@ -126,7 +126,8 @@ class Findings:
         complete = sum(t.outcome is Outcome.COMPLETE for t in trials)
         infeasible = sum(t.infeasible for t in trials)
         pruned = sum(t.outcome is Outcome.PRUNED for t in trials)
-        failed = len(trials) - running - complete - infeasible - pruned
+        covered = sum(t.outcome is Outcome.COVERED for t in trials)
+        failed = len(trials) - running - complete - infeasible - pruned - covered
         asked = sum(
             t.outcome not in {None, Outcome.INTERRUPTED}
             and t.implied_by is None
@@ -141,7 +142,7 @@ class Tally:
     """Numbers of trials; one that was interrupted and ran again counts once.
 
     ``failed`` are diverged, timed out, crashed and interrupted; ``asked`` have ended and count
-    in ``study.n_trials``: neither interrupted or implied ones nor repetitions.
+    in ``study.n_trials``: neither interrupted, implied or covered ones nor repetitions.
     """
 
     trials: int

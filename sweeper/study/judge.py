@@ -6,6 +6,7 @@ import signal
 
 from sweeper.memory.budget import violation
 from sweeper.memory.measure.meter import add_sampled
+from sweeper.numbers import count
 from sweeper.trial.record import (
     ChildFacts,
     EndedBy,
@@ -65,6 +66,15 @@ def imply(proof: int) -> TrialResult:
     """The result of a cell that trial ``proof`` decides."""
     reason = f"not run: trial {proof} of the same memory class did not fit"
     return TrialResult(Outcome.IMPLIED, reason, LEAST_EXCESS_GIB, implied_by=proof)
+
+
+def cover(spec: TrialSpec, leader: TrialSpec) -> TrialResult:
+    """The result of a cell that is not run, as one with larger micro-batches speaks for it."""
+    reason = (
+        f"not run: trial {leader.number}, {leader.label}, takes the same optimizer steps of "
+        f"{count(spec.effective_batch, 'image')} in larger micro-batches"
+    )
+    return TrialResult(Outcome.COVERED, reason, implied_by=leader.number)
 
 
 def interrupt(reason: str) -> TrialResult:

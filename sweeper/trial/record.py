@@ -38,10 +38,16 @@ class Outcome(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     OVER_BUDGET = "over_budget"
     IMPLIED = "implied"
+    COVERED = "covered"
     DIVERGED = "diverged"
     TIMEOUT = "timeout"
     CRASHED = "crashed"
     INTERRUPTED = "interrupted"
+
+    @property
+    def ran(self) -> bool:
+        """Whether there was a trial, and not only the evidence of another one."""
+        return self not in {Outcome.IMPLIED, Outcome.COVERED}
 
     @property
     def infeasible(self) -> bool:

@@ -47,9 +47,9 @@ def by_memory(spec: TrialSpec) -> ChildFacts:
 class Study:
     """One study in a folder, to be run once or more."""
 
-    def __init__(self, folder: Path, make_spec, sampler: str = "grid", rungs=()):
+    def __init__(self, folder: Path, make_spec, sampler: str = "auto", rungs=(), share=False):
         self.folder, self._make_spec = folder, make_spec
-        self.sampler, self.rungs = sampler, rungs
+        self.sampler, self.rungs, self.share = sampler, rungs, share
         self.uri = f"sqlite:///{folder}/mlflow.db"
         self.notes: list[str] = []
 
@@ -67,7 +67,7 @@ class Study:
         return CellStudy("s", SPACE, url, self.sampler, 1, BUDGET_GIB, same)
 
     def order(self) -> list[int]:
-        if self.sampler != "grid":
+        if self.sampler != "auto":
             return []
         return proving_order(list(self.specs().values()), measured=True)
 
@@ -85,8 +85,8 @@ class Study:
 
     def loop(self, executor: TableExecutor, outbox: Outbox, display: StudyDisplay) -> StudyLoop:
         trials = self.trials(executor, outbox, display)
-        order, rungs = self.order(), self.rungs
-        return StudyLoop(self.open(), self.specs(), trials, outbox, display, order, rungs)
+        given = self.order(), self.rungs, self.share
+        return StudyLoop(self.open(), self.specs(), trials, outbox, display, *given)
 
     def abandon(self, executor: TableExecutor | None) -> None:
         """The first cell's trial, left as a parent leaves it that dies while the trial runs.
