@@ -103,7 +103,6 @@ def run_trial(spec: TrialSpec, folder: TrialFolder, device: str, link: Link) -> 
     """Train as ``spec`` says; whatever goes wrong comes back as an ending with its message."""
     trainer: TrialTrainer | None = None
     meter: DeviceMeter | None = None
-    started = time.monotonic()
     ending, message, shortfall = Ending.COMPLETE, "", ""
     try:
         # sweeper logs the trial itself, once; set in memory only, the user's file stays as it is
@@ -128,7 +127,7 @@ def run_trial(spec: TrialSpec, folder: TrialFolder, device: str, link: Link) -> 
         shortfall=shortfall,
         paused=trainer is not None and trainer.paused,
         epochs=tuple(trainer.reports) if trainer else (),
-        **_counts(trainer, started),
+        **_counts(trainer),
         memory=spec.predicted if device == "cpu" else _measured(meter),
         peak_rss_gib=_peak_rss_gib(),
         settings=_effective_settings(trainer),
@@ -176,12 +175,12 @@ def ultralytics_arguments(spec: TrialSpec, folder: TrialFolder, device: str) -> 
     }
 
 
-def _counts(trainer: TrialTrainer | None, started: float) -> dict[str, Any]:
+def _counts(trainer: TrialTrainer | None) -> dict[str, Any]:
     if trainer is None or not trainer.iterations:
         return {}
     images = trainer.whole_epochs * len(trainer.train_loader.dataset)
     return {
-        "train_time_s": time.monotonic() - started,
+        "train_time_s": time.monotonic() - trainer.started,
         "images_per_s": images / trainer.train_time_s if trainer.train_time_s else None,
         "iterations": trainer.iterations,
         "optimizer_steps": trainer.optimizer_steps,

@@ -55,6 +55,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         optimizer_steps: Optimizer steps that happened.
         whole_epochs: Epochs trained to their end.
         train_time_s: Seconds spent in training epochs, validation excluded.
+        started: When the training loop began, by `time.monotonic`; set-up lies before.
         reports: One report per finished epoch.
     """
 
@@ -73,13 +74,14 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         self.spec, self.part = spec, part or Part(spec.epochs)
         self.paused = False
         self.iterations = self.optimizer_steps = self.whole_epochs = self.pipelines = 0
-        self.train_time_s = 0.0
+        self.train_time_s = self.started = 0.0
         self.reports: list[EpochReport] = []
         self._on_epoch, self._on_batch = on_epoch, on_batch
         self._state: dict[str, Any] | None = None  # of the checkpoint, until training starts
         self._stepped_before = 0
         engine.autocast = autocast
         super().__init__(overrides=overrides)
+        self.add_callback("on_train_start", TrialTrainer._start)
         self.add_callback("on_train_epoch_start", TrialTrainer._start_epoch)
         self.add_callback("on_train_batch_end", TrialTrainer._end_batch)
         self.add_callback("on_train_epoch_end", TrialTrainer._end_epoch)
@@ -184,6 +186,9 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         if self.fitness is not None and not math.isfinite(self.fitness):
             raise Diverged(f"the fitness became {self.fitness} in epoch {epoch + 1}")
         return False
+
+    def _start(self) -> None:
+        self.started = time.monotonic()
 
     def _start_epoch(self) -> None:
         self._epoch_started = time.monotonic()

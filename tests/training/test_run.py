@@ -1,10 +1,12 @@
 """Real training in this process; faults are raised where the library would raise them."""
 
 import csv
+import time
 from pathlib import Path
 
 import pytest
 import torch
+import ultralytics.engine.trainer as engine
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import SETTINGS
@@ -229,6 +231,14 @@ def test_a_loss_that_is_not_finite_ends_the_trial_as_diverged(
     result = train(make_spec(), tmp_path)
     assert result.outcome is Outcome.DIVERGED
     assert "the loss became nan in epoch 1" in result.reason
+
+
+def test_what_the_set_up_takes_is_no_training_time(make_spec, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(engine, "check_amp", lambda model: bool(time.sleep(1.0)))
+    began = time.monotonic()
+    result = train(make_spec(amp=True, epochs=1), tmp_path)
+    assert result.outcome is Outcome.COMPLETE
+    assert time.monotonic() - began - result.train_time_s > 1.0
 
 
 def test_any_other_error_is_a_crash_with_its_message(
