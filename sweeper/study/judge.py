@@ -112,7 +112,8 @@ def _of_ending(spec: TrialSpec, child: ChildFacts) -> tuple[Outcome, str]:
             return Outcome.CRASHED, f"{reason} But {child.shortfall}."
         return Outcome.OUT_OF_MEMORY, reason
     if child.ending is Ending.DIVERGED:
-        return Outcome.DIVERGED, f"{child.message}. Lower train.lr0 or accumulate."
+        without = ", or set amp=false" if spec.amp else ""
+        return Outcome.DIVERGED, f"{child.message}. Lower train.lr0 or accumulate{without}."
     if child.ending is Ending.TOO_SHORT:
         return Outcome.CRASHED, child.message
     return Outcome.CRASHED, f"{child.message} See log.txt."

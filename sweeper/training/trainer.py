@@ -19,9 +19,13 @@ from sweeper.training.checkpoint import Part
 from sweeper.training.order import number_samples, seed_epoch
 from sweeper.trial.record import EpochReport, TrialSpec
 
+# A step whose gradients are not finite is skipped by torch's GradScaler, which halves its scale,
+# at first 2**16. When the 17th in a row fails, at a scale of 1, scaling was not the cause.
+MOST_SKIPPED_STEPS = 16
+
 
 class Diverged(Exception):
-    """The loss or the fitness is not finite any more."""
+    """The loss, the gradients or the fitness are not finite any more, and will not be again."""
 
 
 class Stopped(Exception):
@@ -53,6 +57,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         paused: Whether the part ended before the run did.
         iterations: Micro-batches trained.
         optimizer_steps: Optimizer steps that happened.
+        skipped_in_a_row: Optimizer steps that the scaler has skipped since the last that happened.
         whole_epochs: Epochs trained to their end.
         train_time_s: Seconds spent in training epochs, validation excluded.
         started: When the training loop began, by `time.monotonic`; set-up lies before.
@@ -74,6 +79,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         self.spec, self.part = spec, part or Part(spec.epochs)
         self.paused = False
         self.iterations = self.optimizer_steps = self.whole_epochs = self.pipelines = 0
+        self.skipped_in_a_row = 0
         self.train_time_s = self.started = 0.0
         self.reports: list[EpochReport] = []
         self._on_epoch, self._on_batch = on_epoch, on_batch
@@ -167,8 +173,9 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         scale = self.scaler.get_scale()
         super().optimizer_step()
         self._stepped_before = 0
-        # The scaler lowers its scale when it skips a step whose gradients overflowed.
-        self.optimizer_steps += self.scaler.get_scale() >= scale
+        skipped = self.scaler.get_scale() < scale
+        self.optimizer_steps += not skipped
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
 
     def save_model(self) -> bool:
         """Write checkpoints only when the trial keeps its weights or asked for a period."""
@@ -200,13 +207,28 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def _end_batch(self) -> None:
         self.iterations += 1
-        if not torch.isfinite(self.loss):
-            raise Diverged(
-                f"the loss became {float(self.loss.detach())} in epoch {self.epoch + 1}, "
-                f"micro-batch {self.iterations}"
-            )
+        self._refuse_divergence()
         self._refuse_fallback()
         self._show_life()
+
+    def _refuse_divergence(self) -> None:
+        """End a run that does not recover.
+
+        Without a scaler, a loss that is not finite takes the weights with it. A scaler skips that
+        step, but what BatchNorm has averaged stays spoiled, and every validation with it.
+        """
+        where = f"in epoch {self.epoch + 1}, micro-batch {self.iterations}"
+        if not torch.isfinite(self.loss):
+            said = f"the loss became {float(self.loss.detach())} {where}"
+            if not self.scaler.is_enabled():
+                raise Diverged(said)
+            if not all(torch.isfinite(b).all() for b in engine.unwrap_model(self.model).buffers()):
+                raise Diverged(f"{said}, and the statistics of BatchNorm with it")
+        if self.skipped_in_a_row > MOST_SKIPPED_STEPS:
+            raise Diverged(
+                f"{self.skipped_in_a_row} optimizer steps in a row were skipped, because their "
+                f"gradients were not finite, {where}"
+            )
 
     def _end_val_batch(self) -> None:
         self._refuse_fallback()
