@@ -24,7 +24,14 @@ from ultralytics.utils import LOGGER, SETTINGS, remove_colorstr, tqdm
 from sweeper.errors import first_line
 from sweeper.training.checkpoint import Part
 from sweeper.training.device import DeviceMeter, start_meter
-from sweeper.training.trainer import Diverged, OutOfMemory, Stopped, TooShort, TrialTrainer
+from sweeper.training.trainer import (
+    AmpRefused,
+    Diverged,
+    OutOfMemory,
+    Stopped,
+    TooShort,
+    TrialTrainer,
+)
 from sweeper.trial.command import command_arguments
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import to_json
@@ -32,6 +39,13 @@ from sweeper.trial.record import ChildFacts, Ending, EpochReport, MemoryReading,
 
 KIB_PER_GIB = 2**20
 PROGRESS_INTERVAL_S = 0.5
+
+ENDINGS = {
+    AmpRefused: Ending.AMP_REFUSED,
+    Diverged: Ending.DIVERGED,
+    Stopped: Ending.STOPPED,
+    TooShort: Ending.TOO_SHORT,
+}
 
 # What PyTorch, cuBLAS and cuDNN say when device memory is short; Ultralytics' own list.
 OUT_OF_MEMORY_SIGNS = (
@@ -154,8 +168,7 @@ def classify(error: Exception) -> tuple[Ending, str]:
         isinstance(error, RuntimeError) and any(s in str(error) for s in OUT_OF_MEMORY_SIGNS)
     ):
         return Ending.OUT_OF_MEMORY, line
-    known = {Diverged: Ending.DIVERGED, Stopped: Ending.STOPPED, TooShort: Ending.TOO_SHORT}
-    for kind, ending in known.items():
+    for kind, ending in ENDINGS.items():
         if isinstance(error, kind):
             return ending, line
     return Ending.ERROR, f"{type(error).__name__}: {line}"

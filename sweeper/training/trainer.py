@@ -28,6 +28,10 @@ class Diverged(Exception):
     """The loss, the gradients or the fitness are not finite any more, and will not be again."""
 
 
+class AmpRefused(Exception):
+    """Ultralytics would train without the autocast that the trial asks for."""
+
+
 class Stopped(Exception):
     """The parent asked the trial to stop."""
 
@@ -114,16 +118,11 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
 
     @property
     def amp_dtype(self) -> str:
-        """Dtype that autocast uses in this run; ``float32`` when AMP is off or was dropped."""
+        """Dtype that autocast uses in this run; ``float32`` when AMP is off."""
         if not self.amp:
             return "float32"
         dtype = torch.bfloat16 if self.device.type == "cpu" else torch.get_autocast_dtype("cuda")
         return str(dtype).removeprefix("torch.")
-
-    def _setup_train(self) -> None:
-        super()._setup_train()
-        if self.device.type == "cpu":
-            self.amp = self.spec.amp  # check_amp() refuses every CPU; see autocast() above
 
     def resume_training(self, ckpt: Any) -> None:
         """Go on from the part's checkpoint, if it has one.
@@ -144,6 +143,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         if self.pipelines > 1:
             self.args.batch = self.batch_size = self.spec.batch
             raise OutOfMemory(f"batch={self.spec.batch} ran out of device memory")
+        self._require_amp()
         super()._build_train_pipeline()
         self._numbers = number_samples(self.train_loader, self.spec.seed)
         total = len(self.train_loader) * self.epochs
@@ -153,6 +153,17 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
                 f"({len(self.train_loader)} per epoch x {self.epochs} epochs) but got "
                 f"{self.spec.accumulate}. Lower accumulate or raise train.epochs."
             )
+
+    def _require_amp(self) -> None:
+        """Hold Ultralytics to the AMP that was asked for; it has just run its check_amp().
+
+        That refuses every CPU, where autocast() above works all the same.
+        """
+        if self.device.type == "cpu":
+            self.amp = self.spec.amp
+        elif self.spec.amp and not self.amp:
+            name = torch.cuda.get_device_name(self.device)
+            raise AmpRefused(f"Ultralytics' AMP check failed on {name}")
 
     def _close_dataloader_mosaic(self) -> None:
         super()._close_dataloader_mosaic()

@@ -18,6 +18,7 @@ class Ending(StrEnum):
     STOPPED = "stopped"  # the study asked it to
     OUT_OF_MEMORY = "out_of_memory"
     DIVERGED = "diverged"
+    AMP_REFUSED = "amp_refused"
     TOO_SHORT = "too_short"
     ERROR = "error"
 
@@ -39,6 +40,7 @@ class Outcome(StrEnum):
     OVER_BUDGET = "over_budget"
     IMPLIED = "implied"
     DIVERGED = "diverged"
+    AMP_REFUSED = "amp_refused"
     TIMEOUT = "timeout"
     CRASHED = "crashed"
     INTERRUPTED = "interrupted"
