@@ -11,7 +11,8 @@ from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.study_record import StudyStatus
 
-BROKEN = {Outcome.CRASHED, Outcome.DIVERGED, Outcome.TIMEOUT}  # there is something to mend
+# There is something to mend.
+BROKEN = {Outcome.CRASHED, Outcome.DIVERGED, Outcome.TIMEOUT, Outcome.AMP_REFUSED}
 
 
 def answer(findings: Findings) -> str:

@@ -141,8 +141,9 @@ class Findings:
 class Tally:
     """Numbers of trials; one that was interrupted and ran again counts once.
 
-    ``failed`` are diverged, timed out, crashed and interrupted; ``asked`` have ended and count
-    in ``study.n_trials``: neither interrupted, implied or covered ones nor repetitions.
+    ``failed`` are diverged, timed out, crashed, interrupted and those whose amp was refused;
+    ``asked`` have ended and count in ``study.n_trials``: neither interrupted, implied or covered
+    ones nor repetitions.
     """
 
     trials: int

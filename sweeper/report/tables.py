@@ -46,7 +46,7 @@ def _comparison_row(cell: CellSummary, reference: CellSummary | None, in_parts: 
     if cell.fits:
         row += [score(cell.map50, cell.map50_deviation), duration(cell.wall_time_s)]
     else:
-        row += ["does not fit" if cell.infeasible else cell.state, NOTHING]
+        row += ["does not fit" if cell.infeasible else cell.state.replace("_", " "), NOTHING]
     if reference is None:
         return row
     if cell is reference:

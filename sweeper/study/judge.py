@@ -16,6 +16,7 @@ from sweeper.trial.record import (
     TrialFacts,
     TrialResult,
     TrialSpec,
+    cell_label,
     summarise_epochs,
 )
 
@@ -30,6 +31,8 @@ def judge(spec: TrialSpec, facts: TrialFacts) -> TrialResult:
     child = facts.child or ChildFacts(Ending.ERROR, epochs=facts.epochs)
     memory = add_sampled(child.memory, facts.sampled) if facts.sampled else child.memory
     outcome, reason = _outcome(spec, facts, memory)
+    if outcome is Outcome.AMP_REFUSED:
+        memory = None  # of its set-up, not of the cell
     return TrialResult(
         outcome=outcome,
         reason=reason,
@@ -122,7 +125,14 @@ def _of_ending(spec: TrialSpec, child: ChildFacts) -> tuple[Outcome, str]:
             return Outcome.CRASHED, f"{reason} But {child.shortfall}."
         return Outcome.OUT_OF_MEMORY, reason
     if child.ending is Ending.DIVERGED:
-        return Outcome.DIVERGED, f"{child.message}. Lower train.lr0 or accumulate."
+        without = ", or set amp=false" if spec.amp else ""
+        return Outcome.DIVERGED, f"{child.message}. Lower train.lr0 or accumulate{without}."
+    if child.ending is Ending.AMP_REFUSED:
+        same = cell_label(spec.batch, spec.accumulate, amp=False)
+        return Outcome.AMP_REFUSED, (
+            f"{child.message}: it would have trained as {same}, without AMP. "
+            "Set amp=false or use another card; see log.txt."
+        )
     if child.ending is Ending.TOO_SHORT:
         return Outcome.CRASHED, child.message
     return Outcome.CRASHED, f"{child.message} See log.txt."

@@ -18,6 +18,7 @@ class Ending(StrEnum):
     STOPPED = "stopped"  # the study asked it to
     OUT_OF_MEMORY = "out_of_memory"
     DIVERGED = "diverged"
+    AMP_REFUSED = "amp_refused"
     TOO_SHORT = "too_short"
     ERROR = "error"
 
@@ -40,6 +41,7 @@ class Outcome(StrEnum):
     IMPLIED = "implied"
     COVERED = "covered"
     DIVERGED = "diverged"
+    AMP_REFUSED = "amp_refused"
     TIMEOUT = "timeout"
     CRASHED = "crashed"
     INTERRUPTED = "interrupted"

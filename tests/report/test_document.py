@@ -97,3 +97,17 @@ def test_measured_and_simulated_peaks_are_not_compared() -> None:
     text = render(Findings(recorded(rows)), set())
     assert "Some peaks are measured and others simulated" in text
     assert "-20 %" not in text
+
+
+def test_amp_that_was_refused_is_no_row_with_amp_on() -> None:
+    why = "the check failed: it would have trained as b4×a1, without AMP"
+    rows = [
+        Row(4, 1, False, peak_gib=10.0, map50=(0.4,), wall_time_s=9.0, source="measured"),
+        Row(4, 1, True, Outcome.AMP_REFUSED, wall_time_s=3.0, reason=why),
+    ]
+    text = render(Findings(recorded(rows)), set())
+    listed = re.findall(r"^\|.*b4×a1 amp .*", text, re.MULTILINE)
+    assert sum(" amp refused" in row for row in listed) == 2, "among the cells and the trials"
+    assert why in listed[-1]
+    assert "1 trial of 2 failed; the reasons are below" in text
+    assert "amp on instead of off" not in text

@@ -12,6 +12,8 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
+from sweeper.report.effects import strategy_changes
+from sweeper.report.findings import Findings
 from sweeper.study.bounds import proving_order
 from sweeper.study.confirm import confirm
 from sweeper.study.display import StudyDisplay
@@ -52,6 +54,7 @@ class Study:
         self.sampler, self.rungs, self.share = sampler, rungs, share
         self.uri = f"sqlite:///{folder}/mlflow.db"
         self.notes: list[str] = []
+        self.console = io.StringIO()
 
     def specs(self):
         specs = {}
@@ -103,7 +106,7 @@ class Study:
 
     def run(self, executor: TableExecutor, n_trials: int = 99, outbox=None) -> bool:
         outbox = outbox or self.outbox()
-        with StudyDisplay(Console(file=io.StringIO())) as display:
+        with StudyDisplay(Console(file=self.console, width=200)) as display:
             done = self.loop(executor, outbox, display).run(n_trials)
         outbox.finish_study(done)
         return done
@@ -167,6 +170,31 @@ class TestLoop:
         assert opened.best() == []
         assert "batch=2" in opened.nearest_miss() and "12.00 GiB over" in opened.nearest_miss()
         assert set(study.outcomes().values()) == {"over_budget", "implied"}
+
+    def test_amp_that_is_refused_ends_its_cells_one_by_one_and_proves_nothing(self, study) -> None:
+        def without_amp(spec: TrialSpec) -> ChildFacts:
+            if not spec.amp:
+                return by_memory(spec)
+            memory = MemoryReading(BUDGET_GIB + 1, "measured", "process")
+            return ChildFacts(Ending.AMP_REFUSED, "the check failed", memory=memory)
+
+        study.run(TableExecutor(without_amp))
+        refused = {k for k, outcome in study.outcomes().items() if outcome == "amp_refused"}
+        assert refused == {k for k in study.outcomes() if k[2]} and len(refused) == 12
+        assert study.console.getvalue().count(" amp_refused ") == 12
+        assert "b8×a4 amp   amp_refused    the check failed: it would" in study.console.getvalue()
+
+        findings = Findings(read_study(study.uri, "x", "s"))
+        assert findings.tally.failed == 12 and not findings.unreadable
+        shown = [*findings.ranked, *findings.front, *findings.infeasible]
+        shown += [
+            c for change in strategy_changes(findings.cells) for p in change.pairs for c in p
+        ]
+        assert shown and not any(cell.spec.amp for cell in shown)
+
+        again = TableExecutor(without_amp)
+        study.run(again)
+        assert again.ran == [], "the card would refuse them again"
 
     def test_n_trials_is_a_total_over_starts_and_implied_cells_are_free(self, study) -> None:
         first, second = TableExecutor(by_memory), TableExecutor(by_memory)

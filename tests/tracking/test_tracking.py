@@ -106,6 +106,7 @@ def test_a_trial_is_one_nested_run_with_every_name_of_the_table(
         (Outcome.COMPLETE, "FINISHED"),
         (Outcome.PRUNED, "FINISHED"),
         (Outcome.OUT_OF_MEMORY, "FAILED"),
+        (Outcome.AMP_REFUSED, "FAILED"),
         (Outcome.CRASHED, "FAILED"),
         (Outcome.INTERRUPTED, "KILLED"),
     ],
