@@ -53,8 +53,6 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         paused: Whether the part ended before the run did.
         iterations: Micro-batches trained.
         optimizer_steps: Optimizer steps that happened.
-        whole_epochs: Epochs trained to their end.
-        train_time_s: Seconds spent in training epochs, validation excluded.
         reports: One report per finished epoch.
     """
 
@@ -72,8 +70,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         """
         self.spec, self.part = spec, part or Part(spec.epochs)
         self.paused = False
-        self.iterations = self.optimizer_steps = self.whole_epochs = self.pipelines = 0
-        self.train_time_s = 0.0
+        self.iterations = self.optimizer_steps = self.pipelines = 0
         self.reports: list[EpochReport] = []
         self._on_epoch, self._on_batch = on_epoch, on_batch
         self._state: dict[str, Any] | None = None  # of the checkpoint, until training starts
@@ -226,8 +223,6 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def _end_epoch(self) -> None:
         self._epoch_train_s = time.monotonic() - self._epoch_started
-        self.train_time_s += self._epoch_train_s
-        self.whole_epochs += 1
 
     def _report_epoch(self) -> None:
         losses = self.label_loss_items(self.tloss)
