@@ -43,7 +43,9 @@ METRICS: dict[str, Callable[[TrialResult], float | None]] = {
     "map50": lambda r: r.map50,
     "map50_95": lambda r: r.map50_95,
     "peak_gib": lambda r: r.memory.peak_gib if r.memory else None,
-    "headroom_gib": lambda r: None if r.outcome.infeasible or not r.excess_gib else -r.excess_gib,
+    "headroom_gib": lambda r: (
+        None if r.excess_gib is None or r.outcome.infeasible else -r.excess_gib
+    ),
     "trained_epochs": lambda r: r.trained or None,
     "epoch_s": lambda r: r.epoch_s,
     "wall_time_s": lambda r: r.wall_time_s,
