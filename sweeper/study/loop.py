@@ -9,6 +9,7 @@ from dataclasses import replace
 from optuna.trial import Trial
 
 from sweeper.errors import StudyError
+from sweeper.report.cells import cells_of
 from sweeper.report.standing import standings_of
 from sweeper.study.bounds import Bounds
 from sweeper.study.display import StudyDisplay
@@ -130,7 +131,7 @@ class StudyLoop:
             return
         later = [r for r in self._rungs if r > rung]
         judgement = judge_rung(
-            standings_of([RecordedTrial(s, r) for s, r in self._standing.values()])
+            standings_of(cells_of([RecordedTrial(s, r) for s, r in self._standing.values()]))
         )
         for number, reason in judgement.out.items():
             self._close(number, Outcome.PRUNED, reason)

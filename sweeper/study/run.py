@@ -16,7 +16,7 @@ from sweeper.numbers import count
 from sweeper.report.findings import Findings
 from sweeper.report.publish import publish
 from sweeper.study.bounds import proving_order
-from sweeper.study.confirm import confirm
+from sweeper.study.confirm import confirm, fresh_seeds
 from sweeper.study.context import RunContext, open_context, refuse_study_folder, study_lock
 from sweeper.study.display import StudyDisplay, result_line
 from sweeper.study.identity import identity
@@ -135,11 +135,11 @@ def _search(
         share = bool(order) and _share(settings, space)
         loop = StudyLoop(study, spec_of, trials, outbox, display, order, settings.rungs, share)
         done = loop.run(n_trials)
-        winners = [b.number for b in study.best(settings.study.confirm.top)]
-        if done and winners:
-            seeds = settings.study.confirm.seeds
-            display.note(f"confirming trials {winners} with {seeds} other seeds each")
-            done = confirm(winners, seeds, trials, display)
+        if done and (top := settings.study.confirm.top):
+            best = Findings(context.folder.read_with_trials(asked)).to_confirm(top)
+            seeds = fresh_seeds(spec_of.values(), settings.study.confirm.seeds)
+            display.note(f"confirming trials {best} with the seeds {[*seeds]}")
+            done = confirm(best, seeds, trials, display)
         if done and settings.study.finish:
             done = _finish(context, trials, display)
     context.close(outbox, done)

@@ -35,7 +35,14 @@ from sweeper.training.trainer import (
 from sweeper.trial.command import command_arguments
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import to_json
-from sweeper.trial.record import ChildFacts, Ending, EpochReport, MemoryReading, TrialSpec
+from sweeper.trial.record import (
+    ChildFacts,
+    Ending,
+    EpochReport,
+    MemoryReading,
+    TrialSpec,
+    steady,
+)
 
 KIB_PER_GIB = 2**20
 PROGRESS_INTERVAL_S = 0.5
@@ -191,10 +198,10 @@ def ultralytics_arguments(spec: TrialSpec, folder: TrialFolder, device: str) -> 
 def _counts(trainer: TrialTrainer | None) -> dict[str, Any]:
     if trainer is None or not trainer.iterations:
         return {}
-    images = trainer.whole_epochs * len(trainer.train_loader.dataset)
+    epoch_s = steady([report.train_time_s for report in trainer.reports])
     return {
         "train_time_s": time.monotonic() - trainer.started,
-        "images_per_s": images / trainer.train_time_s if trainer.train_time_s else None,
+        "images_per_s": len(trainer.train_loader.dataset) / epoch_s if epoch_s else None,
         "iterations": trainer.iterations,
         "optimizer_steps": trainer.optimizer_steps,
         "amp_dtype": trainer.amp_dtype,

@@ -62,8 +62,6 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         iterations: Micro-batches trained.
         optimizer_steps: Optimizer steps that happened.
         skipped_in_a_row: Optimizer steps that the scaler has skipped since the last that happened.
-        whole_epochs: Epochs trained to their end.
-        train_time_s: Seconds spent in training epochs, validation excluded.
         started: When the training loop began, by `time.monotonic`; set-up lies before.
         reports: One report per finished epoch.
     """
@@ -82,9 +80,9 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         """
         self.spec, self.part = spec, part or Part(spec.epochs)
         self.paused = False
-        self.iterations = self.optimizer_steps = self.whole_epochs = self.pipelines = 0
+        self.iterations = self.optimizer_steps = self.pipelines = 0
         self.skipped_in_a_row = 0
-        self.train_time_s = self.started = 0.0
+        self.started = 0.0
         self.reports: list[EpochReport] = []
         self._on_epoch, self._on_batch = on_epoch, on_batch
         self._state: dict[str, Any] | None = None  # of the checkpoint, until training starts
@@ -264,8 +262,6 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def _end_epoch(self) -> None:
         self._epoch_train_s = time.monotonic() - self._epoch_started
-        self.train_time_s += self._epoch_train_s
-        self.whole_epochs += 1
 
     def _report_epoch(self) -> None:
         losses = self.label_loss_items(self.tloss)

@@ -1,6 +1,7 @@
 """Whole studies over a fake executor, with the real Optuna storage and MLflow database."""
 
 import io
+import itertools
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from rich.console import Console
 from sweeper.report.effects import strategy_changes
 from sweeper.report.findings import Findings
 from sweeper.study.bounds import proving_order
-from sweeper.study.confirm import confirm
+from sweeper.study.confirm import confirm, fresh_seeds
 from sweeper.study.display import StudyDisplay
 from sweeper.study.identity import identity
 from sweeper.study.loop import StudyLoop
@@ -276,10 +277,13 @@ class TestLoop:
         for _ in range(2):
             with StudyDisplay(Console(file=io.StringIO())) as display:
                 trials = study.trials(executor, study.outbox(), display)
-                assert confirm(numbers, 3, trials, display)
-        assert len(executor.ran) == 6
-        assert {s.confirms for s in executor.ran} == set(numbers)
-        assert {s.seed for s in executor.ran} == {1, 2, 3}
+                assert confirm(numbers, [5, 6, 7], trials, display)
+        ran = [(s.confirms, s.seed) for s in executor.ran]
+        assert sorted(ran) == sorted(itertools.product(numbers, [5, 6, 7])), "the seeds pair"
+
+    def test_fresh_seeds_are_those_of_no_cell(self, make_spec) -> None:
+        specs = [make_spec(seed=seed) for seed in (0, 3, 1)]
+        assert list(fresh_seeds(specs, 2)) == [4, 5]
 
 
 class Threaded(TableExecutor):
