@@ -24,7 +24,7 @@ _BEND = 0.4  # standard deviation of what the slope will change by, as a share o
 _OWN_SLOPE = 0.25  # standard deviation of a cell's slope, as a share of the common one
 _WIGGLE, _WIGGLE_WEIGHT = 0.15, 4.0  # of the logarithm of the error; worth so many residuals
 _SEED = 0.5  # noise between seeds at the end, as a share of the wiggle on the way
-_FOUR_OF_FIVE = 1.28  # standard deviations
+FOUR_OF_FIVE = 1.28  # standard deviations
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class End:
     @property
     def outlook(self) -> Outlook:
         """The same with its interval."""
-        reach = _FOUR_OF_FIVE * math.hypot(self.sd, self.common_sd)
+        reach = FOUR_OF_FIVE * math.hypot(self.sd, self.common_sd)
         low, high = (max(1 - math.exp(self.error + r), 0.0) for r in (reach, -reach))
         return Outlook(self.map50, low, high)
 

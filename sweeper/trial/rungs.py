@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.numbers import count
-from sweeper.trial.curves import End, Outlook, Shape, Trend, log_error, outlook
+from sweeper.trial.curves import FOUR_OF_FIVE, End, Outlook, Shape, Trend, log_error, outlook
 
 __all__ = [
     "MARGIN",
@@ -29,14 +29,14 @@ __all__ = [
     "pick",
 ]
 
-_SHARES = (0.15, 0.3, 0.4)  # of the whole run: the rungs
+_SHARES = (0.15, 0.25, 0.35)  # of the whole run: the rungs
 _FEWEST_EPOCHS = 10  # of a run that is worth dividing
 _FIRST_RUNG = 3
 
 MARGIN = 0.01  # mAP@0.5 that nobody would train longer for
-_SURE = 1.28  # standard deviations: nine of ten verdicts that end a trial are right
+_SURE = 1.15  # standard deviations: seven of eight verdicts that end a trial are right
 _CHOICE_MARGIN = 0.002
-_LIKELY = 0.3  # of the choice in the end three of five, as something has to be chosen
+_LIKELY = 0.15  # of the choice in the end 11 of 20, as something has to be chosen
 _SEEDS = 4.0  # differences between seeds that the noise by the curves is worth
 
 
@@ -167,7 +167,7 @@ def leads(standings: Sequence[Standing], label: str) -> dict[str, Gap]:
     field = _Field.of(standings)
     upper = field.ends.get(label)
     others = field.ends.items() if upper else ()
-    return {name: Gap.of(end, upper, _SURE) for name, end in others if upper and name != label}
+    return {n: Gap.of(end, upper, FOUR_OF_FIVE) for n, end in others if upper and n != label}
 
 
 @dataclass(frozen=True, slots=True)
