@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report ui plan deploy doctor test check clean soak docs
+.PHONY: help sweep report ui plan deploy doctor card test check clean soak docs
 .PHONY: bench-vram bench-sweep bench-scale bench-answer
 
 help: ## list the targets
@@ -21,6 +21,9 @@ deploy: .venv/.ready ## export the winner and measure each export (NAME=study, d
 
 doctor: .venv/.ready ## check this machine before a long study
 	$(BIN)/python -m sweeper.doctor
+
+card: .venv/.ready ## build the emulated card, for GPU runs on a machine without a GPU
+	$(BIN)/python -m sweeper.emulator
 
 sweep: .venv/.ready ## run the demo study on the embedded digits, then its report
 	$(BIN)/python -m sweeper -m experiment=demo
@@ -38,7 +41,10 @@ plan: .venv/.ready ## what fits on which card, simulated (ARGS="model=yolo11x vr
 bench-vram: .venv/.ready ## compare predicted with published memory, as docs/memory.md states it
 	$(BIN)/python benchmarks/bench_vram.py
 
-bench-sweep: .venv/.ready ## sweeper beside a plain Hydra sweep and one process per cell, half an hour
+bench-card: .venv/.ready ## build the emulated card, for GPU runs on a machine without a GPU
+	$(BIN)/python -m sweeper.emulator
+
+sweep: .venv/.ready ## sweeper beside a plain Hydra sweep and one process per cell, half an hour
 	$(BIN)/python benchmarks/bench_sweep.py
 
 bench-scale: .venv/.ready ## 10,000 instant trials through storage, MLflow and report, a quarter of an hour
