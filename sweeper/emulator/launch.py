@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from typing import NoReturn
 
 from sweeper.emulator.build import build
@@ -12,7 +11,7 @@ from sweeper.emulator.machine import Machine, environment, open_table
 from sweeper.errors import EmulatorError
 
 
-def run(machine: Machine, command: Sequence[str]) -> NoReturn:
+def run(machine: Machine, command: list[str]) -> NoReturn:
     """Become ``command`` on the machine; libraries are preloaded, so there is no way but that.
 
     Raises:
