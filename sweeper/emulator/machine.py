@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Literal
 
 from sweeper.errors import EmulatorError
 
+MIB_PER_GIB = 2**10
 MAX_CARDS = 8
 NAME_LENGTH = 95
 NAME = "Emulated"  # every card's name begins with it: no record can take one for a physical GPU
@@ -55,7 +57,8 @@ class Card:
             )
         if set(self.title) & set(",\n") or len(self.title.encode()) > NAME_LENGTH:
             raise EmulatorError(f"name must be short and without a comma but got {self.title!r}.")
-        return f"{self.gib:.6f}:{self.capability}:{self.title}"
+        mib = math.ceil(self.gib * MIB_PER_GIB)  # a card has no less than was asked for
+        return f"{mib}:{self.capability}:{self.title}"
 
 
 @dataclass(frozen=True, slots=True)

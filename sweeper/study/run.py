@@ -105,7 +105,7 @@ def _open_study(context: RunContext, space: Space) -> CellStudy:
         _sampler(settings, space),
         settings.study.seed,
         limit_gib,
-        identity(space, limit_gib, context.measured, settings.rungs),
+        identity(space, limit_gib, context.source, settings.rungs),
     )
 
 

@@ -105,8 +105,8 @@ YOLO = """
         grads = [p.grad.cpu().flatten() for p in m.parameters() if p.grad is not None]
         return loss.sum().item(), torch.cat(grads)
     (loss, gradient), (found, other) = step("cpu"), step("cuda")
-    answer(loss=abs(found / loss - 1), gradient=((other - gradient).norm() / gradient.norm()).item(),
-           n=len(gradient))
+    error = (other - gradient).norm() / gradient.norm()
+    answer(loss=abs(found / loss - 1), gradient=error.item(), n=len(gradient))
 """
 
 

@@ -1,8 +1,8 @@
 /* The machine that the environment describes (sweeper/emulator/machine.py writes it).
  *
- *   EMULATOR_CARDS="24:8.6:Emulated 24 GB,8:7.5:Emulated 8 GB"    GiB:capability:name, …
- *   EMULATOR_DRIVER_MIB                                           kept by the driver, per card
- *   EMULATOR_CUDA=13.0                                            newest CUDA that it knows
+ *   EMULATOR_CARDS="24576:8.6:Emulated 24 GB,8192:7.5:Emulated 8 GB"    MiB:capability:name, …
+ *   EMULATOR_DRIVER_MIB                        kept by the driver, per card
+ *   EMULATOR_CUDA=13.0                         newest CUDA that it knows
  */
 #define _GNU_SOURCE
 #include "machine.h"
@@ -32,16 +32,16 @@ int cuda_version(void) {
 }
 
 static void parse_cards(void) {
-    char *copy = strdup(setting("EMULATOR_CARDS", "24:8.6:Emulated 24 GB"));
+    char *copy = strdup(setting("EMULATOR_CARDS", "24576:8.6:Emulated 24 GB"));
     char *rest = copy, *word;
     while ((word = strsep(&rest, ",")) && n_cards < MAX_CARDS) {
         Card *card = &cards[n_cards];
-        double gib;
-        if (sscanf(word, "%lf:%d.%d:%95[^\n]", &gib, &card->major, &card->minor, card->name) < 4) {
+        if (sscanf(word, "%zu:%d.%d:%95[^\n]", &card->total, &card->major, &card->minor,
+                   card->name) < 4) {
             fprintf(stderr, "emulated card: EMULATOR_CARDS: cannot read '%s'\n", word);
             abort();
         }
-        card->total = (size_t)(gib * 1024 + 0.5) * MIB;
+        card->total *= MIB;
         /* Eight letters in place of the first group; CUDA has the same as 16 bytes. */
         snprintf(card->uuid, sizeof card->uuid, "GPU-emulated-0000-0000-0000-%012d", n_cards);
         memcpy(card->uuid_bytes, "emulated", 8);
