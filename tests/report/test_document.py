@@ -97,3 +97,11 @@ def test_measured_and_simulated_peaks_are_not_compared() -> None:
     text = render(Findings(recorded(rows)), set())
     assert "Some peaks are measured and others simulated" in text
     assert "-20 %" not in text
+
+
+def test_an_emulated_study_never_calls_itself_measured() -> None:
+    rows = [Row(4, 1, amp, map50=(0.4,), wall_time_s=9.0, source="emulated") for amp in (0, 1)]
+    text = render(Findings(synthetic(rows)))
+    assert "peaks are emulated" in text and "measured" not in text
+    assert "Memory is emulated: torch's own allocator ran" in text
+    assert "Trained on an emulated card" in text
