@@ -14,7 +14,7 @@ from sweeper.errors import EmulatorError, readable_errors
 
 def main(arguments: Sequence[str]) -> None:
     """Without a command, only build."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     if not options.command:
         print(build(lambda text: print(text, file=sys.stderr, flush=True)))
         return
@@ -45,7 +45,8 @@ def parse_card(text: str) -> Card:
         ) from error
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     usual = Machine()
     parser = argparse.ArgumentParser(
         prog="python -m sweeper.emulator",
