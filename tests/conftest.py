@@ -21,6 +21,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 from sweeper.emulator.build import build  # noqa: E402
 from sweeper.emulator.machine import Card, Machine, shared_table  # noqa: E402
+from sweeper.emulator.toolchain import find_compilers, find_torch  # noqa: E402
 from sweeper.errors import EmulatorError  # noqa: E402
 from sweeper.executors.local import LocalExecutor  # noqa: E402
 from sweeper.study.judge import judge  # noqa: E402
@@ -99,10 +100,10 @@ def driver(stub_libraries: Path, tmp_path: Path) -> Driver:
 def card_server() -> Iterator[CardServer]:
     """Runs scripts on emulated cards; started once, because it imports torch."""
     try:
-        libraries = build()
+        find_torch(), find_compilers()
     except EmulatorError as error:
         pytest.skip(str(error))
-    server = CardServer(libraries)
+    server = CardServer(build())
     yield server
     server.close()
 
