@@ -58,7 +58,7 @@ CUresult cuMemGetAllocationGranularity(size_t *granularity, const CUmemAllocatio
 
 CUresult cuMemAddressReserve(CUdeviceptr *out, size_t size, size_t alignment, CUdeviceptr wanted,
                              unsigned long long flags) {
-    (void)alignment, (void)wanted, (void)flags; /* a wish; pages of 2 MiB are nobody's need here */
+    (void)alignment, (void)wanted, (void)flags; /* torch wants none; `wanted` is a hint */
     void *start;
     if (!size || size % PAGE) return CUDA_ERROR_INVALID_VALUE;
     if (map_nothing(NULL, size, &start)) return CUDA_ERROR_OUT_OF_MEMORY;
