@@ -41,10 +41,7 @@ plan: .venv/.ready ## what fits on which card, simulated (ARGS="model=yolo11x vr
 bench-vram: .venv/.ready ## compare predicted with published memory, as docs/memory.md states it
 	$(BIN)/python benchmarks/bench_vram.py
 
-bench-card: .venv/.ready ## build the emulated card, for GPU runs on a machine without a GPU
-	$(BIN)/python -m sweeper.emulator
-
-sweep: .venv/.ready ## sweeper beside a plain Hydra sweep and one process per cell, half an hour
+bench-sweep: .venv/.ready ## the same decision by a plain Hydra grid and by a study, half an hour
 	$(BIN)/python benchmarks/bench_sweep.py
 
 bench-scale: .venv/.ready ## 10,000 instant trials through storage, MLflow and report, a quarter of an hour

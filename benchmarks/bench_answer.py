@@ -69,15 +69,20 @@ class Score:
 
 def standing(number: int, run: Run, epochs: int) -> Standing:
     """The cell at a rung."""
-    effective = run.batch * run.accumulate
     return Standing(
-        number, run.label, len(run.map50), run.map50[:epochs], run.epoch_s, None, effective
+        number, run.label, len(run.map50), run.map50[:epochs], run.epoch_s, None, run.effective
     )
 
 
+def leads(run: Run, runs: Sequence[Run]) -> bool:
+    """Whether no cell takes the same optimizer steps in larger micro-batches."""
+    same = [r for r in runs if (r.effective, r.amp) == (run.effective, run.amp)]
+    return run.batch == max(r.batch for r in same)
+
+
 def ours(runs: Sequence[Run]) -> Choice:
-    """sweeper.trial.rungs, at its default rungs."""
-    going, trained = list(range(len(runs))), [0] * len(runs)
+    """sweeper.trial.rungs, at its default rungs, one cell for those that take the same steps."""
+    going, trained = [i for i, run in enumerate(runs) if leads(run, runs)], [0] * len(runs)
     for rung in default_rungs(len(runs[0].map50)) or (len(runs[0].map50),):
         at_rung = [standing(i, runs[i], rung) for i in going]
         for i in going:

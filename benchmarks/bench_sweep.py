@@ -1,122 +1,133 @@
-"""Is the study faster than what one would write? Side by side in one run.
+"""The same decision by a plain Hydra grid over the whole run and by a study, side by side.
 
     python benchmarks/bench_sweep.py [EPOCHS]
 
-(a) Hydra's BasicSweeper around YOLO(...).train(...) in one process, (b) one subprocess per cell,
-(c) sweeper without pruning, (d) sweeper as it is. The same grid, data, seeds and hyper-parameters:
-those of experiment=demo. (a) and (b) know no budget, so they train the cells that do not fit, too.
+(a) Hydra's BasicSweeper around YOLO(...).train(...), every cell to the end of the run, then the
+best; (b) sweeper. The same data, seed and hyper-parameters: those of experiment=demo. (a) knows no
+budget; it is given only the cells that fit. Both answers are looked up in the grid: what the
+chosen cell reaches at the end, and how long its run takes.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
+from typing import Any
 
+from sweeper import load_study
 from sweeper.config.compose import compose_settings
 from sweeper.training.dataset import prepare_dataset
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import Outcome
 
 ROOT = Path(__file__).parent.parent
-BATCHES, ACCUMULATES, AMPS = (2, 4, 8, 16), (1, 4), (False, True)
-NOISE = 0.036  # standard deviation of mAP@0.5 between seeds, over the whole run
+BATCHES, ACCUMULATES = (2, 8), (1, 4)  # the cells of the demo that fit its budget
+SEED_NOISE = 0.007  # standard deviation of mAP@0.5 at the end of a run, benchmarks/truth.json
+
+Cell = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Run:
-    """One way through the grid and its best cell that fits.
+class Ended:
+    """A cell at the end of its whole run."""
+
+    cell: Cell
+    map50: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the study cost and chose.
 
     Attributes:
-        seconds: Wall time of the whole.
-        start_s: Of it, once, before the first trial trains.
-        overhead_s: Of the rest, per trained trial, what is not Ultralytics' epochs.
+        seconds: Wall time of the command.
+        start_s: Of it, until the first trial trains.
+        begin_s: Median per trial that starts, beside Ultralytics' epochs.
+        continue_s: The same per trial that goes on from a checkpoint.
+        between_s: What the study itself takes per trial.
+        chosen: The recommended cell.
     """
 
-    name: str
     seconds: float
     start_s: float
-    overhead_s: float
-    best: tuple[object, ...]
-    map50: float
+    begin_s: float
+    continue_s: float
+    between_s: float
+    chosen: Cell
 
 
-def naive(name: str, folder: Path, arguments: dict[str, object], one_by_one: bool) -> Run:
-    """(a), or with ``one_by_one`` (b)."""
-    results = folder / f"{name}.jsonl"
+def plain_grid(folder: Path, arguments: dict[str, Any]) -> tuple[float, list[Ended]]:
+    """(a): its wall time, and the cells it trained."""
+    results = folder / "grid.jsonl"
     env = os.environ | {
-        "NAIVE_ARGUMENTS": json.dumps(arguments | {"project": str(folder / name)}),
+        "NAIVE_ARGUMENTS": json.dumps(arguments | {"project": str(folder / "grid")}),
         "NAIVE_RESULTS": str(results),
     }
-    app = [sys.executable, str(ROOT / "benchmarks/naive_app.py")]
-    cells = list(product(BATCHES, ACCUMULATES, AMPS))
-    if one_by_one:
-        commands = [
-            [*app, f"hydra.run.dir={folder}/h", f"+batch={b}", f"+accumulate={a}", f"+amp={amp}"]
-            for b, a, amp in cells
-        ]
-    else:
-        sweep = ["+batch=2,4,8,16", "+accumulate=1,4", "+amp=false,true"]
-        commands = [[*app, "-m", f"hydra.sweep.dir={folder}/h", *sweep]]
+    command = [sys.executable, str(ROOT / "benchmarks/naive_app.py"), "-m"]
+    command += [f"hydra.sweep.dir={folder}/h", "+amp=false"]
+    command += [f"+batch={','.join(map(str, BATCHES))}"]
+    command += [f"+accumulate={','.join(map(str, ACCUMULATES))}"]
     started = time.perf_counter()
-    for command in commands:
-        subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL, cwd=folder)
+    subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL, cwd=folder)
     seconds = time.perf_counter() - started
     rows = [json.loads(line) for line in results.read_text().splitlines()]
-    epochs_s = sum(_epoch_seconds(p) for p in (folder / name).rglob("results.csv"))
-    fitting = [r for r in rows if r["cell"][0] < 16]
-    best = max(fitting, key=lambda r: r["map50"])
-    overhead_s = (seconds - epochs_s) / len(rows)
-    return Run(name, seconds, 0, overhead_s, tuple(best["cell"]), best["map50"])
+    return seconds, [Ended((*row["cell"][:2],), row["map50"], row["seconds"]) for row in rows]
 
 
-def ours(name: str, study: str, folder: Path, epochs: int, *more: str) -> Run:
-    """(c) and (d)."""
+def study(folder: Path, epochs: int) -> Study:
+    """(b)."""
     command = [sys.executable, "-m", "sweeper", "-m", "experiment=demo", f"train.epochs={epochs}"]
     began, started = time.time(), time.perf_counter()
     subprocess.run(
-        [*command, f"runs_dir={folder}", f"study.name={study}", *more],
+        [*command, f"runs_dir={folder}", "study.name=ours"],
         check=True,
         stdout=subprocess.DEVNULL,
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     seconds = time.perf_counter() - started
-    trained, epochs_s, start_s = [], 0.0, seconds
-    for trial in TrialFolder.all_of(folder / study / "trials"):
-        result = trial.read_result()
-        if result is not None and result.iterations:
-            epochs_s += _epoch_seconds(trial.path / "results.csv")
-            start_s = min(start_s, (trial.path / "spec.json").stat().st_mtime - began)
-            trained.append((result, trial.read_spec()))
-    best, spec = max(
-        (t for t in trained if t[0].outcome is Outcome.COMPLETE), key=lambda t: t[0].map50 or 0.0
-    )
-    cell = (spec.batch, spec.accumulate, spec.amp)
-    overhead_s = (seconds - start_s - epochs_s) / len(trained)
-    return Run(name, seconds, start_s, overhead_s, cell, best.map50 or 0.0)
+    begin, going_on, trained_s = [], [], 0.0
+    for trial in TrialFolder.all_of(folder / "ours/trials"):
+        spec, result = trial.read_spec(), trial.read_result()
+        if result is None or not result.iterations:
+            continue
+        parts = _epochs_s(trial.path / "results.csv")
+        first_s = spec.spent_s or result.wall_time_s
+        begin.append(first_s - parts[0])
+        going_on += [result.wall_time_s - first_s - sum(parts[1:])] if len(parts) > 1 else []
+        trained_s += result.wall_time_s
+    start_s = min(p.stat().st_mtime for p in folder.glob("ours/trials/*/args.yaml")) - began
+    between_s = (seconds - start_s - trained_s) / len(begin)
+    best = load_study("ours", runs_dir=str(folder)).best
+    assert best is not None, "the study recommends nothing"
+    medians = statistics.median(begin), statistics.median(going_on)
+    return Study(seconds, start_s, *medians, between_s, (best["batch"], best["accumulate"]))
 
 
-def _epoch_seconds(path: Path) -> float:
-    """Seconds from the start of training to the end of the last epoch, as Ultralytics counts."""
+def _epochs_s(path: Path) -> list[float]:
+    """Seconds of Ultralytics' epochs, by part: its clock starts anew with each."""
     with path.open() as file:
-        return float(list(csv.DictReader(file))[-1]["time"])
+        times = [float(row["time"]) for row in csv.DictReader(file)]
+    ends = [a for a, b in itertools.pairwise([*times, 0.0]) if b < a]
+    return ends
 
 
 def main() -> None:
-    epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 6
+    epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 40
     settings = compose_settings(["experiment=demo", f"train.epochs={epochs}"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         dataset = prepare_dataset(settings.data, folder)
-        arguments: dict[str, object] = {
+        arguments: dict[str, Any] = {
             "data": str(dataset.yaml),
             "imgsz": settings.train.imgsz,
             "epochs": epochs,
@@ -126,24 +137,27 @@ def main() -> None:
             "verbose": False,
             **settings.train_args(),
         }
-        runs = [
-            naive("(a) BasicSweeper", folder, arguments, one_by_one=False),
-            naive("(b) subprocess per cell", folder, arguments, one_by_one=True),
-            ours("(c) sweeper, no pruning", "c", folder, epochs, "study.rungs=[]"),
-            ours("(d) sweeper", "d", folder, epochs),
-        ]
-    print(f"{len(BATCHES) * len(ACCUMULATES) * len(AMPS)} cells, {epochs} epochs, one run of each")
-    head = f"{'wall s':>8}{'vs (a)':>8}{'start s':>9}{'overhead s/trial':>18}"
-    print(f"{'':<26}{head}  best cell that fits")
-    for run in runs:
-        ratio = runs[0].seconds / run.seconds
-        print(
-            f"{run.name:<26}{run.seconds:>8.0f}{ratio:>7.2f}x{run.start_s:>9.1f}{run.overhead_s:>18.2f}"
-            f"  batch, accumulate, amp {run.best}: {run.map50:.3f}"
-        )
-    lead = runs[2].map50 - runs[3].map50
-    verdict = "within" if lead <= NOISE else "BEYOND"
-    print(f"(d) against (c): {lead:+.3f} mAP@0.5, {verdict} the noise of {NOISE}")
+        grid_s, ended = plain_grid(folder, arguments)
+        found = study(folder, epochs)
+    by_cell = {e.cell: e for e in ended}
+    best = max(ended, key=lambda e: e.map50)
+    print(f"{len(ended)} cells that fit, {epochs} epochs, one run of each, in turns")
+    print(f"{'':<20}{'wall s':>8}{'ratio':>7}  cell, mAP@0.5 at the end, whole run")
+    for name, seconds, cell in (
+        ("(a) plain grid", grid_s, best.cell),
+        ("(b) sweeper", found.seconds, found.chosen),
+    ):
+        of = by_cell[cell]
+        answer = f"b{cell[0]}×a{cell[1]}, {of.map50:.3f}, {of.seconds:.0f} s"
+        print(f"{name:<20}{seconds:>8.0f}{grid_s / seconds:>6.2f}x  {answer}")
+    print(
+        f"(b): start {found.start_s:.1f} s; beside Ultralytics' epochs, medians: a trial that "
+        f"starts {found.begin_s:.2f} s, one that goes on {found.continue_s:.2f} s; the study "
+        f"{found.between_s:.2f} s per trial"
+    )
+    regret = best.map50 - by_cell[found.chosen].map50
+    verdict = "equal quality" if regret <= 2 * SEED_NOISE else "WORSE than the noise explains"
+    print(f"(b) against (a): {-100 * regret:+.1f} points, noise {100 * SEED_NOISE:.1f}: {verdict}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,11 @@ class Run:
         return self.batch, self.accumulate, self.amp
 
     @property
+    def effective(self) -> int:
+        """Images per optimizer step."""
+        return self.batch * self.accumulate
+
+    @property
     def label(self) -> str:
         """The cell as people say it."""
         return f"b{self.batch}×a{self.accumulate}" + (" amp" if self.amp else "")

@@ -22,6 +22,11 @@ def of_the_trial(overrides: Iterable[str]) -> tuple[str, ...]:
     return tuple(o for o in overrides if not o.startswith(STUDY_WIDE))
 
 
+# How the learning rate of a mean gradient follows the effective batch. Ultralytics sums gradients
+# over it: with SGD a constant lr0 is the linear rule already, Adam's kin do not feel the sum.
+_LR_POWER = {"sqrt": 0.5, "linear": 1.0}
+
+
 @dataclass
 class DigitsSettings:
     """Size of the embedded dataset."""
@@ -65,6 +70,8 @@ class TrainSettings:
     imgsz: int = MISSING
     optimizer: str = MISSING
     lr0: float = MISSING
+    lr_scaling: str = "none"
+    lr0_batch: int = 64
     lrf: float = 0.01
     momentum: float = 0.937
     weight_decay: float = 0.0005
@@ -121,6 +128,7 @@ class StudySettings:
     storage: str | None = None
     sampler: str = "auto"
     rungs: list[int] | None = None
+    share: bool | None = None
     finish: bool = False
     resume: bool = True
     confirm: ConfirmSettings = field(default_factory=ConfirmSettings)
@@ -226,6 +234,19 @@ class Settings:
         return self.batch * self.accumulate
 
     @property
+    def lr0(self) -> float:
+        """Initial learning rate of this cell: train.lr0 scaled to its effective batch.
+
+        AdamW: Malladi et al. 2022, arXiv 2205.10287, find the square root.
+        """
+        train = self.train
+        if train.lr_scaling == "none":
+            return train.lr0
+        power = _LR_POWER[train.lr_scaling] - (train.optimizer == "SGD")
+        scaled = train.lr0 * (self.effective_batch / train.lr0_batch) ** power
+        return float(f"{scaled:.4g}")  # short enough to be typed
+
+    @property
     def rungs(self) -> tuple[int, ...]:
         """Epochs at which a study judges its trials; none where each trains to its end."""
         given = self.study.rungs
@@ -243,6 +264,6 @@ class Settings:
 
     def train_args(self) -> dict[str, Any]:
         """Ultralytics arguments beyond those a TrialSpec names itself."""
-        named = {"epochs", "imgsz", "optimizer", "extra"}
+        named = {"epochs", "imgsz", "optimizer", "lr_scaling", "lr0_batch", "extra"}
         own = {k: v for k, v in vars(self.train).items() if k not in named}
-        return {**own, **self.data.augment, **self.train.extra}
+        return {**own, "lr0": self.lr0, **self.data.augment, **self.train.extra}

@@ -17,8 +17,9 @@ from sweeper.trial.record import SINGLE
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
 REPORT_FORMATS = ("markdown", "html")
 EXPORTS = ("torchscript", "onnx", "onnx_fp16", "openvino", "openvino_fp16", "tensorrt")
+LR_SCALINGS = ("none", "sqrt", "linear")
 RESERVED = ("data", "cache", "mlartifacts", SINGLE)
-SAMPLERS = ("auto", "grid", "tpe", "random")
+SAMPLERS = ("auto", "tpe", "random")
 PLAN_FORMATS = ("table", "markdown", "json", "csv")
 
 
@@ -31,6 +32,12 @@ def validate(settings: Settings) -> None:
                 f"{key} must be at least {least} but got {value}. Set {key}={least} or more."
             )
     _one_of("train.optimizer", settings.train.optimizer, OPTIMIZERS)
+    _one_of("train.lr_scaling", settings.train.lr_scaling, LR_SCALINGS)
+    if settings.train.lr_scaling != "none" and settings.train.optimizer == "MuSGD":
+        raise SettingsError(
+            f"train.lr_scaling={settings.train.lr_scaling} is not known to hold for "
+            "train.optimizer=MuSGD. Set train.lr_scaling=none or another optimizer."
+        )
     _one_of("executor.name", settings.executor.name, ("local", "debug"))
     if settings.study.name in RESERVED or "/" in (settings.study.name or ""):
         raise SettingsError(
@@ -76,6 +83,7 @@ _AT_LEAST: dict[str, float] = {
     "train.epochs": 1,
     "train.imgsz": 32,
     "train.lr0": 0,
+    "train.lr0_batch": 1,
     "train.workers": 0,
     "study.n_trials": 1,
     "study.effective_batch": 1,

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import shlex
 
-from sweeper.numbers import count, duration, gib, limit, score
-from sweeper.report.cells import CellSummary
+from sweeper.numbers import count, gib, limit
 from sweeper.report.certainty import certainty
 from sweeper.report.findings import LEAST_MAP50, Findings
-from sweeper.trial.record import Outcome, TrialResult
+from sweeper.report.picks import picks_in_words
+from sweeper.report.words import cell_in_words, costs
+from sweeper.trial.record import Outcome
 from sweeper.trial.study_record import StudyStatus
 
-BROKEN = {Outcome.CRASHED, Outcome.DIVERGED, Outcome.TIMEOUT}  # there is something to mend
+# There is something to mend.
+BROKEN = {Outcome.CRASHED, Outcome.DIVERGED, Outcome.TIMEOUT, Outcome.AMP_REFUSED}
 
 
 def answer(findings: Findings) -> str:
-    """The first paragraph of the report, in markdown."""
-    return " ".join(s for s in (_answer(findings), standing(findings)) if s)
+    """The beginning of the report, in markdown: a paragraph, and what else one may take."""
+    first = " ".join(s for s in (_answer(findings), standing(findings)) if s)
+    return "\n\n".join(text for text in (first, picks_in_words(findings)) if text)
 
 
 def _answer(findings: Findings) -> str:
@@ -26,12 +29,10 @@ def _answer(findings: Findings) -> str:
             "**No recommendation: the best cell detects nothing yet**, its mAP@0.5 is below "
             f"{LEAST_MAP50}. Train longer, e.g. with more train.epochs. The "
             "fastest that fits is "
-            f"{cell_in_words(winner)}: {_costs(winner, findings)}."
+            f"{cell_in_words(winner)}: {costs(winner, findings)}."
         )
     if winner is not None:
-        return (
-            f"**Use {cell_in_words(winner)}**: {_costs(winner, findings)}. {certainty(findings)}"
-        )
+        return f"**Use {cell_in_words(winner)}**: {costs(winner, findings)}. {certainty(findings)}"
     if not tally.trials:
         return f"**No trial has run yet.** Start them: `{command(findings)}`"
     if tally.infeasible and tally.infeasible == tally.trials - tally.running:
@@ -43,14 +44,6 @@ def _answer(findings: Findings) -> str:
         "**No answer: no trial completed.** The reasons are below; mend them and run again: "
         f"`{command(findings)}`"
     )
-
-
-def cell_in_words(cell: CellSummary) -> str:
-    """``batch 4 × accumulate 4, amp on``."""
-    spec = cell.spec
-    words = f"batch {spec.batch} × accumulate {spec.accumulate}, amp {'on' if spec.amp else 'off'}"
-    extra = cell.name.removeprefix(spec.label).strip()
-    return f"{words} ({extra})" if extra else words
 
 
 def command(findings: Findings) -> str:
@@ -70,36 +63,6 @@ def standing(findings: Findings) -> str:
     if tally.failed:
         return f"*{count(tally.failed, 'trial')} of {tally.trials} failed; the reasons are below.*"
     return ""
-
-
-def _costs(cell: CellSummary, findings: Findings) -> str:
-    """``peak 12.1 GiB of the budget's 23.7 (51 %, simulated), mAP@0.5 0.423, 3 h 42 min``."""
-    parts = []
-    if cell.peak_gib is not None:
-        parts.append(_peak(cell.peak_gib, findings.limit_gib, cell.first.vram_source))
-    result = cell.first.result
-    if result is not None and result.paused:
-        return ", ".join([*parts, _prospect(cell, result, findings)])
-    parts.append(f"mAP@0.5 {score(cell.map50)}")
-    parts.append(f"{duration(cell.wall_time_s)} for {count(cell.spec.epochs, 'epoch')}")
-    return ", ".join(parts)
-
-
-def _prospect(cell: CellSummary, result: TrialResult, findings: Findings) -> str:
-    """How far it was trained, and what to expect of the whole run."""
-    seen = f"mAP@0.5 {score(result.map50)} after {cell.first.trained} epochs"
-    end = findings.outlooks.get(cell.first.number)
-    if end is not None:
-        expected = f"{score(end.map50)} ({score(end.low)} to {score(end.high)})"
-        seen += f" and {expected} expected at the end"
-    if result.epoch_s is None:
-        return seen
-    return f"{seen}, {duration(cell.spec.epochs * result.epoch_s)} for the whole run"
-
-
-def _peak(peak_gib: float, limit_gib: float, source: str | None) -> str:
-    share = 100 * peak_gib / limit_gib
-    return f"peak {gib(peak_gib)} GiB of {limit(limit_gib)} ({share:.0f} %, {source})"
 
 
 def _nothing_fits(findings: Findings) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sweeper.numbers import NOTHING, duration, gib, limit, percent, points, score
 from sweeper.report.cells import CellSummary
 from sweeper.report.effects import Effect, effect
-from sweeper.report.findings import Findings
+from sweeper.report.findings import End, Findings
 from sweeper.report.markdown import Table
 
 NOT_RUN = "not run here"
@@ -33,9 +33,10 @@ def claims(findings: Findings) -> Table | None:
     if sum(s in cells for s in STRATEGIES) < ENOUGH:
         return None
     budget = findings.limit_gib
-    memory, time, map50 = _accumulate(cells.get(SMALL_BATCH), cells.get(ACCUMULATE))
+    small, accumulated = cells.get(SMALL_BATCH), cells.get(ACCUMULATE)
+    memory, time, map50 = _accumulate(small, accumulated, findings.end)
     amp = [
-        _effect(cells.get(before), cells.get(after))
+        _effect(cells.get(before), cells.get(after), findings.end)
         for before, after in ((ACCUMULATE, ACCUMULATE_AMP), (BASELINE, AMP))
     ]
     none = NOT_KNOWN if AMP in cells or ACCUMULATE_AMP in cells else NOT_RUN
@@ -52,21 +53,21 @@ def claims(findings: Findings) -> Table | None:
     return Table(["claim of the article", "here"], rows, left=("here",))
 
 
-def _effect(before: CellSummary | None, after: CellSummary | None) -> Effect:
-    return effect(before, after) if before and after else Effect(None, None, None)
+def _effect(before: CellSummary | None, after: CellSummary | None, end: End) -> Effect:
+    return effect(before, after, end) if before and after else Effect(None, None, None)
 
 
-def _accumulate(before: CellSummary | None, after: CellSummary | None) -> tuple[str, str, str]:
+def _accumulate(
+    before: CellSummary | None, after: CellSummary | None, end: End
+) -> tuple[str, str, str]:
     """What accumulate changes in memory, time and mAP@0.5, as text."""
-    seen = _effect(before, after)
+    seen = _effect(before, after, end)
     if before is None or after is None:
         return NOT_RUN, NOT_RUN, NOT_RUN
     return (
         _from_to(percent(seen.peak_percent), gib(before.need_gib), gib(after.need_gib), " GiB"),
-        _from_to(
-            percent(seen.time_percent), duration(before.wall_time_s), duration(after.wall_time_s)
-        ),
-        _from_to(f"{points(seen.map50_points)} points", score(before.map50), score(after.map50)),
+        _from_to(percent(seen.time_percent), duration(before.whole_s), duration(after.whole_s)),
+        _from_to(f"{points(seen.map50_points)} points", score(end(before)), score(end(after))),
     )
 
 

@@ -34,8 +34,8 @@ IN_PARTS = (
     "is extrapolated from their curves. `study.finish=true` trains the recommended one to the end."
 )
 ONE_SEED = (
-    "One run per cell: differences of several points of mAP@0.5 may be noise. "
-    "`study.confirm.top=2 study.confirm.seeds=3` repeats the best."
+    "One run per cell: the noise between seeds is estimated from how the curves wiggle, and a "
+    "guess where they are short. `study.confirm.top=2 study.confirm.seeds=3` repeats the best."
 )
 
 
@@ -67,7 +67,7 @@ def _training(findings: Findings) -> list[str]:
     )
     if findings.in_parts:
         epochs, brief = 0, IN_PARTS
-    single = all(len(c.complete) == 1 for c in findings.ranked)
+    single = all(len(c.complete) == 1 for c in findings.contenders)
     # A peak is simulated exactly where there is no GPU.
     said = {SIMULATED: ON_CPU, EMULATED: ON_EMULATED, MEASURED: ""}
     return [

@@ -49,8 +49,30 @@ class CellSummary:
 
     @cached_property
     def complete(self) -> list[RecordedTrial]:
-        """The trials that ran to their end and have their mAP."""
+        """The trials that ran to their end, or to the last rung, and have their mAP."""
         return [t for t in self.trials if t.outcome is Outcome.COMPLETE and t.map50 is not None]
+
+    @cached_property
+    def confirmed(self) -> bool:
+        """Whether fresh seeds have repeated it."""
+        return any(t.spec.confirms is not None for t in self.complete)
+
+    @cached_property
+    def compared(self) -> list[RecordedTrial]:
+        """The trials by which it is compared with other cells.
+
+        Once fresh seeds have repeated it, theirs alone: the run that was chosen for being good
+        flatters it. Of a cell that was stopped at a rung, the trial that was.
+        """
+        if self.infeasible:
+            return []
+        fresh = [t for t in self.complete if t.spec.confirms is not None]
+        return fresh or self.complete or [t for t in self.trials if t.stands]
+
+    @cached_property
+    def paused(self) -> bool:
+        """Whether it was trained for a part of its run only."""
+        return any(t.paused for t in self.compared)
 
     @cached_property
     def state(self) -> str:
@@ -74,21 +96,28 @@ class CellSummary:
 
     @cached_property
     def map50(self) -> float | None:
-        """Mean mAP@0.5 over the seeds."""
-        values = [t.map50 for t in self.complete if t.map50 is not None]
+        """Mean mAP@0.5 of `compared`, as far as they were trained."""
+        values = [t.map50 for t in self.compared if t.map50 is not None]
         return statistics.fmean(values) if values else None
 
     @cached_property
     def map50_deviation(self) -> float | None:
-        """Sample standard deviation of mAP@0.5 over the seeds; None with one."""
-        values = [t.map50 for t in self.complete if t.map50 is not None]
+        """Sample standard deviation of the same; None with one."""
+        values = [t.map50 for t in self.compared if t.map50 is not None]
         return statistics.stdev(values) if len(values) > 1 else None
 
     @cached_property
-    def wall_time_s(self) -> float | None:
-        """Mean wall time of the complete trials."""
-        values = [t.wall_time_s for t in self.complete if t.wall_time_s is not None]
+    def whole_s(self) -> float | None:
+        """Time of the whole run, taken or predicted: mean of `compared`."""
+        values = [t.whole_s for t in self.compared if t.whole_s is not None]
         return statistics.fmean(values) if values else None
+
+    @cached_property
+    def images_per_s(self) -> float | None:
+        """Images per second of training: median of `compared`."""
+        rates = (t.result.images_per_s for t in self.compared if t.result)
+        values = [rate for rate in rates if rate is not None]
+        return statistics.median(values) if values else None
 
     @cached_property
     def peak_gib(self) -> float | None:
@@ -97,12 +126,18 @@ class CellSummary:
         return max(values) if values and self.fits else self.first.peak_gib
 
     @cached_property
+    def headroom_gib(self) -> float | None:
+        """What the budget leaves free; None where it does not fit, or is not known to."""
+        known = self.peak_gib is not None and bool(self.compared)
+        return self.spec.limit_gib - (self.peak_gib or 0.0) if known else None
+
+    @cached_property
     def need_gib(self) -> float | None:
         """The peak where it is what the cell needs: a run that was stopped measured less."""
         result = self.first.result
         # What the watchdog ends does not come to reporting its throughput.
         reported = result is not None and result.images_per_s is not None
-        ran = self.fits or (self.first.outcome is Outcome.OVER_BUDGET and reported)
+        ran = bool(self.compared) or (self.first.outcome is Outcome.OVER_BUDGET and reported)
         whole = ran or self.first.vram_source == SIMULATED
         return self.peak_gib if whole else None
 
@@ -137,7 +172,7 @@ def _own_overrides(spec: TrialSpec) -> tuple[str, ...]:
 
 def _setting(spec: TrialSpec, overrides: tuple[str, ...]) -> Key:
     named = (spec.model, spec.data, spec.imgsz, spec.epochs, spec.optimizer, spec.limit_gib)
-    return (*named, spec.train_args.get("lr0"), *sorted(overrides))
+    return (*named, *sorted(overrides))
 
 
 def _common(overrides: Iterable[tuple[str, ...]]) -> set[str]:

@@ -1,88 +1,118 @@
-"""How sure the answer is: the winner's lead against the noise between seeds."""
+"""How sure the answer is: how far the winner ends above the next best cell, if it does."""
 
 from __future__ import annotations
 
 import math
+import statistics
 
 from scipy.special import stdtrit
 
-from sweeper.numbers import score
+from sweeper.numbers import count
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
+from sweeper.trial.rungs import MARGIN, Gap
+
+FOUR_OF_FIVE = "4 times of 5"
+PAIRED = "95 %, seed by seed"
 
 
 def certainty(findings: Findings) -> str:
-    """One or two sentences on how far the winner can be trusted; there must be one."""
+    """Two or three sentences on how far the winner can be trusted; there must be one."""
     winner, rival = findings.winner, findings.rival
     assert winner is not None
-    if findings.in_parts and winner.map50_deviation is None:
-        return _over_parts(winner, rival)
+    runs = _runs(winner)
     if rival is None:
-        return f"{_runs(winner)} No other cell completed to compare with."
-    lead = 100 * ((winner.map50 or 0.0) - (rival.map50 or 0.0))
-    margin = margin_points(winner, rival)
-    if margin is None and len(winner.complete) > 1:
-        side = "behind" if lead >= 0 else "ahead"
-        return (
-            f"{_runs(winner)} {rival.name}, {abs(lead):.1f} points {side}, was not repeated: one "
-            "run with one seed."
-        )
-    if margin is None:
-        return (
-            f"{_runs(winner)} {rival.name} is {lead:.1f} points behind, and a difference between "
-            "single runs can be noise."
-        )
-    lead_of = f"{_runs(winner)} Its lead of {lead:.1f} points over {rival.name} ({_seeds(rival)})"
-    if lead > margin:
-        verdict = f"is larger than the noise (95 %: ±{margin:.1f})."
-    else:
-        verdict = f"is within the noise (95 %: ±{margin:.1f}): the two cannot be told apart."
-    return f"{lead_of} {verdict}{_ahead(findings)}"
+        return f"{runs} {_alone(findings)}"
+    gap, level = lead(findings, winner, rival)
+    if gap is None:
+        return f"{runs} Nothing can be expected of the end yet, neither here nor elsewhere."
+    return f"{runs} {_compare(gap, level, winner, rival)}{_others(findings, winner, rival)}"
 
 
-def _over_parts(winner: CellSummary, rival: CellSummary | None) -> str:
-    """What the verdict of the rungs rests on."""
-    if rival is None:
-        return (
-            "One seed. Every other cell that fits was expected to end behind it, or no better and "
-            "later; the table of trials says which."
-        )
-    ours, theirs = winner.first.result, rival.first.result
-    times = ""
-    if ours and theirs and ours.epoch_s and theirs.epoch_s:
-        times = f", whose whole run takes {theirs.epoch_s / ours.epoch_s:.2f} times as long"
-    return f"One seed. Its end cannot be told from that of {rival.name}{times}, or is above it."
+def lead(findings: Findings, winner: CellSummary, rival: CellSummary) -> tuple[Gap | None, str]:
+    """How far the winner ends above another cell, and how sure that interval is."""
+    paired = paired_gap(winner, rival)
+    return (paired, PAIRED) if paired else (findings.leads.get(rival.name), FOUR_OF_FIVE)
 
 
-def _ahead(findings: Findings) -> str:
-    """The best cell, where it is not the winner because one run does not confirm it."""
-    best, winner = findings.ranked[0], findings.winner
-    if winner is None or best is winner:
-        return ""
-    points = 100 * ((best.map50 or 0.0) - (winner.map50 or 0.0))
-    return f" {best.name} stands {points:.1f} points higher in a single run that was not repeated."
+def paired_gap(winner: CellSummary, rival: CellSummary) -> Gap | None:
+    """The same by the seeds that both have run to the end: Student's t of the differences.
 
-
-def margin_points(one: CellSummary, other: CellSummary) -> float | None:
-    """Half the 95 % interval of the difference of two cells' mean mAP@0.5, points.
-
-    Student's t with pooled variance; None unless both cells have at least two seeds.
+    The first runs of repeated cells are none of them. None with fewer than two seeds in common.
     """
-    if one.map50_deviation is None or other.map50_deviation is None:
+    ours, theirs = _by_seed(winner), _by_seed(rival)
+    differences = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+    if len(differences) < 2:
         return None
-    n, m = len(one.complete), len(other.complete)
-    freedom = n + m - 2
-    squares = (n - 1) * one.map50_deviation**2 + (m - 1) * other.map50_deviation**2
-    quantile = float(stdtrit(freedom, 0.975))
-    return 100 * quantile * math.sqrt(squares / freedom * (1 / n + 1 / m))
+    mean, n = statistics.fmean(differences), len(differences)
+    half = float(stdtrit(n - 1, 0.975)) * statistics.stdev(differences) / math.sqrt(n)
+    return Gap(mean, mean - half, mean + half)
+
+
+def _by_seed(cell: CellSummary) -> dict[int, float]:
+    return {t.spec.seed: t.map50 for t in cell.compared if t.map50 is not None and not t.paused}
 
 
 def _runs(cell: CellSummary) -> str:
-    if cell.map50_deviation is None:
-        return "One run with one seed."
-    return f"The mean of {_seeds(cell)}: {score(cell.map50, cell.map50_deviation)}."
+    """What the winner's figures rest on."""
+    runs = len(cell.compared)
+    if cell.confirmed:
+        seeds = count(runs, "fresh seed")
+        return f"Figures of {seeds}; the run by which it was chosen is left out."
+    return f"The mean of {runs} seeds." if runs > 1 else "One run with one seed."
 
 
-def _seeds(cell: CellSummary) -> str:
-    count = len(cell.complete)
-    return f"{count} seed{'s' if count != 1 else ''}"
+def _alone(findings: Findings) -> str:
+    if any(c.compared for c in findings.cells if c is not findings.winner):
+        return (
+            "Every other cell that fits was stopped on the way, expected to end behind it or no "
+            "better and later; the comparison says which."
+        )
+    return "No other cell completed to compare with."
+
+
+def _compare(gap: Gap, level: str, winner: CellSummary, rival: CellSummary) -> str:
+    """One sentence, with the interval of the difference at the end."""
+    name, span = f"{rival.name}{_time(winner, rival)}", f"difference {_span(gap)}, {level}"
+    expected = "is expected to end" if winner.paused or rival.paused else "ended"
+    points = f"{abs(100 * gap.expected):.1f} points {'above' if gap.expected >= 0 else 'below'}"
+    side = f"{expected} {points} {name}"
+    if gap.least >= -MARGIN and gap.most <= MARGIN:
+        return f"It is as good as {name}, within {_margin()} ({span})."
+    if gap.least > 0:
+        return f"It {side}: better ({span})."
+    if gap.most < 0:
+        return f"It {side}: worse ({span})."
+    if gap.least >= -MARGIN:
+        return f"It is not worse than {name} by more than {_margin()} ({span})."
+    return f"Not worse than {name}: unknown. It {expected} {points} ({span})."
+
+
+def unknown(gap: Gap) -> bool:
+    """Whether it may be worse by more than the margin, as far as is known."""
+    return gap.least < -MARGIN and gap.most >= 0
+
+
+def _others(findings: Findings, winner: CellSummary, rival: CellSummary) -> str:
+    """How many further cells may be better too."""
+    others = [c for c in findings.contenders if c not in (winner, rival)]
+    gaps = (lead(findings, winner, c)[0] for c in others)
+    open_ = sum(gap is not None and unknown(gap) for gap in gaps)
+    return f" Against {count(open_, 'further cell')} that is unknown too." if open_ else ""
+
+
+def _time(winner: CellSummary, rival: CellSummary) -> str:
+    """`` (1.56 times the time)``."""
+    if not winner.whole_s or not rival.whole_s:
+        return ""
+    return f" ({rival.whole_s / winner.whole_s:.2f} times the time)"
+
+
+def _margin() -> str:
+    return count(round(100 * MARGIN), "point")
+
+
+def _span(gap: Gap) -> str:
+    """``-0.5 to +2.9 points``."""
+    low, high = (f"{100 * value:+.1f}" for value in (gap.least, gap.most))
+    return f"{low} to {high} points"

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from sweeper.numbers import change, gain
 from sweeper.report.cells import CellSummary
+from sweeper.report.findings import End
 
 Pair = tuple[CellSummary, CellSummary]
 
@@ -30,25 +31,28 @@ class StrategyChange:
     title: str
     pairs: list[Pair]
 
-    @property
-    def effects(self) -> list[Effect]:
+    def effects(self, end: End) -> list[Effect]:
         """One per pair."""
-        return [effect(before, after) for before, after in self.pairs]
+        return [effect(before, after, end) for before, after in self.pairs]
 
 
-def effect(before: CellSummary, after: CellSummary) -> Effect:
-    """What changes from one cell to the other; memory only between peaks of one source."""
+def effect(before: CellSummary, after: CellSummary, end: End) -> Effect:
+    """What changes from one cell to the other, over the whole run.
+
+    Memory only between peaks of one source; ``end`` is mAP@0.5 of each at the end, as cells that
+    were trained for unlike numbers of epochs compare in nothing else.
+    """
     same_source = before.first.vram_source == after.first.vram_source
     return Effect(
         change(after.need_gib, before.need_gib) if same_source else None,
-        gain(after.map50, before.map50),
-        change(after.wall_time_s, before.wall_time_s),
+        gain(end(after), end(before)),
+        change(after.whole_s, before.whole_s),
     )
 
 
 def strategy_changes(cells: Iterable[CellSummary]) -> list[StrategyChange]:
     """The changes that the study has pairs for."""
-    known = [c for c in cells if c.fits or c.need_gib is not None]
+    known = [c for c in cells if c.compared or c.need_gib is not None]
     changes = [
         StrategyChange(
             "accumulate more on a smaller batch, same effective batch", _same_product(known)

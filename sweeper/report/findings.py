@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,12 +10,14 @@ from sweeper.report.cells import CellSummary, cells_of
 from sweeper.report.standing import standings_of
 from sweeper.trial.curves import Outlook
 from sweeper.trial.record import Outcome
-from sweeper.trial.rungs import Standing, outlooks, pick
+from sweeper.trial.rungs import Choice, Gap, choose, ends, leads
 from sweeper.trial.study_record import RecordedStudy, RecordedTrial
 
 BASELINE = "baseline"  # the name of the article's strategy
 # Below this nobody would use the model, and a ranking of such numbers says nothing.
 LEAST_MAP50 = 0.01
+
+End = Callable[[CellSummary], float | None]
 
 
 class Findings:
@@ -27,36 +30,68 @@ class Findings:
 
     @cached_property
     def ranked(self) -> list[CellSummary]:
-        """The cells that completed, best mAP@0.5 first; of equals the faster one."""
-        return sorted((c for c in self.cells if c.fits), key=_rank)
+        """The cells that can be recommended, the best end first; of equals the faster one."""
+        return sorted((c for c in self.cells if c.fits), key=self._rank)
+
+    @cached_property
+    def contenders(self) -> list[CellSummary]:
+        """The cells between which it is chosen: the confirmed ones, where there are any."""
+        able = [c for c in self.cells if c.fits]
+        return [c for c in able if c.confirmed] or able
 
     @cached_property
     def winner(self) -> CellSummary | None:
-        """The best cell; where some were confirmed with other seeds, the best of those.
+        """The one chosen; a run that was continued to its end for it stays chosen."""
+        if self.choice is None:
+            return None
+        finished = [c for c in self.ranked if self.in_parts and not c.first.paused]
+        return next(iter(finished), None) or self._cell_of(self.choice.order[0])
 
-        In a study that trained parts of the whole run: the one continued to its end, else the one
-        that ends first among those that cannot be told from the best.
+    @cached_property
+    def choice(self) -> Choice | None:
+        """Which of `contenders` is taken, and why each other one is not; None without any."""
+        return choose(standings_of(self.contenders)) if self.contenders else None
+
+    def to_confirm(self, top: int) -> list[int]:
+        """The trials to repeat with fresh seeds: those that are, then the next of the choice."""
+        begun = {t.spec.confirms for t in self.trials if t.spec.confirms is not None}
+        trials = tuple(t for t in self.trials if t.spec.confirms is None)
+        searched = Findings(RecordedStudy(self.study, trials))
+        order = searched.choice.order if searched.choice else ()
+        cells = {self._cell_of(number).name for number in begun}
+        others = (n for n in order if self._cell_of(n).name not in cells)
+        return [*sorted(begun), *others][:top]
+
+    @cached_property
+    def ends(self) -> dict[str, Outlook]:
+        """mAP@0.5 at the end of the whole run, reached or expected, by the name of the cell.
+
+        What stopped at a rung is extrapolated by all curves, as it was there.
         """
-        confirmed = [
-            c for c in self.ranked if any(t.spec.confirms is not None for t in c.complete)
-        ]
-        if self.in_parts and not confirmed and self.ranked:
-            finished = [c for c in self.ranked if c.first.result and not c.first.result.paused]
-            return next(iter(finished), None) or self._picked()
-        return next(iter(confirmed or self.ranked), None)
+        known = standings_of(self.cells)
+        contenders = standings_of(self.contenders)
+        return (ends(known) if known else {}) | (ends(contenders) if contenders else {})
 
-    def _picked(self) -> CellSummary:
-        number = pick(self._standings)
-        return next(c for c in self.ranked for t in c.complete if t.number == number)
-
-    @cached_property
-    def outlooks(self) -> dict[int, Outlook | None]:
-        """What the trials of `ranked` let expect at the end of the whole run, by their numbers."""
-        return outlooks(self._standings)
+    def end(self, cell: CellSummary) -> float | None:
+        """mAP@0.5 of a cell at the end of the whole run, reached or expected."""
+        if cell.compared and not cell.paused:
+            return cell.map50
+        known = self.ends.get(cell.name)
+        return known.map50 if known else None
 
     @cached_property
-    def _standings(self) -> list[Standing]:
-        return standings_of([t for c in self.ranked for t in c.complete], self.curve)
+    def leads(self) -> dict[str, Gap]:
+        """How far the winner ends above each other contender, by name, 4 times of 5."""
+        if self.winner is None:
+            return {}
+        rivals = [c for c in self.contenders if c is not self.winner]
+        return leads(standings_of([self.winner, *rivals]), self.winner.name)
+
+    def _cell_of(self, number: int) -> CellSummary:
+        return next(c for c in self.cells for t in c.trials if t.number == number)
+
+    def _rank(self, cell: CellSummary) -> tuple[float, float]:
+        return -(self.end(cell) or 0.0), cell.whole_s or 0.0
 
     @cached_property
     def recommended(self) -> CellSummary | None:
@@ -66,10 +101,9 @@ class Findings:
 
     @cached_property
     def rival(self) -> CellSummary | None:
-        """The best of the other cells with as many seeds as can be had."""
-        others = [c for c in self.ranked if c is not self.winner]
-        repeated = [c for c in others if len(c.complete) > 1]
-        return next(iter(repeated or others), None)
+        """The best of the other contenders."""
+        others = [c for c in self.contenders if c is not self.winner]
+        return min(others, key=self._rank, default=None)
 
     @cached_property
     def in_parts(self) -> bool:
@@ -97,8 +131,8 @@ class Findings:
 
     @cached_property
     def front(self) -> list[CellSummary]:
-        """The cells that no other beats in mAP@0.5, time and memory at once."""
-        return pareto_front(self.ranked)
+        """The cells that no other beats in mAP@0.5 at the end, time and memory at once."""
+        return pareto_front(self.cells, self.end)
 
     @cached_property
     def by_number(self) -> dict[int, RecordedTrial]:
@@ -126,7 +160,8 @@ class Findings:
         complete = sum(t.outcome is Outcome.COMPLETE for t in trials)
         infeasible = sum(t.infeasible for t in trials)
         pruned = sum(t.outcome is Outcome.PRUNED for t in trials)
-        failed = len(trials) - running - complete - infeasible - pruned
+        covered = sum(t.outcome is Outcome.COVERED for t in trials)
+        failed = len(trials) - running - complete - infeasible - pruned - covered
         asked = sum(
             t.outcome not in {None, Outcome.INTERRUPTED}
             and t.implied_by is None
@@ -140,8 +175,9 @@ class Findings:
 class Tally:
     """Numbers of trials; one that was interrupted and ran again counts once.
 
-    ``failed`` are diverged, timed out, crashed and interrupted; ``asked`` have ended and count
-    in ``study.n_trials``: neither interrupted or implied ones nor repetitions.
+    ``failed`` are diverged, timed out, crashed, interrupted and those whose amp was refused;
+    ``asked`` have ended and count in ``study.n_trials``: neither interrupted, implied or covered
+    ones nor repetitions.
     """
 
     trials: int
@@ -153,19 +189,25 @@ class Tally:
     asked: int
 
 
-def pareto_front(cells: list[CellSummary]) -> list[CellSummary]:
-    """The cells that no other equals or beats in mAP@0.5, time and memory; best mAP first."""
-    known = [c for c in cells if c.peak_gib is not None and c.wall_time_s is not None]
+def pareto_front(cells: Iterable[CellSummary], end: End) -> list[CellSummary]:
+    """The cells that no other equals or beats in mAP@0.5, time and memory; best mAP first.
+
+    Args:
+        cells: Those of which anything is not known are left out.
+        end: mAP@0.5 of each at the end of the whole run.
+    """
+    known = [
+        (-map50, cell.whole_s, cell.peak_gib, cell)
+        for cell in cells
+        if (map50 := end(cell)) is not None
+        and cell.whole_s is not None
+        and cell.peak_gib is not None
+    ]
     front: list[tuple[float, float]] = []
     kept: list[CellSummary] = []
-    for cell in sorted(known, key=lambda c: (*_rank(c), c.peak_gib)):
-        time, peak = cell.wall_time_s or 0.0, cell.peak_gib or 0.0
+    for _, time, peak, cell in sorted(known, key=lambda found: found[:3]):
         # all kept ones have at least this mAP
         if not any(t <= time and p <= peak for t, p in front):
             front.append((time, peak))
             kept.append(cell)
     return kept
-
-
-def _rank(cell: CellSummary) -> tuple[float, float]:
-    return -(cell.map50 or 0.0), cell.wall_time_s or 0.0

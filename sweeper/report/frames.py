@@ -61,6 +61,8 @@ _COLUMNS: dict[str, tuple[str, Getter]] = {
     "imgsz": ("Int64", _spec("imgsz")),
     "epochs": ("Int64", _spec("epochs")),
     "trained_epochs": ("Int64", _result("trained")),
+    "epoch_s": ("Float64", _result("epoch_s")),
+    "whole_run_s": ("Float64", lambda t: t.whole_s),
     "lr0": ("Float64", lambda t: t.spec.train_args.get("lr0")),
     "budget_gib": ("Float64", _spec("limit_gib")),
     "implied_by": ("Int64", _result("implied_by")),
@@ -71,12 +73,22 @@ _COLUMNS: dict[str, tuple[str, Getter]] = {
 
 
 def trials_frame(findings: Findings) -> pd.DataFrame:
-    """One row per trial in order; the peak's parts are the columns ``part_*_gib``."""
+    """One row per trial in order.
+
+    ``end_map50``, ``end_low`` and ``end_high`` are of its cell: mAP@0.5 at the end of the whole
+    run, reached or expected, and where it lies 4 times of 5. The peak's parts are the columns
+    ``part_*_gib``.
+    """
     trials = findings.trials
     names = {t.number: c.name for c in findings.cells for t in c.trials}
     columns = {
         name: pd.array([_known(get(t)) for t in trials], dtype=dtype)
         for name, (dtype, get) in _COLUMNS.items()
+    }
+    ends = [findings.ends.get(names[t.number]) for t in trials]
+    outlook = {
+        f"end_{name}": pd.array([getattr(end, name) if end else None for end in ends], "Float64")
+        for name in ("map50", "low", "high")
     }
     cell = pd.array([names[t.number] for t in trials], dtype="string")
     parts = [_parts(t) for t in trials]
@@ -84,7 +96,9 @@ def trials_frame(findings: Findings) -> pd.DataFrame:
         f"part_{name}_gib": pd.array([p.get(name) for p in parts], dtype="Float64")
         for name in sorted({name for p in parts for name in p})
     }
-    return pd.DataFrame({"trial": columns.pop("trial"), "cell": cell, **columns, **split})
+    return pd.DataFrame(
+        {"trial": columns.pop("trial"), "cell": cell, **columns, **outlook, **split}
+    )
 
 
 def curves_frame(findings: Findings) -> pd.DataFrame:

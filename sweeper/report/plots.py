@@ -89,37 +89,39 @@ def memory_by_batch(findings: Findings) -> Chart:
 
 
 def map50_by_time(findings: Findings) -> Chart:
-    """mAP@0.5 against wall time, with the Pareto front of the two."""
+    """mAP@0.5 against time at the end of the whole run, with the Pareto front of the two."""
     chart = Chart()
-    cells = [c for c in findings.ranked if c.wall_time_s is not None]
-    unit, seconds = _time_unit(max((c.wall_time_s or 0.0 for c in cells), default=0.0))
-    axes = new_axes(chart, "mAP@0.5 against wall time", f"wall time, {unit}", "mAP@0.5")
+    cells = [c for c in findings.cells if c.whole_s is not None and findings.end(c) is not None]
+    unit, seconds = _time_unit(max((c.whole_s or 0.0 for c in cells), default=0.0))
+    what = ", expected" if findings.in_parts else ""
+    title, x = f"mAP@0.5 against time of the whole run{what}", f"whole run, {unit}"
+    axes = new_axes(chart, title, x, "mAP@0.5 at the end")
+
+    def point(cell: CellSummary) -> tuple[float, float]:
+        return (cell.whole_s or 0.0) / seconds, findings.end(cell) or 0.0
+
     if not cells:
         say_empty(axes, "no trial has completed")
         return chart
     for amp, colour, marker in ((False, SERIES[0], "o"), (True, SERIES[1], "^")):
         group = [c for c in cells if c.spec.amp is amp]
         if group:
-            times, scores = zip(*(_point(c, seconds) for c in group), strict=True)
-            spread = [c.map50_deviation or 0.0 for c in group]
+            times, scores = zip(*(point(c) for c in group), strict=True)
+            spread = [0.0 if c.paused else c.map50_deviation or 0.0 for c in group]
             axes.errorbar(
                 times, scores, yerr=spread if any(spread) else None,
                 fmt=marker, color=colour, markersize=7, label=f"amp {'on' if amp else 'off'}",
             )  # fmt: skip
-    front = _fastest_first(cells)
-    xs, ys = zip(*(_point(c, seconds) for c in front), strict=True)
+    front = _fastest_first(cells, point)
+    xs, ys = zip(*(point(c) for c in front), strict=True)
     axes.step(xs, ys, where="post", color=BLACK, linewidth=1, linestyle="--", label="Pareto front")
     others = [c for c in cells if c not in front]
     named = [*((c, BLACK) for c in reversed(front)), *((c, GREY) for c in others)]
-    name_points(axes, [(c.name, _point(c, seconds), colour) for c, colour in named])
+    name_points(axes, [(c.name, point(c), colour) for c, colour in named])
     low, high = axes.get_ylim()
     axes.set_ylim(bottom=max(low, -0.03 * high))  # a mark at 0 is whole, and nothing lies below
     place_legend(axes)
     return chart
-
-
-def _point(cell: CellSummary, seconds: float) -> tuple[float, float]:
-    return (cell.wall_time_s or 0.0) / seconds, cell.map50 or 0.0
 
 
 def learning_curves(curves: Curves) -> Chart:
@@ -237,10 +239,14 @@ def _time_unit(longest_s: float) -> tuple[str, float]:
     return ("min", 60.0) if longest_s < 3 * 3600 else ("h", 3600.0)
 
 
-def _fastest_first(cells: list[CellSummary]) -> list[CellSummary]:
-    """The Pareto front of wall time and mAP@0.5."""
+def _fastest_first(
+    cells: list[CellSummary], point: Callable[[CellSummary], tuple[float, float]]
+) -> list[CellSummary]:
+    """The Pareto front of time and mAP@0.5."""
     front: list[CellSummary] = []
-    for cell in sorted(cells, key=lambda c: (c.wall_time_s or 0.0, -(c.map50 or 0.0))):
-        if not front or (cell.map50 or 0.0) > (front[-1].map50 or 0.0):
+    best = -1.0
+    for cell in sorted(cells, key=lambda c: (point(c)[0], -point(c)[1])):
+        if point(cell)[1] > best:
             front.append(cell)
+            best = point(cell)[1]
     return front

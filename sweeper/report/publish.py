@@ -10,6 +10,7 @@ from sweeper.config.settings import Settings
 from sweeper.errors import StudyError
 from sweeper.report import plots, tables
 from sweeper.report.answer import answer
+from sweeper.report.cells import CellSummary
 from sweeper.report.document import render, title
 from sweeper.report.findings import Findings
 from sweeper.report.frames import trials_frame
@@ -33,7 +34,7 @@ class Report:
 
     Attributes:
         path: Its file.
-        answer: Its first paragraph as plain text.
+        answer: Its beginning as plain text.
         warning: Why MLflow did not take it; empty when it did.
     """
 
@@ -137,11 +138,24 @@ def _metrics(findings: Findings) -> dict[str, float]:
         "trials_failed": tally.failed,
     }
     best = findings.recommended.first if findings.recommended else None
-    if best is not None and best.result is not None:
+    if findings.recommended is not None and best is not None and best.result is not None:
         metrics |= {f"best_{name}": getattr(best.result, name) for name in BEST}
         metrics |= {"best_peak_gib": best.peak_gib}
         metrics |= {"best_batch": best.spec.batch, "best_accumulate": best.spec.accumulate}
+        metrics |= _prospects(findings.recommended, findings)
     return {name: float(value) for name, value in metrics.items() if value is not None}
+
+
+def _prospects(cell: CellSummary, findings: Findings) -> dict[str, float | None]:
+    """What to expect of the whole run of the recommended cell."""
+    end = findings.ends.get(cell.name)
+    return {
+        "best_end_map50": findings.end(cell),
+        "best_end_low": end.low if end else None,
+        "best_end_high": end.high if end else None,
+        "best_whole_run_s": cell.whole_s,
+        "best_headroom_gib": cell.headroom_gib,
+    }
 
 
 def _tags(findings: Findings) -> dict[str, str]:

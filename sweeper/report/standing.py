@@ -1,35 +1,36 @@
-"""From recorded trials to what the rungs are judged by."""
+"""From the cells of a study to what the rungs and the choice are judged by."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
-from sweeper.report.cells import cells_of
-from sweeper.trial.record import TrialResult, TrialSpec
+from sweeper.report.cells import CellSummary
+from sweeper.trial.record import CURVE_DIGITS, TrialResult
 from sweeper.trial.rungs import Standing
-from sweeper.trial.study_record import CurveReader, RecordedTrial, recorded_curve
+from sweeper.trial.study_record import RecordedTrial
 
 
-def standings_of(
-    trials: Sequence[RecordedTrial], curve: CurveReader = recorded_curve
-) -> list[Standing]:
-    """Where trials stand that have trained; those that differ in the seed only share a label."""
-    names = {t.number: c.name for c in cells_of(trials) for t in c.trials}
-    return [
-        _standing(t.spec, t.result, names[t.number], [value for _, value in curve(t, "map50")])
-        for t in trials
-        if t.result is not None
-    ]
+def standings_of(cells: Iterable[CellSummary]) -> list[Standing]:
+    """Where the trials stand by which the cells are compared; seeds of a cell share a label."""
+    return list(_standings(cells))
 
 
-def _standing(spec: TrialSpec, result: TrialResult, name: str, curve: Sequence[float]) -> Standing:
-    peak_gib = result.memory.peak_gib if result.memory else None
+def _standings(cells: Iterable[CellSummary]) -> Iterator[Standing]:
+    for cell in cells:
+        for trial in cell.compared:
+            if trial.result is not None:
+                yield _standing(cell.name, trial, trial.result)
+
+
+def _standing(name: str, trial: RecordedTrial, result: TrialResult) -> Standing:
+    spec = trial.spec
     return Standing(
         number=spec.number,
         label=name,
         epochs=spec.epochs,
-        curve=tuple(curve),
-        epoch_s=result.epoch_s or result.wall_time_s / max(result.trained, 1),
-        spare_gib=None if peak_gib is None else spec.limit_gib - peak_gib,
+        curve=result.curve or tuple(round(e.map50, CURVE_DIGITS) for e in result.epochs),
+        epoch_s=(trial.whole_s or 0.0) / spec.epochs,
+        spare_gib=None if trial.peak_gib is None else spec.limit_gib - trial.peak_gib,
         effective_batch=spec.effective_batch,
+        reached=None if result.paused else trial.map50,
     )

@@ -9,7 +9,7 @@ from sweeper.report.cells import CellSummary
 from sweeper.report.effects import effect, strategy_changes, summarise
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table
-from sweeper.trial.record import Outcome
+from sweeper.report.words import end_in_words, headroom_in_words, reason_of, verdict
 from sweeper.trial.study_record import RecordedTrial
 
 # In the order in which they are stacked; the names are those of MemoryReading.parts.
@@ -28,64 +28,71 @@ PARTS = {
 
 
 def comparison(findings: Findings) -> Table:
-    """One row per cell: those that completed by mAP@0.5, then the others."""
-    header = ["strategy", "batch", "accumulate", "amp", "peak GiB"]
-    header += ["epochs", "mAP@0.5", "time"] if findings.in_parts else ["mAP@0.5", "time"]
-    header += ["peak change", "mAP points", "time change"] if findings.reference else []
+    """One row per cell: quality and time. Those that can be recommended first, the best first."""
+    header = ["strategy", "batch", "accumulate", "amp", "epochs"]
+    header += ["mAP@0.5 so far", "at the end"] if findings.in_parts else ["mAP@0.5"]
+    header += ["images/s", "whole run", "verdict"]
+    rows = [_comparison_row(c, findings) for c in _in_order(findings)]
+    return Table(header, rows, left=("amp", "verdict"))
+
+
+def _in_order(findings: Findings) -> list[CellSummary]:
+    """Those that can be recommended, those that were stopped at a rung, the others."""
     others = [c for c in findings.cells if not c.fits]
-    cells = [*findings.ranked, *others]
-    rows = [_comparison_row(c, findings.reference, findings.in_parts) for c in cells]
-    return Table(header, rows, left=("amp",))
+    return [*findings.ranked, *sorted(others, key=lambda c: not c.compared)]
 
 
-def _comparison_row(cell: CellSummary, reference: CellSummary | None, in_parts: bool) -> list[str]:
+def _comparison_row(cell: CellSummary, findings: Findings) -> list[str]:
     spec = cell.spec
     row = [cell.title, str(spec.batch), str(spec.accumulate), "on" if spec.amp else "off"]
-    row += [gib(cell.peak_gib)]
-    row += [cell.first.trained or NOTHING] if in_parts else []
-    if cell.fits:
-        row += [score(cell.map50, cell.map50_deviation), duration(cell.wall_time_s)]
-    else:
-        row += ["does not fit" if cell.infeasible else cell.state, NOTHING]
-    if reference is None:
+    row += [cell.first.trained or NOTHING]
+    row += [score(cell.map50)] if findings.in_parts else []
+    rate = NOTHING if cell.images_per_s is None else f"{cell.images_per_s:.0f}"
+    row += [end_in_words(cell, findings), rate, duration(cell.whole_s)]
+    return [*row, verdict(cell, findings)]
+
+
+def memory(findings: Findings) -> Table:
+    """One row per cell: its peak, what the budget leaves, and the changes against a reference."""
+    header = ["cell", "peak GiB", "left under the budget"]
+    header += ["peak change", "mAP points", "time change"] if findings.reference else []
+    return Table(header, [_memory_row(c, findings) for c in _in_order(findings)])
+
+
+def _memory_row(cell: CellSummary, findings: Findings) -> list[str]:
+    row = [cell.name, gib(cell.peak_gib), headroom_in_words(cell, findings)]
+    if findings.reference is None:
         return row
-    if cell is reference:
+    if cell is findings.reference:
         return [*row, "reference", NOTHING, NOTHING]
-    seen = effect(reference, cell)
-    return [
-        *row,
-        percent(seen.peak_percent),
-        points(seen.map50_points),
-        percent(seen.time_percent),
-    ]
+    seen = effect(findings.reference, cell, findings.end)
+    changes = percent(seen.peak_percent), points(seen.map50_points), percent(seen.time_percent)
+    return [*row, *changes]
 
 
 def every_trial(findings: Findings) -> Table:
     """One row per trial, in order."""
-    header = ["trial", "cell", "seed", "outcome", "peak GiB"]
-    header += ["epochs"] if findings.in_parts else []
-    header += ["mAP@0.5", "time", "reason"]
-    names = {t.number: c.name for c in findings.cells for t in c.trials}
-    rows = [_trial_row(t, names[t.number], findings.in_parts) for t in findings.trials]
+    header = [
+        "trial",
+        "cell",
+        "seed",
+        "outcome",
+        "peak GiB",
+        "epochs",
+        "mAP@0.5",
+        "time",
+        "reason",
+    ]
+    cells = {t.number: c for c in findings.cells for t in c.trials}
+    rows = [_trial_row(t, cells[t.number], findings) for t in findings.trials]
     return Table(header, rows, left=("cell", "outcome", "reason"))
 
 
-def _trial_row(trial: RecordedTrial, name: str, in_parts: bool) -> list[str]:
-    row = [str(trial.number), name, str(trial.spec.seed), trial.state.replace("_", " ")]
-    row += [gib(trial.peak_gib)]
-    row += [trial.trained or NOTHING] if in_parts else []
+def _trial_row(trial: RecordedTrial, cell: CellSummary, findings: Findings) -> list[str]:
+    row = [str(trial.number), cell.name, str(trial.spec.seed), trial.state.replace("_", " ")]
+    row += [gib(trial.peak_gib), trial.trained or NOTHING]
     row += [score(trial.map50), duration(trial.wall_time_s)]
-    return [*row, reason_of(trial)]
-
-
-def reason_of(trial: RecordedTrial) -> str:
-    """Why the trial ended as it did, and what to trust less about it."""
-    if trial.outcome is Outcome.COMPLETE:
-        note = "complete, but without a mAP@0.5" if trial.map50 is None else ""
-        return note or (
-            f"repeats trial {trial.spec.confirms}" if trial.spec.confirms is not None else ""
-        )
-    return trial.reason
+    return [*row, reason_of(trial, cell, findings)]
 
 
 def not_fitting(findings: Findings) -> Table:
@@ -115,20 +122,31 @@ def _evidence(trial: RecordedTrial, findings: Findings) -> str:
 
 def pareto(findings: Findings) -> Table:
     """The cells of the Pareto front."""
-    header = ["cell", "mAP@0.5", "time", "peak GiB"]
+    header = ["cell", "epochs", _end_header(findings), "whole run", "peak GiB"]
     rows = [
-        [c.name, score(c.map50, c.map50_deviation), duration(c.wall_time_s), gib(c.peak_gib)]
+        [
+            c.name,
+            c.first.trained,
+            end_in_words(c, findings),
+            duration(c.whole_s),
+            gib(c.peak_gib),
+        ]
         for c in findings.front
     ]
     return Table(header, rows)
 
 
+def _end_header(findings: Findings) -> str:
+    return "mAP@0.5 at the end" if findings.in_parts else "mAP@0.5"
+
+
 def change_effects(findings: Findings) -> Table:
     """One row per change of the memory strategy: median, lowest and highest over its pairs."""
-    header = ["lever", "pairs", "peak memory", "mAP@0.5, points", "time"]
+    end = " at the end" if findings.in_parts else ""
+    header = ["lever", "pairs", "peak memory", f"mAP@0.5{end}, points", "time"]
     rows = []
     for change in strategy_changes(findings.cells):
-        effects = change.effects
+        effects = change.effects(findings.end)
         rows.append(
             [
                 change.title,

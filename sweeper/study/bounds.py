@@ -70,25 +70,33 @@ def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
 
     First, where memory is measured, the largest cell of each class that is predicted to fit: if
     it does, so does all below it. Then the smallest one that is predicted not to fit: if it does
-    not, neither does any above it. Then the rest by batch, so that a wrong prediction costs one
+    not, neither does any above it. Then the rest: what is predicted to fit from the largest batch
+    down, as that one is the fastest; what is not by batch, so that a wrong prediction costs one
     failed trial per class. Where memory is simulated the predictions need no such proof.
     """
     fit: dict[MemoryClass, list[int]] = {}
     unfit: dict[MemoryClass, list[int]] = {}
     for i, spec in enumerate(specs):
         if spec.predicted is not None:
-            (unfit if _predicted_unfit(spec) else fit).setdefault(memory_class(spec), []).append(i)
+            (unfit if predicted_unfit(spec) else fit).setdefault(memory_class(spec), []).append(i)
     largest = [max(members, key=lambda i: specs[i].batch) for members in fit.values()]
     smallest = [min(members, key=lambda i: specs[i].batch) for members in unfit.values()]
     first = dict.fromkeys([*(largest if measured else ()), *smallest])
     rest = sorted(
         (i for i in range(len(specs)) if i not in first),
-        key=lambda i: (_predicted_unfit(specs[i]), specs[i].batch),
+        key=lambda i: _likely_and_fast(specs[i]),
     )
     return [*first, *rest]
 
 
-def _predicted_unfit(spec: TrialSpec) -> bool:
+def _likely_and_fast(spec: TrialSpec) -> tuple[bool, int]:
+    """Sorts what is predicted to fit from the largest batch down, then the others by batch."""
+    unfit = predicted_unfit(spec)
+    return unfit, spec.batch if unfit else -spec.batch
+
+
+def predicted_unfit(spec: TrialSpec) -> bool:
+    """Whether a spec is predicted to need more than its limit; not where nothing was predicted."""
     if spec.predicted is None:
         return False
     return violation(spec.predicted.peak_gib, spec.limit_gib) > 0

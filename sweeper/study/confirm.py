@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from sweeper.study.display import StudyDisplay
@@ -14,10 +14,13 @@ FIRST_NUMBER = 1_000_000
 SEEDS_PER_TRIAL = 1_000
 
 
-def confirm(numbers: Sequence[int], seeds: int, trials: Trials, display: StudyDisplay) -> bool:
-    """Run each trial of ``numbers`` again with ``seeds`` other seeds; False when stopped.
+def confirm(
+    numbers: Sequence[int], seeds: Iterable[int], trials: Trials, display: StudyDisplay
+) -> bool:
+    """Run each trial of ``numbers`` again with each of the seeds; False when stopped.
 
-    Confirmations that have ended already are kept: the call resumes.
+    All get the same seeds, so that their differences pair. Confirmations that have ended already
+    are kept: the call resumes.
     """
     todo = [spec for spec in _specs(numbers, seeds, trials) if not _ended(trials, spec)]
     display.start(len(todo))
@@ -29,14 +32,20 @@ def confirm(numbers: Sequence[int], seeds: int, trials: Trials, display: StudyDi
     return trials.run(lambda: todo.pop(0) if todo else None, ended)
 
 
-def _specs(numbers: Sequence[int], seeds: int, trials: Trials) -> Iterator[TrialSpec]:
-    for offset in range(1, seeds + 1):
+def fresh_seeds(specs: Iterable[TrialSpec], count: int) -> range:
+    """Seeds that no cell of the study has."""
+    first = max(spec.seed for spec in specs) + 1
+    return range(first, first + count)
+
+
+def _specs(numbers: Sequence[int], seeds: Iterable[int], trials: Trials) -> Iterator[TrialSpec]:
+    for offset, seed in enumerate(seeds, 1):
         for number in numbers:
             original = trials.folder(number).read_spec()
             yield replace(
                 original,
                 number=FIRST_NUMBER + number * SEEDS_PER_TRIAL + offset,
-                seed=original.seed + offset,
+                seed=seed,
                 until=len(_end(trials, number).epochs),
                 trained=0,
                 spent_s=0.0,

@@ -18,7 +18,7 @@ from sweeper.study.grid import LEGEND, RUNNING, Grid, Mark, mark_of, paused_mark
 from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
 
 # Outcomes for which the grid says enough.
-QUIET = {Outcome.COMPLETE, Outcome.PRUNED, *(o for o in Outcome if o.infeasible)}
+QUIET = {Outcome.COMPLETE, Outcome.PRUNED, Outcome.COVERED, *(o for o in Outcome if o.infeasible)}
 SUMMARY_ROWS = 12
 
 

@@ -12,12 +12,13 @@ from sweeper.config.settings import of_the_trial
 from sweeper.trial.record import Outcome, TrialSpec
 
 OPEN, RUNNING = "·", "…"
-LEGEND = ".xx mAP@0.5  .xx↓ pruned  OOM does not fit  (oom) implied  … running  · open"
+LEGEND = ".xx mAP@0.5  .xx↓ pruned  OOM does not fit  (oom) implied  = covered  … running  · open"
 
 _MARKS = {
     Outcome.OUT_OF_MEMORY: ("OOM", "red"),
     Outcome.OVER_BUDGET: ("OOM", "red"),
     Outcome.IMPLIED: ("(oom)", "dim red"),
+    Outcome.COVERED: ("=", "dim"),
     Outcome.INTERRUPTED: (OPEN, "dim"),
 }
 

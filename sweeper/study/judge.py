@@ -7,6 +7,7 @@ import signal
 from sweeper.memory.budget import violation
 from sweeper.memory.measure.meter import add_sampled
 from sweeper.memory.measure.nvml import source_of
+from sweeper.numbers import count
 from sweeper.trial.record import (
     ChildFacts,
     EndedBy,
@@ -16,6 +17,7 @@ from sweeper.trial.record import (
     TrialFacts,
     TrialResult,
     TrialSpec,
+    cell_label,
     summarise_epochs,
 )
 
@@ -32,6 +34,8 @@ def judge(spec: TrialSpec, facts: TrialFacts) -> TrialResult:
     if facts.sampled:
         memory = add_sampled(memory, facts.sampled, source_of(facts.device))
     outcome, reason = _outcome(spec, facts, memory)
+    if outcome is Outcome.AMP_REFUSED:
+        memory = None  # of its set-up, not of the cell
     return TrialResult(
         outcome=outcome,
         reason=reason,
@@ -68,6 +72,15 @@ def imply(proof: int) -> TrialResult:
     """The result of a cell that trial ``proof`` decides."""
     reason = f"not run: trial {proof} of the same memory class did not fit"
     return TrialResult(Outcome.IMPLIED, reason, LEAST_EXCESS_GIB, implied_by=proof)
+
+
+def cover(spec: TrialSpec, leader: TrialSpec) -> TrialResult:
+    """The result of a cell that is not run, as one with larger micro-batches speaks for it."""
+    reason = (
+        f"not run: trial {leader.number}, {leader.label}, takes the same optimizer steps of "
+        f"{count(spec.effective_batch, 'image')} in larger micro-batches"
+    )
+    return TrialResult(Outcome.COVERED, reason, implied_by=leader.number)
 
 
 def interrupt(reason: str) -> TrialResult:
@@ -115,7 +128,14 @@ def _of_ending(spec: TrialSpec, child: ChildFacts) -> tuple[Outcome, str]:
             return Outcome.CRASHED, f"{reason} But {child.shortfall}."
         return Outcome.OUT_OF_MEMORY, reason
     if child.ending is Ending.DIVERGED:
-        return Outcome.DIVERGED, f"{child.message}. Lower train.lr0 or accumulate."
+        without = ", or set amp=false" if spec.amp else ""
+        return Outcome.DIVERGED, f"{child.message}. Lower train.lr0 or accumulate{without}."
+    if child.ending is Ending.AMP_REFUSED:
+        same = cell_label(spec.batch, spec.accumulate, amp=False)
+        return Outcome.AMP_REFUSED, (
+            f"{child.message}: it would have trained as {same}, without AMP. "
+            "Set amp=false or use another card; see log.txt."
+        )
     if child.ending is Ending.TOO_SHORT:
         return Outcome.CRASHED, child.message
     return Outcome.CRASHED, f"{child.message} See log.txt."

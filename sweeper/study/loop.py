@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from optuna.trial import Trial
 
 from sweeper.errors import StudyError
+from sweeper.report.cells import cells_of
 from sweeper.report.standing import standings_of
 from sweeper.study.bounds import Bounds
 from sweeper.study.display import StudyDisplay
-from sweeper.study.judge import imply, interrupt
+from sweeper.study.judge import cover, imply, interrupt
 from sweeper.study.optuna_study import CellStudy, outcome_of
+from sweeper.study.sharing import DECIDING, Sharing
 from sweeper.study.space import Cell
 from sweeper.study.storage import readable_faults
 from sweeper.study.trials import Trials
@@ -38,6 +40,7 @@ class StudyLoop:
         display: StudyDisplay,
         order: Sequence[int],
         rungs: Sequence[int] = (),
+        share: bool = False,
     ) -> None:
         """Nothing runs yet.
 
@@ -47,16 +50,19 @@ class StudyLoop:
             trials: Runs and records them.
             outbox: MLflow's records, to be brought in order first.
             display: Takes the progress.
-            order: Indices of the cells in the order to take them; where it ends, the sampler
-                chooses among what is left.
+            order: Indices of all cells in the order to take them; empty leaves the choice to the
+                sampler.
             rungs: Epochs at which the trials wait for each other and are judged; empty trains
                 each to its end.
+            share: Whether one trial decides for all cells that take the same optimizer steps;
+                needs an order.
         """
         self._study, self._specs, self._trials = study, specs, trials
         self._outbox, self._display = outbox, display
         self._bounds = Bounds()
+        self._sharing = Sharing(specs if share else {})
         cells = list(specs)
-        self._queue = deque(cells[i] for i in order)
+        self._queue, self._by_order = deque(cells[i] for i in order), bool(order)
         self._asked: dict[int, Trial] = {}
         self._rungs = rungs
         self._standing: dict[int, tuple[TrialSpec, TrialResult]] = {}
@@ -86,16 +92,19 @@ class StudyLoop:
     def _ask(self) -> TrialSpec | None:
         """The next trial; None when every cell is taken."""
         cell = self._next_cell()
-        if cell is None and not self._study.open_cells:
+        if cell is None and (self._by_order or not self._study.open_cells):
             return None
         trial, cell = self._study.ask(cell)
-        return self._spec(trial, cell)
+        spec = self._spec(trial, cell)
+        self._asked[trial.number] = trial
+        self._sharing.lead(spec)
+        return replace(spec, until=self._rungs[0]) if self._rungs else spec
 
     def _next_cell(self) -> Cell | None:
-        """The next open cell of the order; None leaves the choice to the sampler."""
+        """The next open cell of the order for which no trial stands."""
         while self._queue:
             cell = self._queue.popleft()
-            if self._study.is_open(cell):
+            if self._study.is_open(cell) and not self._sharing.is_led(cell):
                 return cell
         return None
 
@@ -106,8 +115,7 @@ class StudyLoop:
                 f"{self._trials.folder(trial.number).path} holds a trial that study.storage does "
                 "not know. Give another study.name, or move that folder away."
             )
-        self._asked[trial.number] = trial
-        return replace(spec, until=self._rungs[0]) if self._rungs else spec
+        return spec
 
     def _judge(self) -> None:
         """Decide who goes on, once every trial has come to the same rung.
@@ -123,7 +131,7 @@ class StudyLoop:
             return
         later = [r for r in self._rungs if r > rung]
         judgement = judge_rung(
-            standings_of([RecordedTrial(s, r) for s, r in self._standing.values()])
+            standings_of(cells_of([RecordedTrial(s, r) for s, r in self._standing.values()]))
         )
         for number, reason in judgement.out.items():
             self._close(number, Outcome.PRUNED, reason)
@@ -161,20 +169,30 @@ class StudyLoop:
         self._study.tell(self._asked.pop(spec.number), result)
         if self._bounds.learn(spec, result):
             self._tell_implied()
+        self._share(spec, result.outcome)
 
     def _tell_implied(self) -> None:
-        """Record every open cell that the evidence decides, without running it."""
-        for cell, proof in self._decided():
-            trial, _ = self._study.ask(cell)
-            spec, result = self._spec(trial, cell), imply(proof)
-            self._trials.decide(spec, result)
-            self._study.tell(self._asked.pop(spec.number), result)
-
-    def _decided(self) -> Iterator[tuple[Cell, int]]:
+        """Record every open cell that is proven not to fit, without running it."""
         for cell in self._study.open_cells:
             proof = self._bounds.implied_by(self._specs[cell])
             if proof is not None:
-                yield cell, proof
+                self._decide(cell, imply(proof))
+
+    def _share(self, spec: TrialSpec, outcome: Outcome) -> None:
+        """Let a trial decide for the cells that it stands for, or one of them take over."""
+        cells = [c for c in self._sharing.led_by(spec) if self._study.is_open(c)]
+        if outcome in DECIDING:
+            for cell in cells:
+                self._decide(cell, cover(self._specs[cell], spec))
+        else:
+            self._sharing.give_up(spec)
+            self._queue.extendleft(reversed(cells))
+
+    def _decide(self, cell: Cell, result: TrialResult) -> None:
+        """Record a cell without running it."""
+        trial, _ = self._study.ask(cell)
+        self._trials.decide(self._spec(trial, cell), result)
+        self._study.tell(trial, result)
 
     def _reconcile(self) -> None:
         """Settle what a study which ended hard left open, and learn from what it proved.
@@ -183,6 +201,7 @@ class StudyLoop:
         its cell runs again.
         """
         self._outbox.close_orphans()
+        ended: list[tuple[TrialSpec, Outcome]] = []
         for stored in self._study.stored_trials():
             folder = self._trials.folder(stored.number)
             spec = folder.read_spec() if folder.exists else None
@@ -192,7 +211,10 @@ class StudyLoop:
             elif spec is not None:
                 self._bounds.learn(spec, TrialResult(outcome))
                 self._display.settled(spec, outcome, stored.value)
+                ended.append((spec, outcome))
         self._outbox.send_waiting()
+        for spec, outcome in ended:
+            self._share(spec, outcome)
 
     def _settle(self, trial: Trial, spec: TrialSpec | None) -> None:
         """Finish a trial that was left running, or take it up where its last part ended."""
@@ -200,6 +222,7 @@ class StudyLoop:
         if spec is not None and result is not None and result.paused:
             self._asked[trial.number] = trial
             self._standing[trial.number] = (spec, result)
+            self._sharing.lead(spec)
             self._display.note(
                 f"trial {trial.number} of an earlier start: goes on after "
                 f"{len(result.epochs)} of {spec.epochs} epochs"

@@ -26,6 +26,7 @@ _STATES = {
     Outcome.CRASHED: TrialState.FAIL,
     Outcome.TIMEOUT: TrialState.FAIL,
     Outcome.INTERRUPTED: TrialState.FAIL,
+    Outcome.COVERED: TrialState.FAIL,
 }
 _RUN_AGAIN = {Outcome.INTERRUPTED, None}
 
@@ -43,7 +44,7 @@ class CellStudy:
 
     Attributes:
         name: Study name.
-        finished: Trials that ran and will not run again; implied ones did not run.
+        finished: Trials that ran and will not run again; implied and covered ones did not run.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class CellStudy:
             name: Study name.
             space: The cells.
             storage: Optuna storage URL.
-            sampler: ``grid`` (the loop says which cell), ``tpe`` or ``random``.
+            sampler: ``auto`` (the loop says which cell), ``tpe`` or ``random``.
             seed: Seed of the sampler.
             limit_gib: Limit on peak device memory, GiB.
             identity: What must be the same for a stored study to be resumed.
@@ -87,7 +88,7 @@ class CellStudy:
         self._require_identity(identity)
         trials = [t for t in self._study.trials if outcome_of(t) not in _RUN_AGAIN]
         self._taken = {_key(t.params) for t in trials}
-        self.finished = sum(outcome_of(t) is not Outcome.IMPLIED for t in trials)
+        self.finished = sum(_ran(outcome_of(t)) for t in trials)
 
     def is_open(self, cell: Cell) -> bool:
         """Whether the cell has neither a finished nor a running trial."""
@@ -118,7 +119,7 @@ class CellStudy:
             self._taken.discard(_key(trial.params))
         else:
             self._taken.add(_key(trial.params))
-        if result.outcome not in {*_RUN_AGAIN, Outcome.IMPLIED}:
+        if _ran(result.outcome):
             self.finished += 1
         state = _STATES.get(result.outcome, TrialState.PRUNED)
         value = result.map50 if state is TrialState.COMPLETE else None
@@ -178,6 +179,10 @@ def outcome_of(trial: FrozenTrial) -> Outcome | None:
     value = trial.user_attrs.get("outcome")
     # The attribute is written before the state: only both make an end.
     return Outcome(value) if value is not None and trial.state.is_finished() else None
+
+
+def _ran(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome not in _RUN_AGAIN and outcome.ran
 
 
 def _key(params: Params) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,14 @@ from sweeper.numbers import count
 from sweeper.report.findings import Findings
 from sweeper.report.publish import publish
 from sweeper.study.bounds import proving_order
-from sweeper.study.confirm import confirm
+from sweeper.study.confirm import confirm, fresh_seeds
 from sweeper.study.context import RunContext, open_context, refuse_study_folder, study_lock
 from sweeper.study.display import StudyDisplay, result_line
 from sweeper.study.identity import identity
 from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy
 from sweeper.study.provenance import describe_origin
+from sweeper.study.sharing import spread_order
 from sweeper.study.space import Cell, Space
 from sweeper.study.storage import readable_faults, study_exists
 from sweeper.study.trials import Trials
@@ -102,7 +104,7 @@ def _open_study(context: RunContext, space: Space) -> CellStudy:
         context.name,
         space,
         settings.storage_url,
-        _sampler(settings, space),
+        settings.study.sampler,
         settings.study.seed,
         limit_gib,
         identity(space, limit_gib, context.source, settings.rungs),
@@ -123,17 +125,21 @@ def _search(
         n_trials=n_trials,
     )
     outbox = context.open_outbox(asked, f"Search space: `{space.describe()}`")
-    by_order = _sampler(settings, space) == "grid"
-    order = proving_order(list(spec_of.values()), context.measured) if by_order else ()
+    specs = list(spec_of.values())
+    order: Sequence[int] = ()
+    if settings.study.sampler == "auto":
+        whole = n_trials >= len(specs)
+        order = proving_order(specs, context.measured) if whole else spread_order(specs, n_trials)
     with StudyDisplay(context.console) as display:
         trials = context.open_trials(outbox, display)
-        loop = StudyLoop(study, spec_of, trials, outbox, display, order, settings.rungs)
+        share = bool(order) and _share(settings, space)
+        loop = StudyLoop(study, spec_of, trials, outbox, display, order, settings.rungs, share)
         done = loop.run(n_trials)
-        winners = [b.number for b in study.best(settings.study.confirm.top)]
-        if done and winners:
-            seeds = settings.study.confirm.seeds
-            display.note(f"confirming trials {winners} with {seeds} other seeds each")
-            done = confirm(winners, seeds, trials, display)
+        if done and (top := settings.study.confirm.top):
+            best = Findings(context.folder.read_with_trials(asked)).to_confirm(top)
+            seeds = fresh_seeds(spec_of.values(), settings.study.confirm.seeds)
+            display.note(f"confirming trials {best} with the seeds {[*seeds]}")
+            done = confirm(best, seeds, trials, display)
         if done and settings.study.finish:
             done = _finish(context, trials, display)
     context.close(outbox, done)
@@ -181,11 +187,16 @@ def _training(specs: list[TrialSpec]) -> str:
     return f"training {models} on {data}, {sizes} px, {epochs} epoch{'s' * (epochs != '1')}"
 
 
-def _sampler(settings: Settings, space: Space) -> str:
-    if settings.study.sampler != "auto":
-        return settings.study.sampler
-    wanted = settings.study.n_trials
-    return "grid" if wanted is None or wanted >= len(space.cells) else "tpe"
+def _share(settings: Settings, space: Space) -> bool:
+    """Whether one trial may decide for the cells that take the same optimizer steps.
+
+    By default not where these are what one wants to compare: named strategies, one effective
+    batch, or every cell to its end.
+    """
+    if settings.study.share is not None:
+        return settings.study.share
+    compared = space.names("memory") or settings.study.effective_batch is not None
+    return bool(settings.rungs) and not compared
 
 
 def _study_name(settings: Settings, space: Space) -> str:

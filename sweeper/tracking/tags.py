@@ -30,8 +30,14 @@ def spec_tag(spec: TrialSpec) -> dict[str, str]:
 
 
 def result_tag(result: TrialResult) -> dict[str, str]:
-    """The tag of a finished trial; its epochs are metrics, its settings an artifact."""
-    return {RESULT: _limited(to_json(replace(result, epochs=(), settings={})))}
+    """The tag of a finished trial; its epochs are metrics, its settings an artifact.
+
+    The curve of a run of a thousand epochs does not fit and is left out: of a run to its end it
+    tells the noise only.
+    """
+    own = replace(result, epochs=(), settings={})
+    text = _limited(to_json(own))
+    return {RESULT: _limited(to_json(replace(own, curve=()))) if text == TOO_LONG else text}
 
 
 def read_tag(run: Run, tag: str, kind: type[Record]) -> Record | None:

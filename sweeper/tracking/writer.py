@@ -43,6 +43,11 @@ METRICS: dict[str, Callable[[TrialResult], float | None]] = {
     "map50": lambda r: r.map50,
     "map50_95": lambda r: r.map50_95,
     "peak_gib": lambda r: r.memory.peak_gib if r.memory else None,
+    "headroom_gib": lambda r: (
+        None if r.excess_gib is None or r.outcome.infeasible else -r.excess_gib
+    ),
+    "trained_epochs": lambda r: r.trained or None,
+    "epoch_s": lambda r: r.epoch_s,
     "wall_time_s": lambda r: r.wall_time_s,
     "train_time_s": lambda r: r.train_time_s,
     "images_per_s": lambda r: r.images_per_s,

@@ -16,7 +16,7 @@ from sweeper.trial.record import EpochReport
 if TYPE_CHECKING:
     from sweeper.training.trainer import TrialTrainer
 
-COUNTERS = ("iterations", "optimizer_steps", "whole_epochs", "train_time_s")
+COUNTERS = ("iterations", "optimizer_steps", "skipped_in_a_row")
 FILES = ("results.csv", "weights/best.pt")  # what one part writes and a later one goes on with
 # Arguments that may differ from part to part. With other workers mosaic mixes other images, so
 # the weights are those of an equally good run, not of the same one.

@@ -24,14 +24,35 @@ from ultralytics.utils import LOGGER, SETTINGS, remove_colorstr, tqdm
 from sweeper.errors import first_line
 from sweeper.training.checkpoint import Part
 from sweeper.training.device import DeviceMeter, start_meter
-from sweeper.training.trainer import Diverged, OutOfMemory, Stopped, TooShort, TrialTrainer
+from sweeper.training.trainer import (
+    AmpRefused,
+    Diverged,
+    OutOfMemory,
+    Stopped,
+    TooShort,
+    TrialTrainer,
+)
 from sweeper.trial.command import command_arguments
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import to_json
-from sweeper.trial.record import ChildFacts, Ending, EpochReport, MemoryReading, TrialSpec
+from sweeper.trial.record import (
+    ChildFacts,
+    Ending,
+    EpochReport,
+    MemoryReading,
+    TrialSpec,
+    steady,
+)
 
 KIB_PER_GIB = 2**20
 PROGRESS_INTERVAL_S = 0.5
+
+ENDINGS = {
+    AmpRefused: Ending.AMP_REFUSED,
+    Diverged: Ending.DIVERGED,
+    Stopped: Ending.STOPPED,
+    TooShort: Ending.TOO_SHORT,
+}
 
 # What PyTorch, cuBLAS and cuDNN say when device memory is short; Ultralytics' own list.
 OUT_OF_MEMORY_SIGNS = (
@@ -103,7 +124,6 @@ def run_trial(spec: TrialSpec, folder: TrialFolder, device: str, link: Link) -> 
     """Train as ``spec`` says; whatever goes wrong comes back as an ending with its message."""
     trainer: TrialTrainer | None = None
     meter: DeviceMeter | None = None
-    started = time.monotonic()
     ending, message, shortfall = Ending.COMPLETE, "", ""
     try:
         # sweeper logs the trial itself, once; set in memory only, the user's file stays as it is
@@ -128,7 +148,7 @@ def run_trial(spec: TrialSpec, folder: TrialFolder, device: str, link: Link) -> 
         shortfall=shortfall,
         paused=trainer is not None and trainer.paused,
         epochs=tuple(trainer.reports) if trainer else (),
-        **_counts(trainer, started),
+        **_counts(trainer),
         memory=spec.predicted if device == "cpu" else _measured(meter),
         peak_rss_gib=_peak_rss_gib(),
         settings=_effective_settings(trainer),
@@ -155,8 +175,7 @@ def classify(error: Exception) -> tuple[Ending, str]:
         isinstance(error, RuntimeError) and any(s in str(error) for s in OUT_OF_MEMORY_SIGNS)
     ):
         return Ending.OUT_OF_MEMORY, line
-    known = {Diverged: Ending.DIVERGED, Stopped: Ending.STOPPED, TooShort: Ending.TOO_SHORT}
-    for kind, ending in known.items():
+    for kind, ending in ENDINGS.items():
         if isinstance(error, kind):
             return ending, line
     return Ending.ERROR, f"{type(error).__name__}: {line}"
@@ -176,13 +195,13 @@ def ultralytics_arguments(spec: TrialSpec, folder: TrialFolder, device: str) -> 
     }
 
 
-def _counts(trainer: TrialTrainer | None, started: float) -> dict[str, Any]:
+def _counts(trainer: TrialTrainer | None) -> dict[str, Any]:
     if trainer is None or not trainer.iterations:
         return {}
-    images = trainer.whole_epochs * len(trainer.train_loader.dataset)
+    epoch_s = steady([report.train_time_s for report in trainer.reports])
     return {
-        "train_time_s": time.monotonic() - started,
-        "images_per_s": images / trainer.train_time_s if trainer.train_time_s else None,
+        "train_time_s": time.monotonic() - trainer.started,
+        "images_per_s": len(trainer.train_loader.dataset) / epoch_s if epoch_s else None,
         "iterations": trainer.iterations,
         "optimizer_steps": trainer.optimizer_steps,
         "amp_dtype": trainer.amp_dtype,

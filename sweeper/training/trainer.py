@@ -19,9 +19,17 @@ from sweeper.training.checkpoint import Part
 from sweeper.training.order import number_samples, seed_epoch
 from sweeper.trial.record import EpochReport, TrialSpec
 
+# A step whose gradients are not finite is skipped by torch's GradScaler, which halves its scale,
+# at first 2**16. When the 17th in a row fails, at a scale of 1, scaling was not the cause.
+MOST_SKIPPED_STEPS = 16
+
 
 class Diverged(Exception):
-    """The loss or the fitness is not finite any more."""
+    """The loss, the gradients or the fitness are not finite any more, and will not be again."""
+
+
+class AmpRefused(Exception):
+    """Ultralytics would train without the autocast that the trial asks for."""
 
 
 class Stopped(Exception):
@@ -53,8 +61,8 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         paused: Whether the part ended before the run did.
         iterations: Micro-batches trained.
         optimizer_steps: Optimizer steps that happened.
-        whole_epochs: Epochs trained to their end.
-        train_time_s: Seconds spent in training epochs, validation excluded.
+        skipped_in_a_row: Optimizer steps that the scaler has skipped since the last that happened.
+        started: When the training loop began, by `time.monotonic`; set-up lies before.
         reports: One report per finished epoch.
     """
 
@@ -72,14 +80,16 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         """
         self.spec, self.part = spec, part or Part(spec.epochs)
         self.paused = False
-        self.iterations = self.optimizer_steps = self.whole_epochs = self.pipelines = 0
-        self.train_time_s = 0.0
+        self.iterations = self.optimizer_steps = self.pipelines = 0
+        self.skipped_in_a_row = 0
+        self.started = 0.0
         self.reports: list[EpochReport] = []
         self._on_epoch, self._on_batch = on_epoch, on_batch
         self._state: dict[str, Any] | None = None  # of the checkpoint, until training starts
         self._stepped_before = 0
         engine.autocast = autocast
         super().__init__(overrides=overrides)
+        self.add_callback("on_train_start", TrialTrainer._start)
         self.add_callback("on_train_epoch_start", TrialTrainer._start_epoch)
         self.add_callback("on_train_batch_end", TrialTrainer._end_batch)
         self.add_callback("on_train_epoch_end", TrialTrainer._end_epoch)
@@ -106,16 +116,11 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
 
     @property
     def amp_dtype(self) -> str:
-        """Dtype that autocast uses in this run; ``float32`` when AMP is off or was dropped."""
+        """Dtype that autocast uses in this run; ``float32`` when AMP is off."""
         if not self.amp:
             return "float32"
         dtype = torch.bfloat16 if self.device.type == "cpu" else torch.get_autocast_dtype("cuda")
         return str(dtype).removeprefix("torch.")
-
-    def _setup_train(self) -> None:
-        super()._setup_train()
-        if self.device.type == "cpu":
-            self.amp = self.spec.amp  # check_amp() refuses every CPU; see autocast() above
 
     def resume_training(self, ckpt: Any) -> None:
         """Go on from the part's checkpoint, if it has one.
@@ -136,6 +141,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         if self.pipelines > 1:
             self.args.batch = self.batch_size = self.spec.batch
             raise OutOfMemory(f"batch={self.spec.batch} ran out of device memory")
+        self._require_amp()
         super()._build_train_pipeline()
         self._numbers = number_samples(self.train_loader, self.spec.seed)
         total = len(self.train_loader) * self.epochs
@@ -145,6 +151,17 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
                 f"({len(self.train_loader)} per epoch x {self.epochs} epochs) but got "
                 f"{self.spec.accumulate}. Lower accumulate or raise train.epochs."
             )
+
+    def _require_amp(self) -> None:
+        """Hold Ultralytics to the AMP that was asked for; it has just run its check_amp().
+
+        That refuses every CPU, where autocast() above works all the same.
+        """
+        if self.device.type == "cpu":
+            self.amp = self.spec.amp
+        elif self.spec.amp and not self.amp:
+            name = torch.cuda.get_device_name(self.device)
+            raise AmpRefused(f"Ultralytics' AMP check failed on {name}")
 
     def _close_dataloader_mosaic(self) -> None:
         super()._close_dataloader_mosaic()
@@ -165,8 +182,9 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         scale = self.scaler.get_scale()
         super().optimizer_step()
         self._stepped_before = 0
-        # The scaler lowers its scale when it skips a step whose gradients overflowed.
-        self.optimizer_steps += self.scaler.get_scale() >= scale
+        skipped = self.scaler.get_scale() < scale
+        self.optimizer_steps += not skipped
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
 
     def save_model(self) -> bool:
         """Write checkpoints only when the trial keeps its weights or asked for a period."""
@@ -185,6 +203,9 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
             raise Diverged(f"the fitness became {self.fitness} in epoch {epoch + 1}")
         return False
 
+    def _start(self) -> None:
+        self.started = time.monotonic()
+
     def _start_epoch(self) -> None:
         self._epoch_started = time.monotonic()
         seed_epoch(self.spec.seed, self.epoch)
@@ -195,13 +216,28 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def _end_batch(self) -> None:
         self.iterations += 1
-        if not torch.isfinite(self.loss):
-            raise Diverged(
-                f"the loss became {float(self.loss.detach())} in epoch {self.epoch + 1}, "
-                f"micro-batch {self.iterations}"
-            )
+        self._refuse_divergence()
         self._refuse_fallback()
         self._show_life()
+
+    def _refuse_divergence(self) -> None:
+        """End a run that does not recover.
+
+        Without a scaler, a loss that is not finite takes the weights with it. A scaler skips that
+        step, but what BatchNorm has averaged stays spoiled, and every validation with it.
+        """
+        where = f"in epoch {self.epoch + 1}, micro-batch {self.iterations}"
+        if not torch.isfinite(self.loss):
+            said = f"the loss became {float(self.loss.detach())} {where}"
+            if not self.scaler.is_enabled():
+                raise Diverged(said)
+            if not all(torch.isfinite(b).all() for b in engine.unwrap_model(self.model).buffers()):
+                raise Diverged(f"{said}, and the statistics of BatchNorm with it")
+        if self.skipped_in_a_row > MOST_SKIPPED_STEPS:
+            raise Diverged(
+                f"{self.skipped_in_a_row} optimizer steps in a row were skipped, because their "
+                f"gradients were not finite, {where}"
+            )
 
     def _end_val_batch(self) -> None:
         self._refuse_fallback()
@@ -226,8 +262,6 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def _end_epoch(self) -> None:
         self._epoch_train_s = time.monotonic() - self._epoch_started
-        self.train_time_s += self._epoch_train_s
-        self.whole_epochs += 1
 
     def _report_epoch(self) -> None:
         losses = self.label_loss_items(self.tloss)

@@ -42,6 +42,11 @@ def outlook(curve: Sequence[float], epochs: int) -> Outlook | None:
     return None if trend is None else Shape.of([trend]).end(trend, epochs).outlook
 
 
+def log_error(map50: float) -> float:
+    """log(1 - mAP@0.5), of which nothing below `_LEAST_ERROR` counts."""
+    return math.log(max(1 - map50, _LEAST_ERROR))
+
+
 @dataclass(frozen=True, slots=True)
 class Trend:
     """The later half of a curve since learning began, in logarithms.
@@ -63,9 +68,9 @@ class Trend:
         if begun >= len(curve):
             return None
         first = min(begun + (len(curve) - begun + 1) // 2, len(curve) - 1)
-        errors = {e: max(1 - curve[e - 1], _LEAST_ERROR) for e in range(first, len(curve) + 1)}
+        errors = {e: log_error(curve[e - 1]) for e in range(first, len(curve) + 1)}
         delay = _DELAY * (begun - 1)
-        points = ((math.log(e - delay), math.log(error)) for e, error in errors.items())
+        points = ((math.log(e - delay), error) for e, error in errors.items())
         return cls(begun, delay, tuple(points))
 
     @property

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
+CURVE_DIGITS = 4  # the curve of a few hundred epochs fits into a tag of MLflow
 SINGLE = "single"  # in place of a study's name, for trials that are run one at a time
 
 
@@ -18,6 +20,7 @@ class Ending(StrEnum):
     STOPPED = "stopped"  # the study asked it to
     OUT_OF_MEMORY = "out_of_memory"
     DIVERGED = "diverged"
+    AMP_REFUSED = "amp_refused"
     TOO_SHORT = "too_short"
     ERROR = "error"
 
@@ -38,10 +41,17 @@ class Outcome(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     OVER_BUDGET = "over_budget"
     IMPLIED = "implied"
+    COVERED = "covered"
     DIVERGED = "diverged"
+    AMP_REFUSED = "amp_refused"
     TIMEOUT = "timeout"
     CRASHED = "crashed"
     INTERRUPTED = "interrupted"
+
+    @property
+    def ran(self) -> bool:
+        """Whether there was a trial, and not only the evidence of another one."""
+        return self not in {Outcome.IMPLIED, Outcome.COVERED}
 
     @property
     def infeasible(self) -> bool:
@@ -216,7 +226,8 @@ class ChildFacts:
         paused: Whether it ended as its part did, before the whole run.
         epochs: One report per finished epoch, those of earlier parts included.
         train_time_s: Training loop with its validations, of this part, seconds.
-        images_per_s: Training images per second of training, validation excluded.
+        images_per_s: Training images per second in the median epoch, the first one left out and
+            validation excluded.
         iterations: Micro-batches trained.
         optimizer_steps: Optimizer steps that really happened.
         amp_dtype: Dtype that autocast really used, or ``float32``.
@@ -280,13 +291,14 @@ class TrialResult:
             where it is not known.
         epochs: One report per finished epoch.
         trained: How many epochs have finished.
+        curve: mAP@0.5 after each of them, to four digits.
         epoch_s: Median time of an epoch with its validation, the first one left out, seconds.
         map50: mAP at IoU 0.5, 0 to 1.
         map50_95: mAP averaged over IoU 0.5 to 0.95, 0 to 1.
         best_epoch: Epoch of those two, from 1.
         wall_time_s: Whole trial, process start to end, all parts together, seconds.
         train_time_s: Training loop with its validations, of the last part, seconds.
-        images_per_s: Training images per second of training, validation excluded.
+        images_per_s: As of `ChildFacts`.
         iterations: Micro-batches trained.
         optimizer_steps: Optimizer steps that really happened.
         amp_dtype: Dtype that autocast really used, or ``float32``.
@@ -302,6 +314,7 @@ class TrialResult:
     paused: bool = False
     epochs: tuple[EpochReport, ...] = ()
     trained: int = 0
+    curve: tuple[float, ...] = ()
     epoch_s: float | None = None
     map50: float | None = None
     map50_95: float | None = None
@@ -318,6 +331,12 @@ class TrialResult:
     implied_by: int | None = None
 
 
+def steady(seconds: Sequence[float]) -> float | None:
+    """The median of what each epoch took, without the first one, which also warms up."""
+    later = seconds[1:] or seconds
+    return statistics.median(later) if later else None
+
+
 def summarise_epochs(epochs: tuple[EpochReport, ...]) -> dict[str, Any]:
     """The result fields that follow from the epoch reports."""
     if not epochs:
@@ -327,6 +346,7 @@ def summarise_epochs(epochs: tuple[EpochReport, ...]) -> dict[str, Any]:
     return {
         "epochs": epochs,
         "trained": len(epochs),
+        "curve": tuple(round(e.map50, CURVE_DIGITS) for e in epochs),
         "epoch_s": statistics.median(between) if between else None,
         "map50": best.map50,
         "map50_95": best.map50_95,

@@ -127,6 +127,29 @@ class RecordedTrial:
         return str(done) if done >= self.spec.epochs else f"{done} of {self.spec.epochs}"
 
     @property
+    def paused(self) -> bool:
+        """Whether its run has not come to its end, and could go on."""
+        return self.result is not None and self.result.paused
+
+    @property
+    def stands(self) -> bool:
+        """Whether it was trained as intended: to the end of its run, or to a rung."""
+        ended = self.outcome is Outcome.COMPLETE
+        return self.map50 is not None and (
+            ended or (self.outcome is Outcome.PRUNED and self.paused)
+        )
+
+    @property
+    def whole_s(self) -> float | None:
+        """Time of the whole run: what it took, or will take by its median epoch."""
+        if self.result is None or not self.stands:
+            return None
+        if not self.result.paused:
+            return self.wall_time_s
+        epoch_s = self.result.epoch_s or self.result.wall_time_s / max(self.result.trained, 1)
+        return self.spec.epochs * epoch_s
+
+    @property
     def wall_time_s(self) -> float | None:
         """Process start to end."""
         return _number(self.result.wall_time_s) if self.result else None

@@ -63,12 +63,38 @@ def test_a_memory_strategy_sets_the_three_keys_at_top_level(memory: str, expecte
         ("deploy.formats=[onnxx]", "deploy.formats must be one of torchscript, onnx.*got onnxx"),
         ("deploy.batch=1", "deploy.batch must be at least 2 but got 1"),
         ("model=custom", "model.file is not set"),
+        ("train.lr_scaling=log", "train.lr_scaling must be one of none, sqrt, linear but got log"),
+        ("train.lr0_batch=0", "train.lr0_batch must be at least 1 but got 0"),
         ("model=yolo99", "yolo99"),
     ],
 )
 def test_a_bad_value_is_named_as_typed(override: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         compose_settings([override])
+
+
+@pytest.mark.parametrize(
+    ("rule", "optimizer", "lr0"),
+    [
+        ("none", "AdamW", 0.003),
+        ("sqrt", "AdamW", 0.006),
+        ("linear", "AdamW", 0.012),
+        ("none", "SGD", 0.003),
+        ("sqrt", "SGD", 0.0015),  # the summed gradient is 4 times as large
+        ("linear", "SGD", 0.003),
+    ],
+)
+def test_the_learning_rate_follows_the_effective_batch(
+    rule: str, optimizer: str, lr0: float
+) -> None:
+    cell = ["batch=8", "accumulate=4", f"train.optimizer={optimizer}"]
+    scaled = [f"train.lr_scaling={rule}", "train.lr0=0.003", "train.lr0_batch=8"]
+    assert compose_settings([*cell, *scaled]).train_args()["lr0"] == pytest.approx(lr0)
+
+
+def test_a_rule_is_refused_for_an_optimizer_it_is_not_known_for() -> None:
+    with pytest.raises(SettingsError, match=r"not known to hold for train\.optimizer=MuSGD"):
+        compose_settings(["train.optimizer=MuSGD", "train.lr_scaling=sqrt"])
 
 
 def test_every_train_argument_is_one_of_ultralytics() -> None:

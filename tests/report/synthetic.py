@@ -48,7 +48,10 @@ def study_record(name: str, **changes: object) -> StudyRecord:
 
 @dataclass(frozen=True)
 class Row:
-    """One trial of a synthetic study; ``map50`` is that of each epoch."""
+    """One trial of a synthetic study; ``map50`` is that of each epoch.
+
+    One that is not ``whole`` has come to a rung of a run of so many ``epochs``.
+    """
 
     batch: int
     accumulate: int
@@ -64,6 +67,9 @@ class Row:
     implied_by: int | None = None
     confirms: int | None = None
     overrides: tuple[str, ...] = ()
+    epochs: int = 3
+    epoch_s: float = 1.0
+    whole: bool = True
 
 
 # The article's five strategies and batch 8, with its own readings where it gives them.
@@ -158,7 +164,7 @@ def _spec(study: str, number: int, row: Row) -> TrialSpec:
         nc=80,
         boxes_per_image=7.3,
         imgsz=640,
-        epochs=3,
+        epochs=row.epochs,
         optimizer="AdamW",
         seed=row.seed,
         threads=2,
@@ -171,7 +177,7 @@ def _spec(study: str, number: int, row: Row) -> TrialSpec:
 
 def _reports(row: Row) -> tuple[EpochReport, ...]:
     return tuple(
-        EpochReport(i, 1000.0 + i, value, value * 0.6, 4.0 / i, 5.0 / i, 5.0, 0.001)
+        EpochReport(i, 1000.0 + i * row.epoch_s, value, value * 0.6, 4.0 / i, 5.0 / i, 5.0, 0.001)
         for i, value in enumerate(row.map50, 1)
     )
 
@@ -195,6 +201,7 @@ def _result(row: Row) -> TrialResult:
     return TrialResult(
         row.outcome,
         row.reason,
+        paused=not row.whole,
         **summarise_epochs(_reports(row)),
         wall_time_s=row.wall_time_s,
         images_per_s=30.0 if row.wall_time_s else None,

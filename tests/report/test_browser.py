@@ -111,9 +111,9 @@ def parent(published: Path) -> str:
 
 def test_the_parent_run_shows_the_answer(page: Page, parent: str) -> None:
     dom = page(f"/experiments/1/runs/{parent}", "best_map50")
-    assert "Use batch 4 × accumulate 4, amp off" in dom
-    assert "peak 12.1 GiB of 23.65 (51 %, simulated)" in dom
-    assert "best_map50" in dom and "0.423" in dom
+    assert "Use batch 4 × accumulate 4, amp on" in dom
+    assert "peak 9.70 GiB of 23.65 (41 %, simulated)" in dom
+    assert "best_map50" in dom and "0.419" in dom
     assert "b4×a4 amp" in dom  # a child run by its name
 
 

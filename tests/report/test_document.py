@@ -23,6 +23,10 @@ STUDIES: dict[str, dict] = {
                 confirms=0, overrides=("seed=1",)),
             Row(4, 1, False, peak_gib=11.5, map50=(0.394,), wall_time_s=596.0, seed=1,
                 confirms=1, overrides=("seed=1",)),
+            Row(4, 4, False, peak_gib=12.1, map50=(0.415,), wall_time_s=604.0, seed=2,
+                confirms=0, overrides=("seed=1",)),
+            Row(4, 1, False, peak_gib=11.5, map50=(0.401,), wall_time_s=596.0, seed=2,
+                confirms=1, overrides=("seed=1",)),
         ],
     },
     "running": {
@@ -53,6 +57,21 @@ STUDIES: dict[str, dict] = {
         "done": False,
         "space": None,
         "budget_source": "",
+    },
+    "parts": {
+        "rows": [
+            Row(2, 1, False, peak_gib=8.1, map50=(0.0, 0.2, 0.5, 0.62, 0.7, 0.76), epochs=20,
+                epoch_s=9.0, wall_time_s=60.0, whole=False),
+            Row(8, 1, False, peak_gib=18.2, map50=(0.0, 0.1, 0.44, 0.6, 0.69, 0.75), epochs=20,
+                epoch_s=5.0, wall_time_s=35.0, whole=False),
+            Row(4, 8, False, Outcome.PRUNED, 12.1, (0.0, 0.0, 0.02), 30.0, epochs=20, epoch_s=8.0,
+                reason="stopped after 3 of 20 epochs: learning has not begun, 0.61 at best at the "
+                "end, behind b2×a1 (0.90) by 29 points, noise 8", whole=False),
+            Row(2, 4, False, peak_gib=8.2, map50=(0.0, 0.0, 0.1, 0.15, 0.21, 0.3), epochs=20,
+                epoch_s=8.0, wall_time_s=55.0, whole=False),
+            Row(16, 1, False, Outcome.OUT_OF_MEMORY, 31.4, reason="simulated: 7.75 GiB over the "
+                "budget; not trained", epochs=20),
+        ],
     },
     "all_crashed": {"rows": [Row(4, 1, False, Outcome.CRASHED, reason=CRASHED)]},
     "nothing_learnt": {"rows": [Row(4, 1, False, peak_gib=2.66, map50=(0.0, 0.0), wall_time_s=3)]},
@@ -108,3 +127,17 @@ def test_an_emulated_study_never_calls_itself_measured() -> None:
     assert "peaks are emulated" in text and "measured" not in text
     assert "Memory is emulated: torch's own allocator ran" in text
     assert "Trained on an emulated card" in text
+
+
+def test_amp_that_was_refused_is_no_row_with_amp_on() -> None:
+    why = "the check failed: it would have trained as b4×a1, without AMP"
+    rows = [
+        Row(4, 1, False, peak_gib=10.0, map50=(0.4,), wall_time_s=9.0, source="measured"),
+        Row(4, 1, True, Outcome.AMP_REFUSED, wall_time_s=3.0, reason=why),
+    ]
+    text = render(Findings(recorded(rows)), set())
+    listed = re.findall(r"^\|.*b4×a1 amp .*", text, re.MULTILINE)
+    assert sum(" amp refused" in row for row in listed) == 2, "among the cells and the trials"
+    assert why in listed[-1]
+    assert "1 trial of 2 failed; the reasons are below" in text
+    assert "amp on instead of off" not in text

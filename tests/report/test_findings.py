@@ -4,11 +4,9 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from scipy.stats import ttest_ind
 
 from sweeper.report.answer import answer
 from sweeper.report.cells import CellSummary
-from sweeper.report.certainty import certainty, margin_points
 from sweeper.report.effects import effect, strategy_changes, summarise
 from sweeper.report.findings import Findings, Tally, pareto_front
 from sweeper.trial.record import Outcome
@@ -41,9 +39,13 @@ def with_result(cell: CellSummary, **changes: Any) -> CellSummary:
     return CellSummary(cell.name, cell.setting, (changed,))
 
 
+def reached(cell: CellSummary) -> float | None:
+    return cell.map50
+
+
 def dominates(a: CellSummary, b: CellSummary) -> bool:
-    ours = (-a.map50, a.wall_time_s, a.peak_gib)
-    theirs = (-b.map50, b.wall_time_s, b.peak_gib)
+    ours = (-a.map50, a.whole_s, a.peak_gib)
+    theirs = (-b.map50, b.whole_s, b.peak_gib)
     return all(x <= y for x, y in zip(ours, theirs, strict=True)) and ours != theirs
 
 
@@ -53,12 +55,12 @@ def test_the_front_is_what_no_other_cell_dominates() -> None:
         cell(numbers.randint(0, 9) / 10, numbers.randint(1, 9), numbers.randint(1, 9))
         for _ in range(200)
     ]
-    front = pareto_front(cells)
+    front = pareto_front(cells, reached)
     assert 1 < len(front) < 100
     assert not any(dominates(a, b) or dominates(b, a) for a, b in combinations(front, 2))
     for other in cells:
-        same = [c for c in front if (c.map50, c.wall_time_s, c.peak_gib)
-                == (other.map50, other.wall_time_s, other.peak_gib)]  # fmt: skip
+        same = [c for c in front if (c.map50, c.whole_s, c.peak_gib)
+                == (other.map50, other.whole_s, other.peak_gib)]  # fmt: skip
         assert same or any(dominates(c, other) for c in front)
 
 
@@ -76,50 +78,12 @@ def test_each_change_compares_cells_that_differ_in_nothing_else() -> None:
         ("b4×a4", "b4×a4 amp"),
         ("b4×a1", "b16×a1"),
     ]
-    seen = found["amp on instead of off"].effects[0]
+    seen = found["amp on instead of off"].effects(reached)[0]
     assert (seen.peak_percent, seen.map50_points, seen.time_percent) == (
         pytest.approx(-25.0), pytest.approx(1.0), pytest.approx(-20.0)
     )  # fmt: skip
     assert summarise([3.0, None, 1.0, 8.0]) == (3.0, 1.0, 8.0)
     assert summarise([None]) is None
-
-
-def test_the_margin_is_that_of_students_t() -> None:
-    a, b = [0.42, 0.43, 0.41], [0.40, 0.39, 0.40, 0.38]
-    one, other = cell(a, 1.0, 1.0), cell(b, 1.0, 1.0)
-    interval = ttest_ind(a, b).confidence_interval()
-    assert margin_points(one, other) == pytest.approx(
-        50 * (interval.high - interval.low), abs=0.01
-    )
-    assert margin_points(one, cell(0.4, 1.0, 1.0)) is None
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "said"),
-    [
-        ([0.42, 0.43, 0.41], [0.30, 0.31, 0.30], "is larger than the noise"),
-        ([0.42, 0.46, 0.40], [0.41, 0.44, 0.40], "the two cannot be told apart"),
-        ([0.42, 0.43], [0.44], "b2×a1, 1.5 points ahead, was not repeated"),
-        ([0.42], [0.40], "b2×a1 is 2.0 points behind, and a difference between single runs"),
-    ],
-)
-def test_the_answer_says_how_sure_it_is(ours: list, theirs: list, said: str) -> None:
-    findings = Findings(recorded([]))
-    findings.cells = (cell(ours, 1.0, 1.0), cell(theirs, 1.0, 1.0, batch=2))
-    assert said in certainty(findings)
-
-
-def test_a_better_single_run_beside_the_confirmed_winner_is_named() -> None:
-    findings = Findings(recorded([]))
-    findings.cells = (
-        cell([0.40, 0.41, 0.40], 1.0, 1.0, batch=4),
-        cell([0.30, 0.31, 0.30], 1.0, 1.0, batch=2),
-        cell([0.43], 1.0, 1.0, batch=8),
-    )
-    assert findings.winner is findings.cells[0]
-    assert certainty(findings).endswith(
-        "b8×a1 stands 2.7 points higher in a single run that was not repeated."
-    )
 
 
 def test_a_cell_does_not_fit_when_it_does_not_with_one_seed() -> None:
@@ -178,8 +142,10 @@ def test_seeds_are_one_cell_and_other_overrides_make_another() -> None:
         ("b4×a1 train.momentum=0.8", 3),
         ("b4×a1 train.momentum=0.9", 1),
     ]
-    assert cells[0].map50 == pytest.approx(0.42)
-    assert cells[0].map50_deviation == pytest.approx(0.02)
+    assert (cells[0].map50, cells[0].map50_deviation) == (0.44, None), "the fresh seed alone"
+    searched = Findings(recorded(rows[:3])).cells[0]
+    assert searched.map50 == pytest.approx(0.41)
+    assert searched.map50_deviation == pytest.approx(0.02 / 2**0.5)
 
 
 def test_a_cell_that_was_cut_short_and_run_again_counts_once() -> None:
@@ -188,14 +154,14 @@ def test_a_cell_that_was_cut_short_and_run_again_counts_once() -> None:
         Row(4, 1, False, map50=(0.40,), wall_time_s=7.0),
     ]
     (only,) = Findings(recorded(rows)).cells
-    assert (only.state, only.wall_time_s, only.fits) == ("complete", 7.0, True)
+    assert (only.state, only.whole_s, only.fits) == ("complete", 7.0, True)
 
 
 def test_what_a_stopped_run_measured_is_not_what_it_needs() -> None:
     full, stopped = with_result(cell(0.4, 1.0, 8.0)), cell(0.4, 1.0, 23.0, batch=16)
     stopped = with_result(stopped, outcome=Outcome.OUT_OF_MEMORY, images_per_s=None)
     assert stopped.infeasible and stopped.need_gib is None
-    assert effect(full, stopped).peak_percent is None
+    assert effect(full, stopped, reached).peak_percent is None
     # the watchdog's: the child did not report
     stopped = with_result(stopped, outcome=Outcome.OVER_BUDGET)
     assert stopped.need_gib is None

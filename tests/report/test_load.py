@@ -54,10 +54,10 @@ def test_what_was_deployed_is_in_both(tmp_path: Path) -> None:
     uri = write_study(tmp_path, ARTICLE)
     folder = StudyFolder(tmp_path / "article")
     folder.deployment.mkdir()
-    text = '{"study": "article", "trial": 3, "metrics": {"deploy/onnx/map50": 0.42}}'
+    text = '{"study": "article", "trial": 5, "metrics": {"deploy/onnx/map50": 0.42}}'
     (folder.deployment / "deploy.json").write_text(text)
     client = MlflowClient(uri)
-    client.log_metric(folder.trial(3).run_id.read_text(), "deploy/onnx/map50", 0.42)
+    client.log_metric(folder.trial(5).run_id.read_text(), "deploy/onnx/map50", 0.42)
     for record in (load_record(settings(tmp_path), "article"), from_mlflow(tmp_path, "article")):
         assert [t.deployment for t in record.trials if t.deployment] == [
             {"deploy/onnx/map50": 0.42}

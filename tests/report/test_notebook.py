@@ -32,7 +32,15 @@ def test_trials_are_typed_and_missing_numbers_are_na(published: Path) -> None:
     assert list(trials["trial"]) == [0, 1, 2, 3, 4, 5, 6]
     assert trials.loc[3, "map50"] == 0.423 and trials.loc[3, "part_weights_gib"] == 0.22
     assert trials.loc[0, "map50"] is pd.NA and trials.loc[6, "implied_by"] == 0
-    assert study.best is not None and study.best["cell"] == "b4×a4"
+    assert study.best is not None and study.best["cell"] == "b4×a4 amp"
+
+
+def test_each_trial_has_what_its_cell_comes_to_at_the_end(published: Path) -> None:
+    trials = load_study("article", runs_dir=str(published)).trials.set_index("trial")
+    ends = trials.loc[3, ["end_low", "end_map50", "end_high"]]
+    assert list(ends) == sorted(ends) and ends["end_map50"] == pytest.approx(0.423)
+    assert trials.loc[3, "whole_run_s"] == 13320.0
+    assert trials.loc[0, "end_map50"] is pd.NA
 
 
 def test_curves_have_a_row_per_trial_and_epoch(published: Path) -> None:

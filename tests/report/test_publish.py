@@ -49,7 +49,7 @@ def test_the_html_needs_no_other_file(published: Path) -> None:
     assert len(outside.images) == 4
     assert all(i.startswith("data:image/png;base64,iVBOR") for i in outside.images)
     assert "url(" not in text and "@import" not in text
-    assert text.count("<table>") == text.count("</table>") == 7
+    assert text.count("<table>") == text.count("</table>") == 8
 
 
 def test_a_reason_is_text_and_not_markup(tmp_path: Path) -> None:
@@ -62,10 +62,14 @@ def test_the_parent_run_holds_the_answer(published: Path) -> None:
     client = MlflowClient(f"sqlite:///{published}/mlflow.db")
     (run,) = client.search_runs(["1"], "tags.kind = 'study'")
     metrics, tags = run.data.metrics, run.data.tags
-    assert (metrics["best_map50"], metrics["best_batch"], metrics["trials"]) == (0.423, 4, 7)
+    assert (metrics["best_map50"], metrics["best_batch"], metrics["trials"]) == (0.419, 4, 7)
     assert (metrics["trials_complete"], metrics["trials_infeasible"]) == (4, 3)
-    assert (tags["best_cell"], tags["best_trial"]) == ("b4×a4", "3")
-    assert "**Use batch 4 × accumulate 4, amp off**" in tags["mlflow.note.content"]
+    assert metrics["best_end_low"] < metrics["best_end_map50"] == 0.419 < metrics["best_end_high"]
+    assert metrics["best_whole_run_s"] == 11400.0
+    assert metrics["best_headroom_gib"] == pytest.approx(23.65 - 9.7)
+    assert (tags["best_cell"], tags["best_trial"]) == ("b4×a4 amp", "5")
+    assert "- best mAP@0.5: b4×a4, " in tags["mlflow.note.content"]
+    assert "**Use batch 4 × accumulate 4, amp on**" in tags["mlflow.note.content"]
     assert {a.path for a in client.list_artifacts(run.info.run_id, "report")} == {
         f"report/{name}"
         for name in ("curves.png", "map50.png", "memory.png", "parts.png", "trials.csv")

@@ -85,8 +85,8 @@ def test_right_predictions_cost_one_failed_run_per_class(table, measured) -> Non
 
 def test_the_order_puts_first_what_proves_most() -> None:
     specs = [cell(b, predicted=20.0 if b > 8 else 1.0) for b in (2, 4, 8, 16, 32)]
-    assert [specs[i].batch for i in proving_order(specs, measured=True)] == [8, 16, 2, 4, 32]
-    assert [specs[i].batch for i in proving_order(specs, measured=False)] == [16, 2, 4, 8, 32]
+    assert [specs[i].batch for i in proving_order(specs, measured=True)] == [8, 16, 4, 2, 32]
+    assert [specs[i].batch for i in proving_order(specs, measured=False)] == [16, 8, 4, 2, 32]
 
 
 def test_evidence_holds_for_its_memory_class_only() -> None:

@@ -36,6 +36,9 @@ def sampled(peak_gib: float, exceeded: bool = False) -> SampledPeak:
         (ChildFacts(Ending.OUT_OF_MEMORY, memory=reading(9.9)), Outcome.OUT_OF_MEMORY, 0.001),
         (ChildFacts(Ending.OUT_OF_MEMORY), Outcome.OUT_OF_MEMORY, 0.001),
         (ChildFacts(Ending.DIVERGED, memory=reading(9.0)), Outcome.DIVERGED, -1.0),
+        # the peak of a set-up says nothing about the cell, on whichever side it is
+        (ChildFacts(Ending.AMP_REFUSED, memory=reading(0.6)), Outcome.AMP_REFUSED, None),
+        (ChildFacts(Ending.AMP_REFUSED, memory=reading(12.0)), Outcome.AMP_REFUSED, None),
     ],
 )
 def test_the_excess_is_positive_exactly_when_a_cell_does_not_fit(
@@ -66,6 +69,15 @@ def test_out_of_memory_because_of_others_proves_nothing(make_spec) -> None:
     result = judge(make_spec(), TrialFacts(child=child))
     assert result.outcome is Outcome.CRASHED and result.excess_gib is None
     assert result.reason.endswith("out of memory But the budget was not there.")
+
+
+def test_amp_that_was_refused_says_which_cell_it_would_have_been(make_spec) -> None:
+    child = ChildFacts(Ending.AMP_REFUSED, "the check failed", memory=reading(0.6))
+    facts = TrialFacts(child=child, sampled=sampled(0.7), wall_time_s=4.0)
+    result = judge(make_spec(batch=8, accumulate=4, amp=True), facts)
+    assert (result.memory, result.map50, result.wall_time_s) == (None, None, 4.0)
+    assert result.reason.startswith("the check failed: it would have trained as b8×a4, without")
+    assert "amp=false" in result.reason and "log.txt" in result.reason
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Whole studies over a fake executor, with the real Optuna storage and MLflow database."""
 
 import io
+import itertools
 import os
 import shutil
 import signal
@@ -12,8 +13,10 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
+from sweeper.report.effects import strategy_changes
+from sweeper.report.findings import Findings
 from sweeper.study.bounds import proving_order
-from sweeper.study.confirm import confirm
+from sweeper.study.confirm import confirm, fresh_seeds
 from sweeper.study.display import StudyDisplay
 from sweeper.study.identity import identity
 from sweeper.study.loop import StudyLoop
@@ -47,11 +50,12 @@ def by_memory(spec: TrialSpec) -> ChildFacts:
 class Study:
     """One study in a folder, to be run once or more."""
 
-    def __init__(self, folder: Path, make_spec, sampler: str = "grid", rungs=()):
+    def __init__(self, folder: Path, make_spec, sampler: str = "auto", rungs=(), share=False):
         self.folder, self._make_spec = folder, make_spec
-        self.sampler, self.rungs = sampler, rungs
+        self.sampler, self.rungs, self.share = sampler, rungs, share
         self.uri = f"sqlite:///{folder}/mlflow.db"
         self.notes: list[str] = []
+        self.console = io.StringIO()
 
     def specs(self):
         specs = {}
@@ -67,7 +71,7 @@ class Study:
         return CellStudy("s", SPACE, url, self.sampler, 1, BUDGET_GIB, same)
 
     def order(self) -> list[int]:
-        if self.sampler != "grid":
+        if self.sampler != "auto":
             return []
         return proving_order(list(self.specs().values()), measured=True)
 
@@ -85,8 +89,8 @@ class Study:
 
     def loop(self, executor: TableExecutor, outbox: Outbox, display: StudyDisplay) -> StudyLoop:
         trials = self.trials(executor, outbox, display)
-        order, rungs = self.order(), self.rungs
-        return StudyLoop(self.open(), self.specs(), trials, outbox, display, order, rungs)
+        given = self.order(), self.rungs, self.share
+        return StudyLoop(self.open(), self.specs(), trials, outbox, display, *given)
 
     def abandon(self, executor: TableExecutor | None) -> None:
         """The first cell's trial, left as a parent leaves it that dies while the trial runs.
@@ -103,7 +107,7 @@ class Study:
 
     def run(self, executor: TableExecutor, n_trials: int = 99, outbox=None) -> bool:
         outbox = outbox or self.outbox()
-        with StudyDisplay(Console(file=io.StringIO())) as display:
+        with StudyDisplay(Console(file=self.console, width=200)) as display:
             done = self.loop(executor, outbox, display).run(n_trials)
         outbox.finish_study(done)
         return done
@@ -167,6 +171,31 @@ class TestLoop:
         assert opened.best() == []
         assert "batch=2" in opened.nearest_miss() and "12.00 GiB over" in opened.nearest_miss()
         assert set(study.outcomes().values()) == {"over_budget", "implied"}
+
+    def test_amp_that_is_refused_ends_its_cells_one_by_one_and_proves_nothing(self, study) -> None:
+        def without_amp(spec: TrialSpec) -> ChildFacts:
+            if not spec.amp:
+                return by_memory(spec)
+            memory = MemoryReading(BUDGET_GIB + 1, "measured", "process")
+            return ChildFacts(Ending.AMP_REFUSED, "the check failed", memory=memory)
+
+        study.run(TableExecutor(without_amp))
+        refused = {k for k, outcome in study.outcomes().items() if outcome == "amp_refused"}
+        assert refused == {k for k in study.outcomes() if k[2]} and len(refused) == 12
+        assert study.console.getvalue().count(" amp_refused ") == 12
+        assert "b8×a4 amp   amp_refused    the check failed: it would" in study.console.getvalue()
+
+        findings = Findings(read_study(study.uri, "x", "s"))
+        assert findings.tally.failed == 12 and not findings.unreadable
+        shown = [*findings.ranked, *findings.front, *findings.infeasible]
+        shown += [
+            c for change in strategy_changes(findings.cells) for p in change.pairs for c in p
+        ]
+        assert shown and not any(cell.spec.amp for cell in shown)
+
+        again = TableExecutor(without_amp)
+        study.run(again)
+        assert again.ran == [], "the card would refuse them again"
 
     def test_n_trials_is_a_total_over_starts_and_implied_cells_are_free(self, study) -> None:
         first, second = TableExecutor(by_memory), TableExecutor(by_memory)
@@ -248,10 +277,13 @@ class TestLoop:
         for _ in range(2):
             with StudyDisplay(Console(file=io.StringIO())) as display:
                 trials = study.trials(executor, study.outbox(), display)
-                assert confirm(numbers, 3, trials, display)
-        assert len(executor.ran) == 6
-        assert {s.confirms for s in executor.ran} == set(numbers)
-        assert {s.seed for s in executor.ran} == {1, 2, 3}
+                assert confirm(numbers, [5, 6, 7], trials, display)
+        ran = [(s.confirms, s.seed) for s in executor.ran]
+        assert sorted(ran) == sorted(itertools.product(numbers, [5, 6, 7])), "the seeds pair"
+
+    def test_fresh_seeds_are_those_of_no_cell(self, make_spec) -> None:
+        specs = [make_spec(seed=seed) for seed in (0, 3, 1)]
+        assert list(fresh_seeds(specs, 2)) == [4, 5]
 
 
 class Threaded(TableExecutor):

@@ -64,6 +64,18 @@ def test_tpe_moves_towards_what_scores(tmp_path: Path) -> None:
     assert len(set(asked)) == 30
 
 
+def test_tpe_leaves_amp_alone_where_it_is_refused(tmp_path: Path) -> None:
+    space = make_space({"batch": tuple(range(30)), "amp": (False, True)})
+    study = open_study(tmp_path, "tpe", space)
+    refused = []
+    for _ in range(30):
+        trial, cell = study.ask()
+        batch, amp = dict(cell.params).values()
+        refused.append(amp)
+        study.tell(trial, TrialResult(Outcome.AMP_REFUSED) if amp else complete(batch / 100))
+    assert sum(refused[10:]) <= 6, "10 of 20 by chance, and 15 were they told as FAIL"
+
+
 def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     first = open_study(tmp_path)
     for _ in range(3):
@@ -102,6 +114,7 @@ def test_a_trial_that_was_left_running_is_found_and_its_cell_is_taken(tmp_path: 
         (Outcome.OUT_OF_MEMORY, TrialState.PRUNED),
         (Outcome.OVER_BUDGET, TrialState.PRUNED),
         (Outcome.DIVERGED, TrialState.PRUNED),
+        (Outcome.AMP_REFUSED, TrialState.PRUNED),
         (Outcome.TIMEOUT, TrialState.FAIL),
         (Outcome.CRASHED, TrialState.FAIL),
         (Outcome.INTERRUPTED, TrialState.FAIL),

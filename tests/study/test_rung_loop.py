@@ -155,14 +155,16 @@ def test_confirmations_train_as_far_as_what_they_repeat(study) -> None:
     (best,) = study.open().best()
     executor = PartsExecutor()
     with StudyDisplay(Console(file=io.StringIO())) as display:
-        assert confirm([best.number], 2, study.trials(executor, study.outbox(), display), display)
-        assert confirm([best.number], 2, study.trials(executor, study.outbox(), display), display)
+        trials = study.trials(executor, study.outbox(), display)
+        assert confirm([best.number], [1, 2], trials, display)
+        assert confirm([best.number], [1, 2], trials, display)
     repeated = len(TrialFolder.of(study.folder / "trials", best.number).read_result().epochs)
     assert [(a, b) for _, a, b in executor.trained] == [(1, repeated)] * 2
     first = TrialFolder.of(study.folder / "trials", executor.trained[0][0])
     (first.path / "result.json").unlink()  # as a kill between training and judgement leaves it
     with StudyDisplay(Console(file=io.StringIO())) as display:
-        assert confirm([best.number], 2, study.trials(executor, study.outbox(), display), display)
+        trials = study.trials(executor, study.outbox(), display)
+        assert confirm([best.number], [1, 2], trials, display)
     assert first.has_result and len(executor.trained) == 2
 
 

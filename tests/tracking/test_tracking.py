@@ -9,7 +9,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from sqlalchemy.exc import OperationalError
 
 from sweeper.errors import StudyError
-from sweeper.tracking import Tracker, publish_report, read_curve, read_study, readable_faults
+from sweeper.tracking import Tracker, publish_report, read_curve, read_study, readable_faults, tags
 from sweeper.tracking.writer import (
     EPOCH_METRICS,
     METRICS,
@@ -53,6 +53,7 @@ def result(outcome: Outcome = Outcome.COMPLETE) -> TrialResult:
     return TrialResult(
         outcome,
         "why" if outcome is not Outcome.COMPLETE else "",
+        excess_gib=-3.25,
         **summarise_epochs(epochs),
         wall_time_s=12.5,
         train_time_s=11.0,
@@ -106,6 +107,7 @@ def test_a_trial_is_one_nested_run_with_every_name_of_the_table(
         (Outcome.COMPLETE, "FINISHED"),
         (Outcome.PRUNED, "FINISHED"),
         (Outcome.OUT_OF_MEMORY, "FAILED"),
+        (Outcome.AMP_REFUSED, "FAILED"),
         (Outcome.CRASHED, "FAILED"),
         (Outcome.INTERRUPTED, "KILLED"),
     ],
@@ -235,3 +237,11 @@ def test_every_fault_of_mlflow_is_one_message(fault: Exception, said: str) -> No
     with pytest.raises(StudyError) as raised, readable_faults("u"):
         raise fault
     assert str(raised.value).startswith(said) and "\n" not in str(raised.value)
+
+
+def test_the_curve_of_a_very_long_run_gives_way_to_the_rest_of_the_record() -> None:
+    long = replace(result(), curve=(0.1234,) * 3000)
+    (text,) = tags.result_tag(long).values()
+    assert '"curve": []' in text and '"map50"' in text
+    (text,) = tags.result_tag(replace(long, curve=(0.1234,) * 300)).values()
+    assert text.count("0.1234") == 300

@@ -1,13 +1,20 @@
 """Real training in this process; faults are raised where the library would raise them."""
 
 import csv
+import math
+import time
+from collections.abc import Container
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
-from ultralytics.models.yolo.detect import DetectionValidator
+import ultralytics.engine.trainer as engine
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import SETTINGS
+from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.tal import TaskAlignedAssigner
 
 from sweeper.study.judge import judge
@@ -78,7 +85,7 @@ def test_a_trial_reports_every_epoch_and_what_it_cost(make_spec, tmp_path: Path)
     assert result.epochs == tuple(link.epochs)
     assert result.map50 is not None and 0 <= result.map50 <= 1
     assert result.train_time_s > sum(e.train_time_s for e in result.epochs) > 0
-    assert result.images_per_s > 0
+    assert result.images_per_s * result.epochs[1].train_time_s == pytest.approx(12)
     assert result.peak_rss_gib > 0.1
     assert result.memory is None, "nothing was predicted, and there is no GPU to measure"
     with (tmp_path / "results.csv").open() as file:
@@ -216,19 +223,138 @@ def test_the_threads_asked_for_are_used(make_spec, tmp_path: Path) -> None:
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.parametrize("amp", [False, True])
 def test_a_loss_that_is_not_finite_ends_the_trial_as_diverged(
+    make_spec, tmp_path: Path, monkeypatch, amp: bool
+) -> None:
+    spoil_losses({2}, monkeypatch)
+    result = train(make_spec(amp=amp), tmp_path)
+    assert (result.outcome, result.iterations) == (Outcome.DIVERGED, 2)
+    assert "the loss became nan in epoch 1, micro-batch 2" in result.reason
+    assert ("or set amp=false" in result.reason) is amp
+
+
+def spoil_losses(numbers: Container[int], monkeypatch) -> None:
+    """Make the losses of these micro-batches NaN, as an overflow in the head's last layer does."""
+    loss, seen = DetectionModel.loss, count(1)
+
+    def spoiled(self, batch, preds=None):
+        total, items = loss(self, batch, preds)
+        factor = float("nan") if self.training and next(seen) in numbers else 1.0
+        return total * factor, {name: item * factor for name, item in items.items()}
+
+    monkeypatch.setattr(DetectionModel, "loss", spoiled)
+
+
+@pytest.fixture
+def scaler(monkeypatch) -> None:
+    """Scale gradients as AMP on a GPU does."""
+    resume = TrialTrainer.resume_training
+
+    def with_scaler(self: TrialTrainer, ckpt: object) -> None:
+        self.scaler = torch.amp.GradScaler("cpu")
+        resume(self, ckpt)
+
+    monkeypatch.setattr(TrialTrainer, "resume_training", with_scaler)
+
+
+@pytest.mark.usefixtures("scaler")
+def test_a_step_that_the_scaler_skips_is_not_divergence(
+    make_spec, tmp_path: Path, monkeypatch
+) -> None:
+    # One of the two micro-batches that make the second step.
+    spoil_losses({3}, monkeypatch)
+    result = train(make_spec(batch=2, accumulate=2, epochs=2), tmp_path)
+    assert result.outcome is Outcome.COMPLETE, result.reason
+    assert (result.iterations, result.optimizer_steps) == (12, 5)
+    spoiled, clean = result.epochs
+    assert math.isnan(spoiled.train_loss) and math.isfinite(spoiled.val_loss)
+    assert math.isfinite(clean.train_loss)
+
+
+@pytest.mark.usefixtures("scaler")
+def test_steps_skipped_in_a_row_until_nothing_is_scaled_are_divergence(
+    make_spec, tmp_path: Path, monkeypatch
+) -> None:
+    # 16 fail, one happens, and then all fail.
+    spoil_losses({*range(1, 33), *range(35, 99)}, monkeypatch)
+    result = train(make_spec(batch=1, accumulate=2, epochs=9), tmp_path)
+    assert (result.outcome, result.optimizer_steps) == (Outcome.DIVERGED, 1)
+    assert result.iterations == 2 * (16 + 1 + 17)
+    assert "17 optimizer steps in a row were skipped" in result.reason
+
+
+@pytest.mark.usefixtures("scaler")
+def test_skipped_steps_in_a_row_are_counted_across_parts(
+    make_spec, tmp_path: Path, monkeypatch
+) -> None:
+    spoil_losses(range(1, 99), monkeypatch)
+    spec = make_spec(batch=1, epochs=3, until=1)
+    first = train(spec, tmp_path)
+    assert (first.paused, first.iterations, first.optimizer_steps) == (True, 12, 0)
+    second = train(replace(spec, trained=1, until=None), tmp_path)
+    assert (second.outcome, second.iterations) == (Outcome.DIVERGED, 17)
+
+
+@pytest.mark.usefixtures("scaler")
+def test_what_spoils_the_statistics_of_batchnorm_is_divergence_though_its_step_is_skipped(
     make_spec, tmp_path: Path, monkeypatch
 ) -> None:
     loss = DetectionModel.loss
 
-    def poisoned(self, batch, preds=None):
-        total, items = loss(self, batch, preds)
-        return total * float("nan"), items
+    def overflow(self, batch, preds=None):
+        return loss(self, {**batch, "img": batch["img"] * float("inf")}, preds)
 
-    monkeypatch.setattr(DetectionModel, "loss", poisoned)
+    monkeypatch.setattr(DetectionModel, "loss", overflow)
     result = train(make_spec(), tmp_path)
-    assert result.outcome is Outcome.DIVERGED
-    assert "the loss became nan in epoch 1" in result.reason
+    assert (result.outcome, result.iterations) == (Outcome.DIVERGED, 1)
+    assert "the loss became nan in epoch 1, micro-batch 1, and the statistics" in result.reason
+
+
+@pytest.mark.usefixtures("scaler")
+def test_a_fitness_that_is_not_finite_is_divergence_with_a_scaler_too(
+    make_spec, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(DetMetrics, "fitness", float("nan"))
+    result = train(make_spec(), tmp_path)
+    assert (result.outcome, result.iterations) == (Outcome.DIVERGED, 3)
+    assert "the fitness became nan in epoch 1" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("amp", "outcome"), [(True, Outcome.AMP_REFUSED), (False, Outcome.PRUNED)]
+)
+def test_amp_that_ultralytics_drops_on_a_card_ends_the_trial_in_its_set_up(
+    make_spec, tmp_path: Path, monkeypatch, amp: bool, outcome: Outcome
+) -> None:
+    # Its own check_amp() has refused this CPU by the time it builds the loaders.
+    build = TrialTrainer._build_train_pipeline
+
+    def on_a_card(self: TrialTrainer) -> None:
+        self.device = torch.device("cuda")
+        build(self)
+
+    def reached(self: DetectionTrainer) -> None:
+        raise Stopped
+
+    monkeypatch.setattr(TrialTrainer, "_build_train_pipeline", on_a_card)
+    monkeypatch.setattr(DetectionTrainer, "_build_train_pipeline", reached)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA GeForce GTX 1650")
+    result = train(make_spec(amp=amp, accumulate=2), tmp_path)
+    assert (result.outcome, result.iterations) == (outcome, 0)
+    if amp:
+        assert result.reason.startswith(
+            "Ultralytics' AMP check failed on NVIDIA GeForce GTX 1650: it would have trained as "
+            "b4×a2, without AMP. Set amp=false or"
+        )
+
+
+def test_what_the_set_up_takes_is_no_training_time(make_spec, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(engine, "check_amp", lambda model: bool(time.sleep(1.0)))
+    began = time.monotonic()
+    result = train(make_spec(amp=True, epochs=1), tmp_path)
+    assert result.outcome is Outcome.COMPLETE
+    assert time.monotonic() - began - result.train_time_s > 1.0
 
 
 def test_any_other_error_is_a_crash_with_its_message(

@@ -2,6 +2,7 @@ from sweeper.trial.command import yolo_command
 from sweeper.trial.record import (
     EpochReport,
     Outcome,
+    steady,
     summarise_epochs,
 )
 
@@ -24,3 +25,14 @@ def test_the_plain_command_accumulates_through_nbs(make_spec) -> None:
 def test_exactly_the_memory_outcomes_are_infeasible() -> None:
     infeasible = {o.value for o in Outcome if o.infeasible}
     assert infeasible == {"out_of_memory", "over_budget", "implied"}
+
+
+def test_the_steady_time_of_an_epoch_leaves_out_the_first_one() -> None:
+    assert steady([9.0, 2.0, 3.0, 2.5]) == 2.5
+    assert steady([9.0]) == 9.0, "better than nothing"
+    assert steady([]) is None
+
+
+def test_the_curve_is_kept_to_four_digits() -> None:
+    reports = (epoch(1, 0.123456, 0.2), epoch(2, 0.65432, 0.4))
+    assert summarise_epochs(reports)["curve"] == (0.1235, 0.6543)

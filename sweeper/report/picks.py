@@ -1,0 +1,66 @@
+"""Which cells to take where one thing counts more than all else, if not the recommended one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from sweeper.numbers import count, duration, gib
+from sweeper.report.cells import CellSummary
+from sweeper.report.findings import LEAST_MAP50, Findings
+from sweeper.report.words import end_in_words
+
+INTRODUCTION = "If one thing counts more than the rest:"
+
+
+def picks(findings: Findings) -> dict[str, CellSummary]:
+    """The cells with the best mAP@0.5 at the end, the shortest whole run and the lowest peak.
+
+    Only cells that fit and have begun to learn; for time and memory also those that were stopped
+    at a rung. What the recommended cell is best in is left out; a cell that is best in two is
+    there once.
+    """
+    recommended = findings.recommended
+    if recommended is None:
+        return {}
+    able = [c for c in findings.cells if (findings.end(c) or 0.0) >= LEAST_MAP50]
+    able.sort(key=lambda c: c is not recommended)  # of equals the recommended one
+    timed = [c for c in able if c.whole_s]
+    weighed = [c for c in able if c.peak_gib is not None]
+    best = {
+        "best mAP@0.5": max(
+            (c for c in able if c.fits), key=lambda c: findings.end(c) or 0.0, default=recommended
+        ),
+        "fastest to the end": min(timed, key=lambda c: c.whole_s or 0.0, default=recommended),
+        "least memory": min(weighed, key=lambda c: c.peak_gib or 0.0, default=recommended),
+    }
+    names: dict[CellSummary, list[str]] = defaultdict(list)
+    for name, cell in best.items():
+        if cell is not recommended:
+            names[cell].append(name)
+    return {" and ".join(found): cell for cell, found in names.items()}
+
+
+def picks_in_words(findings: Findings) -> str:
+    """A list in markdown; empty where the recommended cell is the best in everything."""
+    lines = [
+        f"- {name}: {cell.name}, {_figures(cell, findings)}{_caution(cell, findings)}"
+        for name, cell in picks(findings).items()
+    ]
+    return "\n".join([INTRODUCTION, "", *lines]) if lines else ""
+
+
+def _figures(cell: CellSummary, findings: Findings) -> str:
+    """mAP@0.5 at the end, time and peak."""
+    expected = " expected" if cell.paused else ""
+    parts = [f"mAP@0.5 {end_in_words(cell, findings)}{expected}", duration(cell.whole_s)]
+    peak = f"peak {gib(cell.peak_gib)} GiB" if cell.peak_gib is not None else ""
+    stopped = "" if cell.fits else f"stopped after {cell.first.trained} epochs"
+    return ", ".join(text for text in (*parts, peak, stopped) if text)
+
+
+def _caution(cell: CellSummary, findings: Findings) -> str:
+    """What is known less well of the cell than of the recommended one."""
+    winner = findings.recommended
+    if winner is not None and winner.confirmed and not cell.confirmed:
+        return f" ({count(len(cell.compared), 'run')}, not repeated with fresh seeds)"
+    return ""

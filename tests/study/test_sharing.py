@@ -1,0 +1,121 @@
+"""One trial for the cells that take the same optimizer steps."""
+
+import os
+import signal
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sweeper.executors import Watcher
+from sweeper.study import loop
+from sweeper.study.sharing import spread_order
+from sweeper.tracking import read_study
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import ChildFacts, Ending, MemoryReading, TrialFacts, TrialSpec
+from tests.study.test_loop import BUDGET_GIB, Study, _mlflow, empty_mlflow, peak_gib  # noqa: F401
+from tests.study.test_rung_loop import EPOCHS, PartsExecutor, better_half
+
+
+@pytest.fixture
+def study(tmp_path: Path, make_spec, monkeypatch) -> Study:
+    monkeypatch.setattr(loop, "judge_rung", better_half)
+
+    def make(**values: object) -> TrialSpec:
+        return make_spec(**(values | {"epochs": EPOCHS}))
+
+    return Study(tmp_path, make, rungs=(5, 10), share=True)
+
+
+def fits(spec: TrialSpec) -> bool:
+    return peak_gib(spec) <= BUDGET_GIB
+
+
+def groups(specs: list[TrialSpec]) -> dict[tuple[int, bool], int]:
+    """The largest batch that fits, by effective batch and amp."""
+    largest: dict[tuple[int, bool], int] = {}
+    for spec in filter(fits, specs):
+        key = (spec.effective_batch, spec.amp)
+        largest[key] = max(spec.batch, largest.get(key, 0))
+    return largest
+
+
+def test_the_largest_batch_that_fits_is_trained_for_all_that_share_its_steps(study) -> None:
+    executor = PartsExecutor()
+    assert study.run(executor)
+    specs = list(study.specs().values())
+    trained = {s.number: s for s in executor.ran if fits(s)}.values()
+    assert {(s.effective_batch, s.amp): s.batch for s in trained} == groups(specs)
+    assert len(trained) == len(groups(specs)), "one trial for each"
+    outcomes = Counter(study.outcomes().values())
+    larger = [s for s in specs if not fits(s)]
+    assert outcomes["covered"] == sum(map(fits, specs)) - len(trained) > 0
+    assert outcomes["implied"] + outcomes["out_of_memory"] == len(larger)
+    assert sum(outcomes.values()) == len(specs), "every cell is decided"
+
+
+def test_a_covered_cell_names_its_evidence_and_counts_for_nothing(study) -> None:
+    study.run(PartsExecutor())
+    trials = {t.number: t for t in read_study(study.uri, "x", "s").trials}
+    covered = [t for t in trials.values() if t.state == "covered"]
+    for trial in covered:
+        leader = trials[trial.implied_by]
+        assert leader.state in {"complete", "pruned"} and leader.spec.batch > trial.spec.batch
+        assert leader.spec.effective_batch == trial.spec.effective_batch
+        assert f"trial {leader.number}, {leader.spec.label}, takes the same" in trial.reason
+    assert study.open().finished == len(trials) - len(covered) - sum(
+        t.state == "implied" for t in trials.values()
+    )
+
+
+def test_where_the_trial_fails_the_next_largest_batch_takes_over(study) -> None:
+    executor = PartsExecutor()
+    look_up = executor._look_up
+
+    def fail_late(folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        spec = folder.read_spec()
+        if (spec.batch, spec.accumulate, spec.amp) == (4, 1, True) and spec.trained:
+            return TrialFacts(child=ChildFacts(Ending.ERROR, "boom"))
+        return look_up(folder, watcher)
+
+    executor._train = fail_late
+    assert study.run(executor)
+    trials = read_study(study.uri, "x", "s").trials
+    four = {t.spec.label: t.state for t in trials if t.spec.effective_batch == 4 and t.spec.amp}
+    assert four["b4×a1 amp"] == "crashed"
+    assert four["b2×a2 amp"] in {"complete", "pruned"}
+
+
+@pytest.mark.parametrize("at", [2, 7, 11])
+def test_a_stopped_study_shares_as_if_it_had_not_been(study, at: int) -> None:
+    first = PartsExecutor()
+    look_up = first._look_up
+
+    def stop(folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        facts = look_up(folder, watcher)
+        if len(first.ran) == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return facts
+
+    first._train = stop
+    assert not study.run(first)
+    second = PartsExecutor()
+    assert study.run(second)
+    specs = list(study.specs().values())
+    ran = {s.number: s for s in [*first.ran, *second.ran] if fits(s)}.values()
+    assert Counter((s.effective_batch, s.amp) for s in ran) == Counter(groups(specs).keys())
+
+
+def test_a_few_cells_are_those_that_lie_farthest_apart(make_spec) -> None:
+    fitting, unfit = (MemoryReading(gib, "simulated", "trace") for gib in (1.0, 99.0))
+    cells = [(b, a, amp) for b in (2, 4, 8) for a in (1, 4) for amp in (False, True)]
+    specs = [
+        replace(make_spec(batch=b, accumulate=a, amp=amp), predicted=unfit if b == 8 else fitting)
+        for b, a, amp in cells
+    ]
+    first = [specs[i] for i in spread_order(specs, 4)[:4]]
+    assert all(s.batch < 8 for s in first), "what is predicted not to fit comes last"
+    assert {s.effective_batch for s in first} >= {2, 16}, "both ends of the space"
+    assert {s.amp for s in first} == {False, True}
+    assert sorted(spread_order(specs, 4)) == list(range(len(specs)))
