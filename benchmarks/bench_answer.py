@@ -1,11 +1,12 @@
 """How good the recommended cell is after the whole run, by policy, and what finding it costs.
 
-    python benchmarks/bench_answer.py [best]
+    python benchmarks/bench_answer.py
 
 Replays the curves of ``truth.json`` (made by truth.py) and those of synthetic worlds: a curve does
 not depend on the other trials, so a replay is exact. The truth of a cell is the mean over seeds of
-its mAP@0.5 in the last epoch; with ``best``, in the best epoch. Times are those of an idle core
-(`idle_epoch_s`), as the truth may have been recorded on a busy machine; that of amp is assumed.
+its mAP@0.5 in the best epoch, whose weights one would keep (best.pt), and in the last one. Times
+are those of an idle core (`idle_epoch_s`), as the truth may have been recorded on a busy machine;
+that of amp is assumed.
 
 The worlds fall as power laws do, which is what sweeper expects: they show what breaks it, not how
 good it is. Its constants were tuned on other worlds of these kinds, `_LIKELY` with these in view.
@@ -14,6 +15,9 @@ Regret: points of mAP@0.5 that the chosen cell lies below the best. Time: how mu
 run takes than the fastest of those that cannot be told from the best, that is within 2 standard
 errors. Tau: Kendall's tau-b of the order at the last rung against that at the end. Cost: training
 seconds over those of the whole grid.
+
+Last, where only a third of the cells may be trained: how good the best of those is, by who chooses
+them. The samplers of Optuna see each whole run before they choose the next.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ import json
 import math
 import random
 import statistics
-import sys
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,13 +34,16 @@ from pathlib import Path
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, PercentilePruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from scipy.stats import kendalltau
 from worlds import KINDS, Run, idle_epoch_s, make_world
 
+from sweeper.study.sharing import spread_order
+from sweeper.trial.record import TrialSpec
 from sweeper.trial.rungs import Standing, default_rungs, judge_rung, outlooks, pick
 
 TRUTH = Path(__file__).with_name("truth.json")
-FULL = 36  # curves: 12 cells, 3 seeds
+FULL = 18  # curves: 6 cells without amp, 3 seeds
 WORLDS = 12  # of each kind
 ORDERS = 3  # of arrival
 FEWEST_CELLS = 4  # that a seed has to have run for a replay to say anything
@@ -55,6 +62,7 @@ class Choice:
 
 
 Policy = Callable[[Sequence[Run]], Choice]
+Sampling = Callable[[Sequence[Run], int, int], list[Run]]  # runs, how many, seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +176,69 @@ POLICIES: dict[str, Policy] = {
 }
 
 
+def farthest(runs: Sequence[Run], count: int, seed: int) -> list[Run]:
+    """What `study.n_trials` takes."""
+    return [runs[i] for i in spread_order([spec(r) for r in runs], count)[:count]]
+
+
+def spec(run: Run) -> TrialSpec:
+    """The cell as the study knows it."""
+    cell = run.batch, run.accumulate, run.amp
+    return TrialSpec("", 0, "", *cell, "", "", "", "", 0, 0.0, 0, 0, "", run.seed, 0.0)
+
+
+def at_random(runs: Sequence[Run], count: int, seed: int) -> list[Run]:
+    """Any of them."""
+    return random.Random(seed).sample(runs, count)
+
+
+def sampled(make: Callable[[int], BaseSampler]) -> Sampling:
+    """By a sampler of Optuna's over log2(batch), log2(accumulate) and amp."""
+
+    def sample(runs: Sequence[Run], count: int, seed: int) -> list[Run]:
+        by_cell = {r.cell: r for r in runs}
+        batches, accumulates, amps = (sorted({r.cell[i] for r in runs}) for i in range(3))
+        study = optuna.create_study(direction="maximize", sampler=make(seed))
+        chosen: dict[Cell, Run] = {}
+        for _ in range(20 * count):  # it may ask for a cell again
+            trial = study.ask()
+            indices = (
+                trial.suggest_int(name, 0, len(values) - 1)
+                for name, values in zip("abc", (batches, accumulates, amps), strict=True)
+            )
+            cell = tuple(v[i] for v, i in zip((batches, accumulates, amps), indices, strict=True))
+            if cell not in by_cell:  # the truth is not complete
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                continue
+            chosen[cell] = by_cell[cell]
+            study.tell(trial, by_cell[cell].map50[-1])
+            if len(chosen) == count:
+                break
+        return list(chosen.values())
+
+    return sample
+
+
+SAMPLINGS: dict[str, Sampling] = {
+    "farthest apart": farthest,
+    "random": at_random,
+    "TPE": sampled(lambda seed: TPESampler(seed=seed, multivariate=True, n_startup_trials=2)),
+    "GP": sampled(lambda seed: GPSampler(seed=seed, n_startup_trials=2)),
+}
+
+
+def sampling_regrets(worlds: Sequence[Sequence[Run]], sampling: Sampling) -> list[float]:
+    """Points that the best of a third of the cells lies below the best of all, by seed."""
+    regrets = []
+    for runs in worlds:
+        means, by_seed = means_of(runs, best_epoch=True), seeds_of(runs)
+        for seed, study in by_seed.items():
+            chosen = sampling(study, len(study) // 3, seed)
+            found = max(chosen, key=lambda r: max(r.map50))
+            regrets.append(100 * (max(means.values()) - means[found.cell]))
+    return regrets
+
+
 def score(choice: Choice, runs: Sequence[Run], ends: dict[Cell, list[float]]) -> Score:
     """The numbers of a choice against the ends of all seeds."""
     means = {cell: statistics.fmean(values) for cell, values in ends.items()}
@@ -189,18 +260,33 @@ def score(choice: Choice, runs: Sequence[Run], ends: dict[Cell, list[float]]) ->
     )
 
 
-def replay(runs: Sequence[Run], policy: Policy, best_so_far: bool, orders: int) -> list[Score]:
-    """One score for every seed and order of arrival."""
+def ends_of(runs: Sequence[Run], best_epoch: bool) -> dict[Cell, list[float]]:
+    """mAP@0.5 at the end of each seed, by cell."""
     ends: dict[Cell, list[float]] = defaultdict(list)
+    for run in runs:
+        ends[run.cell].append(max(run.map50) if best_epoch else run.map50[-1])
+    return ends
+
+
+def means_of(runs: Sequence[Run], best_epoch: bool) -> dict[Cell, float]:
+    """The same, mean over seeds."""
+    return {cell: statistics.fmean(v) for cell, v in ends_of(runs, best_epoch).items()}
+
+
+def seeds_of(runs: Sequence[Run]) -> dict[int, list[Run]]:
+    """One study for every seed that has cells enough."""
     by_seed: dict[int, list[Run]] = defaultdict(list)
     for run in runs:
-        ends[run.cell].append(max(run.map50) if best_so_far else run.map50[-1])
         by_seed[run.seed].append(run)
-    rng = random.Random(0)
+    return {seed: study for seed, study in by_seed.items() if len(study) >= FEWEST_CELLS}
+
+
+def replay(runs: Sequence[Run], policy: Policy, best_epoch: bool, orders: int) -> list[Score]:
+    """One score for every seed and order of arrival."""
+    ends, rng = ends_of(runs, best_epoch), random.Random(0)
     return [
         score(policy(rng.sample(study, len(study))), study, ends)
-        for study in by_seed.values()
-        if len(study) >= FEWEST_CELLS
+        for study in seeds_of(runs).values()
         for _ in range(orders)
     ]
 
@@ -255,23 +341,36 @@ def show_aims(scores: list[Score]) -> None:
     )
 
 
+def show_samplings(studies: dict[str, Sequence[Sequence[Run]]]) -> None:
+    """A table: mean and worst regret by who chooses a third of the cells."""
+    print("\na third of the cells, each to its end: regret of the best, points; mean (worst)")
+    print(f"{'':<28}" + "".join(f"{name:>16}" for name in SAMPLINGS))
+    for title, worlds in studies.items():
+        found = (sampling_regrets(worlds, sampling) for sampling in SAMPLINGS.values())
+        cells = (f"{statistics.fmean(r):.2f} ({max(r):.2f})" if r else "–" for r in found)
+        print(f"{title:<28}" + "".join(f"{cell:>16}" for cell in cells))
+
+
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    best_so_far = sys.argv[1:] == ["best"]
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     truth = read_truth() if TRUTH.exists() else []
     print(f"truth: {len(truth)} of {FULL} curves{'' if len(truth) >= FULL else ', preliminary'}")
-    print(f"end of a run: {'best' if best_so_far else 'last'} epoch")
-    studies = {"digits": ([truth], 20)}
-    for kind in KINDS:
-        studies[f"synthetic, {kind}"] = ([make_world(kind, i) for i in range(WORLDS)], ORDERS)
-    for title, (worlds, orders) in studies.items():
+    worlds = {f"synthetic, {kind}": [make_world(kind, i) for i in range(WORLDS)] for kind in KINDS}
+    studies: list[tuple[str, Sequence[Sequence[Run]], bool, int]] = [
+        ("digits, best epoch", [truth], True, 20),
+        ("digits, last epoch", [truth], False, 20),
+        *((title, found, True, ORDERS) for title, found in worlds.items()),
+    ]
+    for title, found, best_epoch, orders in studies:
         scores = {
-            name: [s for runs in worlds for s in replay(runs, policy, best_so_far, orders)]
+            name: [s for runs in found for s in replay(runs, policy, best_epoch, orders)]
             for name, policy in POLICIES.items()
         }
         show(title, scores)
         if scores["sweeper"]:
             show_aims(scores["sweeper"])
+    show_samplings({"digits": [truth], **worlds})
 
 
 if __name__ == "__main__":

@@ -135,8 +135,8 @@ def _search(
         share = bool(order) and _share(settings, space)
         loop = StudyLoop(study, spec_of, trials, outbox, display, order, settings.rungs, share)
         done = loop.run(n_trials)
-        if done and (top := settings.study.confirm.top):
-            best = Findings(context.folder.read_with_trials(asked)).to_confirm(top)
+        found = Findings(context.folder.read_with_trials(asked))
+        if done and (best := found.to_confirm(settings.study.confirm.top)):
             seeds = fresh_seeds(spec_of.values(), settings.study.confirm.seeds)
             display.note(f"confirming trials {best} with the seeds {[*seeds]}")
             done = confirm(best, seeds, trials, display)

@@ -141,13 +141,12 @@ class RecordedTrial:
 
     @property
     def whole_s(self) -> float | None:
-        """Time of the whole run: what it took, or will take by its median epoch."""
+        """Time of the whole run by its median epoch: start-up tells no two cells apart."""
         if self.result is None or not self.stands:
             return None
-        if not self.result.paused:
-            return self.wall_time_s
-        epoch_s = self.result.epoch_s or self.result.wall_time_s / max(self.result.trained, 1)
-        return self.spec.epochs * epoch_s
+        epochs = self.spec.epochs if self.result.paused else self.result.trained
+        of_one = self.result.wall_time_s / max(self.result.trained, 1)
+        return epochs * (self.result.epoch_s or of_one)
 
     @property
     def wall_time_s(self) -> float | None:

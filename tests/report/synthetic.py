@@ -68,7 +68,7 @@ class Row:
     confirms: int | None = None
     overrides: tuple[str, ...] = ()
     epochs: int = 3
-    epoch_s: float = 1.0
+    epoch_s: float | None = None
     whole: bool = True
 
 
@@ -176,8 +176,9 @@ def _spec(study: str, number: int, row: Row) -> TrialSpec:
 
 
 def _reports(row: Row) -> tuple[EpochReport, ...]:
+    epoch_s = row.epoch_s or row.wall_time_s / max(len(row.map50), 1)
     return tuple(
-        EpochReport(i, 1000.0 + i * row.epoch_s, value, value * 0.6, 4.0 / i, 5.0 / i, 5.0, 0.001)
+        EpochReport(i, 1000.0 + i * epoch_s, value, value * 0.6, 4.0 / i, 5.0 / i, 5.0, 0.001)
         for i, value in enumerate(row.map50, 1)
     )
 
