@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,9 +31,10 @@ NVRTC_EXPORTS = f"{NVRTC_LIBRARY} {EXPORTS.format('nvrtc*')}"
 
 
 def cache_folder() -> Path:
-    """Where builds are kept."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "sweeper" / "emulator"
+    """Where builds are kept: beside the torch they are for, or at home if that is not ours."""
+    own = Path(sys.prefix)
+    place = own / "share" if os.access(own, os.W_OK) else Path.home() / ".cache"
+    return place / "sweeper" / "emulator"
 
 
 def build(say: Callable[[str], None] = lambda text: None) -> Path:
