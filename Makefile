@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report ui plan deploy doctor test check clean soak docs
+.PHONY: help sweep report ui plan deploy doctor card test check clean soak docs
 .PHONY: bench-vram bench-sweep bench-scale bench-answer
 
 help: ## list the targets
@@ -21,6 +21,9 @@ deploy: .venv/.ready ## export the winner and measure each export (NAME=study, d
 
 doctor: .venv/.ready ## check this machine before a long study
 	$(BIN)/python -m sweeper.doctor
+
+card: .venv/.ready ## build the emulated card, for GPU runs on a machine without a GPU
+	$(BIN)/python -m sweeper.emulator
 
 sweep: .venv/.ready ## run the demo study on the embedded digits, then its report
 	$(BIN)/python -m sweeper -m experiment=demo

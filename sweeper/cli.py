@@ -12,10 +12,11 @@ import hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from sweeper.config.compose import CONF_DIR, explain, load_settings, register_schema
+from sweeper.config.compose import CONF_DIR, explain, load_settings, register_schema, with_schema
 from sweeper.errors import EXIT_INTERRUPTED, readable_errors
+from sweeper.executors.emulated import emulate
 from sweeper.executors.local import warm_up
 
 register_schema()
@@ -37,6 +38,7 @@ def main() -> None:
 @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
 def _hydra_main(config: DictConfig) -> None:
     with readable_errors():
+        _find_cards(config)
         warm_up()  # before the imports below, which take as long
         from sweeper.study.run import run_single
 
@@ -57,6 +59,7 @@ def study_main(
         defaults: The default space.
     """
     with readable_errors():
+        _find_cards(config)
         warm_up()
         from sweeper.doctor.checks import require_health
         from sweeper.study.run import run_study
@@ -67,6 +70,13 @@ def study_main(
             print(warning)
         ended = run_study(space)
     sys.exit(0 if ended else EXIT_INTERRUPTED)
+
+
+def _find_cards(config: DictConfig) -> None:
+    """Go to emulated cards first, if asked; the rest may still be a sweep."""
+    typed = with_schema(config)
+    vram, executor = (OmegaConf.to_object(typed[name]) for name in ("vram", "executor"))
+    emulate(vram, executor)  # type: ignore[arg-type]
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

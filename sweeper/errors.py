@@ -6,6 +6,7 @@
   + StudyError — the stored study and the command do not fit together
   + MachineError — the machine is not fit for the study
   + DeployError — nothing could be exported or measured
+  + EmulatorError — an emulated card cannot be built, or not as described
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ class MachineError(SweeperError):
 
 class DeployError(SweeperError):
     """Nothing could be exported or measured; the message says why and what to do."""
+
+
+class EmulatorError(SweeperError):
+    """An emulated card cannot be built, or not as described; the message says what to do."""
 
 
 @contextmanager

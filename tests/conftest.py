@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,20 @@ os.environ["YOLO_CONFIG_DIR"] = _HOME.name
 os.environ["YOLO_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
+from sweeper.emulator.build import build  # noqa: E402
+from sweeper.emulator.machine import Card, Machine, shared_table  # noqa: E402
+from sweeper.emulator.toolchain import find_compilers, find_torch  # noqa: E402
+from sweeper.errors import EmulatorError  # noqa: E402
 from sweeper.executors.local import LocalExecutor  # noqa: E402
 from sweeper.study.judge import judge  # noqa: E402
 from sweeper.training.digits import DigitScenes, write_digits  # noqa: E402
 from sweeper.trial.folder import TrialFolder  # noqa: E402
 from sweeper.trial.record import EpochReport, TrialResult, TrialSpec  # noqa: E402
+from tests.cards import CardServer, EmulatedMachine, emulate  # noqa: E402
 from tests.memory.stub_driver import Driver, build_stub  # noqa: E402
 
 SpecMaker = Callable[..., TrialSpec]
+MachineMaker = Callable[..., EmulatedMachine]
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +94,43 @@ def stub_libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def driver(stub_libraries: Path, tmp_path: Path) -> Driver:
     """The stub driver, for scripts in a process of their own."""
     return Driver(stub_libraries, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def card_server() -> Iterator[CardServer]:
+    """Runs scripts on emulated cards; started once, because it imports torch."""
+    try:
+        find_torch(), find_compilers()
+    except EmulatorError as error:
+        pytest.skip(str(error))
+    server = CardServer(build())
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def cards(card_server: CardServer, tmp_path: Path) -> Iterator[MachineMaker]:
+    """Makes emulated machines: ``cards(Card(24), Card(8), pids="container")``.
+
+    A call of what is not implemented ends the process (``strict``).
+    """
+    with ExitStack() as tables:
+
+        def make(*cards: Card, **machine: Any) -> EmulatedMachine:
+            described = Machine(cards, **{"strict": True} | machine)
+            return emulate(described, card_server, tables.enter_context(shared_table()), tmp_path)
+
+        yield make
+
+
+@pytest.fixture
+def card(cards: MachineMaker) -> MachineMaker:
+    """Makes machines with one card: ``card(gib=24, name="…", capability="8.6")``."""
+
+    def make(gib: float = 24, name: str = "", capability: str = "8.6", **machine: Any) -> Any:
+        return cards(Card(gib, name, capability), **machine)
+
+    return make
 
 
 class Listener:

@@ -11,6 +11,7 @@ import pytest
 from hydra.types import RunMode
 
 from sweeper.config.compose import compose_settings, open_conf
+from sweeper.emulator.__main__ import parser
 from sweeper.study.space import plan_space, resolve_space
 from tests.run_docs import DOCUMENTS, ROOT, commands
 
@@ -35,7 +36,9 @@ def test_a_command_is_accepted(document: str, line: str, tiny_data: Path, tmp_pa
     if "--cfg" in words or "-cd" in words:  # Hydra's own; test_end_to_end runs both
         return
     overrides = [w for w in words if not w.startswith("-")]
-    if module == "sweeper.plan":
+    if module == "sweeper.emulator":
+        assert parser().parse_args(words)
+    elif module == "sweeper.plan":
         assert plan_space(overrides).cells
     elif "-m" in words:
         with open_conf() as loader:

@@ -12,7 +12,7 @@ SOURCES = sorted((ROOT / "sweeper").rglob("*.py"))
 
 # From the ground up: a package imports itself and those before it, so there are no cycles.
 ORDER = (
-    *("errors", "numbers", "script", "trial", "config"),
+    *("errors", "numbers", "script", "trial", "config", "emulator"),
     *("memory.measure", "memory", "memory.predict", "training", "executors"),
     *("tracking", "report", "study", "plan", "doctor", "deploy", "cli"),
 )

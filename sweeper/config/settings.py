@@ -95,6 +95,7 @@ class VramSettings:
         context_gib: Assumed CUDA context.
         margin_gib: What driver and display take of the total.
         budget_gib: Explicit limit, which wins over everything else.
+        emulated: Run on emulated cards of this kind, whatever the machine has.
         source: Where the total comes from.
         fallback_card: For ``auto``: the card to simulate where there is no GPU.
     """
@@ -104,6 +105,7 @@ class VramSettings:
     context_gib: float | None = None
     margin_gib: float | None = None
     budget_gib: float | None = None
+    emulated: bool = False
     source: str = ""
     fallback_card: str = ""
 

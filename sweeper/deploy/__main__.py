@@ -9,11 +9,14 @@ from sweeper.deploy.document import render
 from sweeper.deploy.rows import Status
 from sweeper.deploy.run import deploy
 from sweeper.errors import readable_errors
+from sweeper.executors.emulated import emulate
 
 
 def main(overrides: list[str]) -> int:
     """Deploy, print the document, and return 1 when an export failed."""
-    deployment, folder = deploy(compose_settings(overrides), print)
+    settings = compose_settings(overrides)
+    emulate(settings.vram, settings.executor)
+    deployment, folder = deploy(settings, print)
     print(render(deployment))
     print(f"written to {folder}")
     return 1 if any(r.status is Status.FAILED for r in deployment.rows) else 0

@@ -5,11 +5,16 @@ from __future__ import annotations
 from sweeper.deploy.rows import Deployment, Row, Speed, Status, find
 
 CPU_ONLY = "not measured: no GPU was here"
+EMULATED = "not measured: the GPU was emulated, the CPU computed"
 NOTHING_RAN = "not measured: no format ran"
 
 
 def recommendations(deployment: Deployment) -> list[list[str]]:
     """Header and one row per target."""
+    head = ["target", "use", "because"]
+    if deployment.conditions.get("emulated"):
+        targets = ("CPU server", "NVIDIA server", "edge")
+        return [head, *([target, *_split(EMULATED)] for target in targets)]
     on_gpu = deployment.conditions["gpu"]
     rows = [r for r in deployment.rows if r.status is Status.OK and r.speeds]
     cpu = "not measured: the GPU was used" if on_gpu else _most_images(rows)
@@ -19,7 +24,7 @@ def recommendations(deployment: Deployment) -> list[list[str]]:
         else CPU_ONLY + ("; make the engine there (commands above)" if deployment.commands else "")
     )
     return [
-        ["target", "use", "because"],
+        head,
         ["CPU server", *_split(cpu)],
         ["NVIDIA server", *_split(gpu)],
         ["edge", *_split(_quickest(rows))],

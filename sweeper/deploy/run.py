@@ -22,8 +22,10 @@ from sweeper.deploy.source import Source, find_source, train_again
 from sweeper.doctor.places import existing_parent, write_fault
 from sweeper.errors import DeployError, StudyError
 from sweeper.executors.devices import find_devices
+from sweeper.memory.measure.nvml import source_of
 from sweeper.report.publish import publish
 from sweeper.training.dataset import split_images
+from sweeper.trial.record import EMULATED
 from sweeper.trial.study_folder import StudyFolder
 
 Say = Callable[[str], None]
@@ -179,6 +181,7 @@ def _conditions(scene: Scene, versions: dict[str, str], load: float) -> dict[str
     return {
         "device": scene.machine,
         "gpu": scene.device != "cpu",
+        "emulated": source_of(scene.device) == EMULATED,
         "threads": scene.threads,
         "cores": len(os.sched_getaffinity(0)),
         "load": load,

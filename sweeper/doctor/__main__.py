@@ -8,12 +8,14 @@ from sweeper.config.compose import compose_settings
 from sweeper.doctor.checks import full_check
 from sweeper.doctor.finding import as_json, failures
 from sweeper.errors import readable_errors
+from sweeper.executors.emulated import emulate
 
 
 def main(arguments: list[str]) -> int:
     """Print each finding, or all of them as JSON, and return the exit code."""
     as_document = "--json" in arguments
     settings = compose_settings([a for a in arguments if a != "--json"])
+    emulate(settings.vram, settings.executor)
     findings = full_check(settings)
     print(as_json(findings) if as_document else "\n".join(f.line for f in findings))
     return 1 if failures(findings) else 0

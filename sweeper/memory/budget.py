@@ -11,6 +11,7 @@ from sweeper.config.compose import CONF_DIR
 from sweeper.config.settings import VramSettings
 from sweeper.errors import SettingsError
 from sweeper.memory.measure.nvml import Device
+from sweeper.trial.record import EMULATED
 
 CARDS = CONF_DIR / "vram"
 
@@ -154,6 +155,11 @@ def _message(card: str, limit_gib: float, gpu: Device | None) -> str:
         return (
             f"No GPU here: memory is simulated for the card {card}, budget {limit_gib:.2f} GiB. "
             "Another card: vram=t4, vram=rtx4090, …"
+        )
+    if gpu.source == EMULATED:
+        return (
+            f"{gpu.name}: memory is emulated, {gpu.total_gib:.2f} GiB with a budget of "
+            f"{limit_gib:.2f}; the CPU computes, and cuDNN's workspaces are missing."
         )
     if limit_gib >= gpu.total_gib:
         return (

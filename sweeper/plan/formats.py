@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from sweeper.memory.predict.parallel import SIMULATED
 from sweeper.plan.cells import Setup
 from sweeper.plan.predictions import Plan, PlanCell
 from sweeper.training.contents import BoxesSource
+from sweeper.trial.record import SIMULATED
 
 Rows = list[list[str]]
 

@@ -9,10 +9,10 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sweeper.memory.predict.parallel import SIMULATED
 from sweeper.plan.cells import Setup
 from sweeper.plan.formats import VARYING, columns
 from sweeper.plan.predictions import Plan, PlanCell
+from sweeper.trial.record import SIMULATED
 
 # Paul Tol's "muted" scheme, safe for colour-blind readers (personal.sron.nl/~pault), in an order
 # that sets neighbours apart; from what is always held to what a step adds.

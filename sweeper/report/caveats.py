@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from sweeper.numbers import count
 from sweeper.report.findings import Findings
-from sweeper.trial.record import Outcome
+from sweeper.trial.record import EMULATED, MEASURED, SIMULATED, Outcome
 
 # Ultralytics trains 100 epochs by default; the ranking of much shorter runs may turn around.
 BRIEF_EPOCHS = 50
 
-SIMULATED = (
+BY_SIMULATION = (
     "Memory is simulated: the training step is traced and replayed through a model of the CUDA "
     "allocator. It was not measured on the card; leave some room below the budget."
 )
+BY_EMULATION = (
+    "Memory is emulated: torch's own allocator ran on a card made of host memory. What cuDNN "
+    "takes on a real one is missing; leave some room below the budget."
+)
 MIXED = (
-    "Some peaks are measured and others simulated: do not compare one with the other; trials.csv "
+    "Some peaks are {} and others {}: do not compare one with the other; trials.csv "
     "says which is which."
 )
 ON_CPU = (
     "Trained without a GPU: times say little about a GPU, least of all what amp saves there; on "
     "the CPU amp is bfloat16."
+)
+ON_EMULATED = (
+    "Trained on an emulated card: the CPU computed, so times say nothing about a GPU, least of "
+    "all what amp saves there."
 )
 IN_PARTS = (
     "The trials trained the first part of the planned run, on its schedule; what its end will be "
@@ -41,9 +49,12 @@ def caveats(findings: Findings) -> list[str]:
 def _memory(findings: Findings) -> list[str]:
     results = (t.result for t in findings.trials if t.result)
     notes = dict.fromkeys(r.memory.note for r in results if r.memory)
-    if len(findings.sources) > 1:
-        return [MIXED, *notes]
-    return [SIMULATED if findings.sources == ["simulated"] else "", *notes]
+    sources = findings.sources
+    if len(sources) > 1:
+        *some, last = sources
+        return [MIXED.format(" and ".join(some), last), *notes]
+    said = {SIMULATED: BY_SIMULATION, EMULATED: BY_EMULATION}
+    return [*(said.get(source, "") for source in sources), *notes]
 
 
 def _training(findings: Findings) -> list[str]:
@@ -57,9 +68,10 @@ def _training(findings: Findings) -> list[str]:
     if findings.in_parts:
         epochs, brief = 0, IN_PARTS
     single = all(len(c.complete) == 1 for c in findings.contenders)
-    no_gpu = "simulated" in findings.sources  # a peak is simulated exactly where there is no GPU
+    # A peak is simulated exactly where there is no GPU.
+    said = {SIMULATED: ON_CPU, EMULATED: ON_EMULATED, MEASURED: ""}
     return [
-        ON_CPU if no_gpu else "",
+        *(said.get(source, "") for source in findings.sources),
         ONE_SEED if single else "",
         brief if epochs < BRIEF_EPOCHS else "",
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sweeper.config.settings import of_the_trial
-from sweeper.trial.record import Outcome, TrialSpec
+from sweeper.trial.record import SIMULATED, Outcome, TrialSpec
 from sweeper.trial.study_record import RecordedTrial
 
 # What a label says by itself, and the seed: another seed is the same cell.
@@ -138,7 +138,7 @@ class CellSummary:
         # What the watchdog ends does not come to reporting its throughput.
         reported = result is not None and result.images_per_s is not None
         ran = bool(self.compared) or (self.first.outcome is Outcome.OVER_BUDGET and reported)
-        whole = ran or self.first.vram_source == "simulated"
+        whole = ran or self.first.vram_source == SIMULATED
         return self.peak_gib if whole else None
 
 

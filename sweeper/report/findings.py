@@ -146,7 +146,7 @@ class Findings:
 
     @cached_property
     def sources(self) -> list[str]:
-        """Where the peaks come from: ``measured``, ``simulated`` or both."""
+        """Where the peaks come from: ``measured``, ``emulated``, ``simulated``, or several."""
         return sorted({t.vram_source for t in self.trials if t.vram_source})
 
     @cached_property

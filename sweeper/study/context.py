@@ -24,7 +24,7 @@ from sweeper.study.specs import SpecBuilder
 from sweeper.study.trials import Trials
 from sweeper.tracking import Tracker
 from sweeper.tracking.outbox import Outbox
-from sweeper.trial.record import TrialSpec
+from sweeper.trial.record import SIMULATED, TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import StudyRecord, StudyStatus
 
@@ -44,8 +44,13 @@ class RunContext:
 
     @property
     def measured(self) -> bool:
-        """Whether memory is measured on a GPU; else it is predicted."""
+        """Whether a GPU, physical or emulated, shows what fits; else memory is predicted."""
         return self.devices.gpu is not None
+
+    @property
+    def source(self) -> str:
+        """What the peaks are: ``measured``, ``emulated`` or ``simulated``."""
+        return self.devices.gpu.source if self.devices.gpu else SIMULATED
 
     def predict(self, specs: list[TrialSpec]) -> list[TrialSpec]:
         """The specs with their predicted peaks."""

@@ -14,11 +14,11 @@ _NOT_IDENTITY |= {"plan", "report", "deploy", "doctor"}
 
 
 def identity(
-    space: Space, budget_gib: float, measured: bool, rungs: Sequence[int] = ()
+    space: Space, budget_gib: float, source: str, rungs: Sequence[int] = ()
 ) -> dict[str, Any]:
     """Dotted keys and values; a stored study is resumed only where all are equal.
 
-    ``measured``: whether peaks come from a GPU; a simulated one decides nothing there.
+    ``source``: what the peaks are; a simulated or emulated one decides nothing on a GPU.
     """
     first = space.cells[0].settings
     swept = set(space.dimensions)
@@ -35,7 +35,7 @@ def identity(
         "study.rungs": list(rungs),
         **common,
         "vram.budget_gib": budget_gib,
-        "memory": "measured" if measured else "simulated",
+        "memory": source,
     }
 
 

@@ -6,6 +6,7 @@ import signal
 
 from sweeper.memory.budget import violation
 from sweeper.memory.measure.meter import add_sampled
+from sweeper.memory.measure.nvml import source_of
 from sweeper.numbers import count
 from sweeper.trial.record import (
     ChildFacts,
@@ -29,7 +30,9 @@ FITTING = {Outcome.COMPLETE, Outcome.PRUNED}  # unless the peak passed the limit
 def judge(spec: TrialSpec, facts: TrialFacts) -> TrialResult:
     """What a trial comes to, from all that was seen of it."""
     child = facts.child or ChildFacts(Ending.ERROR, epochs=facts.epochs)
-    memory = add_sampled(child.memory, facts.sampled) if facts.sampled else child.memory
+    memory = child.memory
+    if facts.sampled:
+        memory = add_sampled(memory, facts.sampled, source_of(facts.device))
     outcome, reason = _outcome(spec, facts, memory)
     if outcome is Outcome.AMP_REFUSED:
         memory = None  # of its set-up, not of the cell

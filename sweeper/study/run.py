@@ -107,7 +107,7 @@ def _open_study(context: RunContext, space: Space) -> CellStudy:
         settings.study.sampler,
         settings.study.seed,
         limit_gib,
-        identity(space, limit_gib, context.measured, settings.rungs),
+        identity(space, limit_gib, context.source, settings.rungs),
     )
 
 

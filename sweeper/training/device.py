@@ -13,7 +13,7 @@ from sweeper.memory.measure.cuda import (
     torch_cuda,
 )
 from sweeper.memory.measure.meter import allocator_reading
-from sweeper.memory.measure.nvml import NvmlUnavailable
+from sweeper.memory.measure.nvml import NvmlUnavailable, source_of
 from sweeper.memory.measure.sampler import UsageReader
 from sweeper.numbers import GIB
 from sweeper.trial.record import MemoryReading, TrialSpec
@@ -28,10 +28,12 @@ class DeviceMeter:
         phases: Peaks of training and validation, kept apart.
     """
 
-    def __init__(self, spec: TrialSpec, cuda: CudaModule, reader: UsageReader | None) -> None:
+    def __init__(
+        self, spec: TrialSpec, cuda: CudaModule, reader: UsageReader | None, source: str
+    ) -> None:
         """Open the context on the one visible device and cap the allocator."""
         self._limit_gib, self._assumed_context_gib = spec.limit_gib, spec.context_gib
-        self._cuda, self._reader = cuda, reader
+        self._cuda, self._reader, self._source = cuda, reader, source
         open_context(cuda)
         # A fresh context has yet to load its kernels: the larger of both figures.
         context = max(self._measured_context_gib() or 0.0, spec.context_gib)
@@ -41,7 +43,8 @@ class DeviceMeter:
     def read(self) -> MemoryReading:
         """The peaks so far; the context is read again, because it grows with its kernels."""
         measured = self._measured_context_gib()
-        return allocator_reading(self.phases.read(), measured, self._assumed_context_gib)
+        peaks = self.phases.read()
+        return allocator_reading(peaks, measured, self._assumed_context_gib, self._source)
 
     def shortfall(self) -> str:
         """Why running out of memory proves nothing about the budget; empty when it does."""
@@ -81,4 +84,4 @@ def start_meter(spec: TrialSpec, device: str) -> DeviceMeter | None:
         reader = UsageReader(device)
     except NvmlUnavailable:
         reader = None
-    return DeviceMeter(spec, torch_cuda(), reader)
+    return DeviceMeter(spec, torch_cuda(), reader, source_of(device))

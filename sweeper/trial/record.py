@@ -155,13 +155,17 @@ class EpochReport:
     learning_rate: float
 
 
+# Where a peak comes from: a physical GPU; torch's allocator on an emulated card; a prediction.
+MEASURED, EMULATED, SIMULATED = "measured", "emulated", "simulated"
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryReading:
     """Peak device memory of one trial, GiB, and where each number comes from; None is not known.
 
     Attributes:
         peak_gib: What the budget is compared with.
-        source: ``measured`` (GPU) or ``simulated`` (no GPU).
+        source: ``measured`` (GPU), ``emulated`` (an emulated card) or ``simulated`` (no GPU).
         method: Where the peak came from: ``process`` or ``device`` (NVML), ``allocator``
             (reserved + context), or ``trace`` (simulated).
         allocated_gib: Peak of the allocator's live blocks.

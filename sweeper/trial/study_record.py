@@ -161,7 +161,7 @@ class RecordedTrial:
 
     @property
     def vram_source(self) -> str | None:
-        """``measured``, ``simulated``, or None when no peak is known."""
+        """``measured``, ``emulated``, ``simulated``, or None when no peak is known."""
         memory = self.result.memory if self.result else None
         return memory.source if memory else None
 

@@ -118,6 +118,17 @@ def test_measured_and_simulated_peaks_are_not_compared() -> None:
     assert "-20 %" not in text
 
 
+def test_an_emulated_study_never_calls_itself_measured() -> None:
+    rows = [
+        Row(4, 1, amp, peak_gib=9.0, map50=(0.4,), wall_time_s=9.0, source="emulated")
+        for amp in (False, True)
+    ]
+    text = render(Findings(recorded(rows)), set())
+    assert "peaks are emulated" in text and "measured" not in text
+    assert "Memory is emulated: torch's own allocator ran" in text
+    assert "Trained on an emulated card" in text
+
+
 def test_amp_that_was_refused_is_no_row_with_amp_on() -> None:
     why = "the check failed: it would have trained as b4×a1, without AMP"
     rows = [

@@ -25,7 +25,7 @@ from sweeper.study.trials import Trials
 from sweeper.tracking import Tracker, read_study
 from sweeper.tracking.outbox import Outbox
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import ChildFacts, Ending, MemoryReading, TrialFacts, TrialSpec
+from sweeper.trial.record import MEASURED, ChildFacts, Ending, MemoryReading, TrialFacts, TrialSpec
 from sweeper.trial.study_record import StudyRecord
 from tests.study.fakes import TableExecutor, trained
 from tests.study.test_optuna_study import make_space
@@ -67,7 +67,7 @@ class Study:
 
     def open(self) -> CellStudy:
         url = f"sqlite:///{self.folder}/optuna.db"
-        same = identity(SPACE, BUDGET_GIB, measured=True)
+        same = identity(SPACE, BUDGET_GIB, MEASURED)
         return CellStudy("s", SPACE, url, self.sampler, 1, BUDGET_GIB, same)
 
     def order(self) -> list[int]:

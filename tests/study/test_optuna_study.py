@@ -9,7 +9,7 @@ from sweeper.study.identity import identity
 from sweeper.study.judge import LEAST_EXCESS_GIB
 from sweeper.study.optuna_study import Best, CellStudy, outcome_of
 from sweeper.study.space import Cell, Space
-from sweeper.trial.record import Outcome, TrialResult
+from sweeper.trial.record import EMULATED, MEASURED, SIMULATED, Outcome, TrialResult
 
 DIMENSIONS = {"batch": (2, 4, 8, 16), "accumulate": (1, 2), "amp": (False, True)}
 
@@ -27,11 +27,11 @@ def make_space(dimensions=DIMENSIONS) -> Space:
 
 
 def open_study(
-    folder: Path, sampler: str = "grid", space: Space | None = None, measured: bool = False
+    folder: Path, sampler: str = "grid", space: Space | None = None, source: str = SIMULATED
 ) -> CellStudy:
     url = f"sqlite:///{folder}/optuna.db"
     space = space or make_space()
-    return CellStudy("s", space, url, sampler, 1, 24.0, identity(space, 24.0, measured))
+    return CellStudy("s", space, url, sampler, 1, 24.0, identity(space, 24.0, source))
 
 
 def ask_next(study: CellStudy, sampler: str = "grid") -> tuple[Trial, Cell]:
@@ -150,8 +150,9 @@ def test_the_best_is_the_best_complete_trial(tmp_path: Path) -> None:
 
 def test_a_simulated_study_is_not_continued_by_measurements(tmp_path: Path) -> None:
     open_study(tmp_path)
-    with pytest.raises(StudyError, match="memory: stored simulated, now measured"):
-        open_study(tmp_path, measured=True)
+    for source in (MEASURED, EMULATED):
+        with pytest.raises(StudyError, match=f"memory: stored simulated, now {source}"):
+            open_study(tmp_path, source=source)
 
 
 def test_out_of_memory_everywhere_is_no_cell_that_fits(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from sweeper.numbers import GIB
 from sweeper.training.device import DeviceMeter
+from sweeper.trial.record import MEASURED
 from tests.memory.measure.test_cuda import FakeCuda
 
 
@@ -25,7 +26,7 @@ def test_out_of_memory_is_proof_only_where_the_budget_was_free(
             return free - int((held_gib + 0.5) * GIB), total  # 0.5 GiB is our own context
 
     fake = Shared(total=total_gib * GIB)
-    meter = DeviceMeter(make_spec(limit_gib=limit_gib, context_gib=0.5), fake, None)
+    meter = DeviceMeter(make_spec(limit_gib=limit_gib, context_gib=0.5), fake, None, MEASURED)
     fake.use(2.0, 3.0)
     found = meter.shortfall()
     assert said in found and bool(said) == bool(found)

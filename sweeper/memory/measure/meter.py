@@ -7,11 +7,9 @@ from dataclasses import replace
 from sweeper.memory.measure.cuda import AllocatorPeaks
 from sweeper.trial.record import MemoryReading, SampledPeak
 
-MEASURED = "measured"
-
 
 def allocator_reading(
-    peaks: AllocatorPeaks, context_gib: float | None, assumed_context_gib: float
+    peaks: AllocatorPeaks, context_gib: float | None, assumed_context_gib: float, source: str
 ) -> MemoryReading:
     """The child's view: what torch's allocator reserved at most, plus the context.
 
@@ -19,11 +17,12 @@ def allocator_reading(
         peaks: The allocator's own statistics.
         context_gib: Measured context; None when it was not measured.
         assumed_context_gib: The card's, used where ``context_gib`` is None.
+        source: What peaks on the device are (``nvml.source_of``).
     """
     context = assumed_context_gib if context_gib is None else context_gib
     return MemoryReading(
         peak_gib=peaks.reserved_gib + context,
-        source=MEASURED,
+        source=source,
         method="allocator",
         allocated_gib=peaks.allocated_gib,
         reserved_gib=peaks.reserved_gib,
@@ -35,7 +34,9 @@ def allocator_reading(
     )
 
 
-def add_sampled(reading: MemoryReading | None, sampled: SampledPeak) -> MemoryReading | None:
+def add_sampled(
+    reading: MemoryReading | None, sampled: SampledPeak, source: str
+) -> MemoryReading | None:
     """Join the parent's view: ``peak_gib = max(NVML peak, reserved peak + context)``.
 
     NVML can miss a peak between two samples, the allocator knows nothing outside itself: the
@@ -44,6 +45,7 @@ def add_sampled(reading: MemoryReading | None, sampled: SampledPeak) -> MemoryRe
     Args:
         reading: The child's view; None when it died before it could report.
         sampled: The parent's view.
+        source: What peaks on the device are (``nvml.source_of``).
 
     Returns:
         The reading, or None when neither side saw anything.
@@ -53,7 +55,7 @@ def add_sampled(reading: MemoryReading | None, sampled: SampledPeak) -> MemoryRe
         return None if reading is None else replace(reading, note=note)
     method = sampled.method or "device"
     if reading is None:
-        reading = MemoryReading(sampled.peak_gib, MEASURED, method)
+        reading = MemoryReading(sampled.peak_gib, source, method)
     elif sampled.peak_gib > reading.peak_gib:
         reading = replace(reading, peak_gib=sampled.peak_gib, method=method)
     return replace(reading, nvml_peak_gib=sampled.peak_gib, note=note)

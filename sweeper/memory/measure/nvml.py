@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from sweeper.errors import SweeperError
 from sweeper.numbers import GIB
+from sweeper.trial.record import EMULATED, MEASURED
 
 Reason = Literal[
     "not_installed",
@@ -22,6 +23,9 @@ Reason = Literal[
     "not_supported",
     "other",
 ]
+
+# How the UUIDs of emulated cards begin (sweeper/emulator/src/machine.c).
+EMULATED_UUID = "GPU-emulated-"
 
 # Values of nvmlReturn_t, spelled out because pynvml is imported only when it is needed.
 _REASONS: dict[int, Reason] = {
@@ -72,6 +76,16 @@ class Device:
     uuid: str
     name: str
     total_gib: float
+
+    @property
+    def source(self) -> str:
+        """What peaks on it are: ``measured`` or ``emulated``."""
+        return source_of(self.uuid)
+
+
+def source_of(uuid: str) -> str:
+    """What peaks on the device of this UUID are: ``measured`` or ``emulated``."""
+    return EMULATED if uuid.startswith(EMULATED_UUID) else MEASURED
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,8 @@ from typing import TypeVar
 from sweeper.errors import SettingsError, SweeperError
 from sweeper.memory.config import MemoryConfig, TraceKey
 from sweeper.memory.predict.prediction import Peaks, predict_peaks
-from sweeper.trial.record import MemoryReading, TrialSpec
+from sweeper.trial.record import SIMULATED, MemoryReading, TrialSpec
 
-SIMULATED = "simulated"
 CHILDREN = 2  # a trace of yolo11x holds 1.6 GiB of host memory
 T = TypeVar("T")
 R = TypeVar("R")

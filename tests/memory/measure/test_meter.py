@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeper.memory.measure.cuda import AllocatorPeaks
 from sweeper.memory.measure.meter import add_sampled, allocator_reading
 from sweeper.memory.measure.sampler import SampledPeak
-from sweeper.trial.record import MemoryReading
+from sweeper.trial.record import EMULATED, MEASURED, MemoryReading
 
 PEAKS = AllocatorPeaks(
     allocated_gib=3.0,
@@ -28,7 +28,7 @@ def sampled(peak_gib: float | None, method: str = "process", error: str = "") ->
 
 
 def joined(view: SampledPeak, context_gib: float | None = 0.5) -> MemoryReading:
-    reading = add_sampled(allocator_reading(PEAKS, context_gib, 0.4), view)
+    reading = add_sampled(allocator_reading(PEAKS, context_gib, 0.4, MEASURED), view, MEASURED)
     assert reading is not None
     return reading
 
@@ -57,9 +57,10 @@ def test_every_part_of_both_views_is_kept() -> None:
 
 
 def test_a_child_that_died_is_known_from_nvml_alone() -> None:
-    reading = add_sampled(None, sampled(7.9))
+    reading = add_sampled(None, sampled(7.9), EMULATED)
     assert reading is not None
     assert (reading.peak_gib, reading.method, reading.reserved_gib) == (7.9, "process", None)
+    assert reading.source == "emulated"
     assert "The child did not report" in reading.note
 
 
@@ -75,4 +76,4 @@ def test_a_reading_by_device_is_said() -> None:
 
 
 def test_no_view_is_no_reading() -> None:
-    assert add_sampled(None, sampled(None)) is None
+    assert add_sampled(None, sampled(None), MEASURED) is None

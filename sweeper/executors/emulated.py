@@ -1,0 +1,40 @@
+"""Trials on emulated cards: vram.emulated=true."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sweeper.config.settings import ExecutorSettings, VramSettings
+from sweeper.emulator.launch import start_again
+from sweeper.emulator.machine import MIB_PER_GIB, Card, Machine, is_emulated
+from sweeper.errors import SettingsError
+from sweeper.memory.budget import AUTO_CONTEXT_GIB, load_card
+
+
+def emulate(vram: VramSettings, executor: ExecutorSettings) -> None:
+    """Begin this command again on emulated cards, if it asks for them and is not there yet.
+
+    Raises:
+        SettingsError: What it asks for cannot be emulated.
+        EmulatorError: The card cannot be built.
+    """
+    if vram.emulated and not is_emulated():
+        start_again(emulated_machine(vram, executor))
+
+
+def emulated_machine(vram: VramSettings, executor: ExecutorSettings) -> Machine:
+    """A machine with the card of the settings, once for each slot."""
+    if executor.name == "debug":
+        raise SettingsError(
+            "executor=debug trains on the CPU, so it needs no card. Leave out vram.emulated=true."
+        )
+    if vram.card == "auto":
+        vram = replace(load_card(vram.fallback_card), emulated=True)
+    if vram.total_gib is None:
+        raise SettingsError("vram.total_gib must say how much memory the emulated card has.")
+    context_gib = AUTO_CONTEXT_GIB if vram.context_gib is None else vram.context_gib
+    slots = executor.slots if isinstance(executor.slots, int) else 1
+    return Machine(
+        cards=(Card(vram.total_gib, vram.card),) * slots,
+        context_mib=round(context_gib * MIB_PER_GIB),
+    )

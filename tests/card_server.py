@@ -1,0 +1,54 @@
+"""Runs scripts on emulated cards, each in a fork of a process that has imported torch.
+
+Libraries are preloaded when a process starts and importing torch takes seconds, so that one
+process does both and forks; it never touches CUDA itself. One JSON line asks for a script, one
+answers with its exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from typing import Any
+
+import torch
+
+
+def main() -> None:
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            run(json.loads(line))
+        _, status = os.waitpid(pid, 0)
+        print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
+
+
+def run(request: dict[str, Any]) -> None:
+    """Become the script; its process ends here."""
+    os.environ.clear()
+    os.environ.update(request["env"])
+    os.chdir(request["folder"])
+    for descriptor, name in enumerate((os.devnull, request["out"], request["err"])):
+        flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        os.dup2(os.open(name, flags, 0o600), descriptor)
+    signal.alarm(request["timeout_s"])
+    code = 0
+    try:
+        assert not torch.cuda.is_initialized()
+        exec(compile(request["script"], "script", "exec"), {"__name__": "__main__"})
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # torch's threads may not survive the end of Python
+
+
+if __name__ == "__main__":
+    main()
