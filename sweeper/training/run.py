@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import platform
+import re
 import resource
 import signal
 import sys
@@ -174,11 +175,17 @@ def classify(error: Exception) -> tuple[Ending, str]:
     if isinstance(error, OutOfMemory | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(s in str(error) for s in OUT_OF_MEMORY_SIGNS)
     ):
-        return Ending.OUT_OF_MEMORY, line
+        return Ending.OUT_OF_MEMORY, _one_sentence(line)
     for kind, ending in ENDINGS.items():
         if isinstance(error, kind):
             return ending, line
     return Ending.ERROR, f"{type(error).__name__}: {line}"
+
+
+def _one_sentence(line: str) -> str:
+    """Torch's paragraph about memory cut to what it asked for; log.txt has the rest."""
+    asked = re.match(r"(.*?out of memory)\. Tried( to allocate [\d.]+ \w+\.)", line)
+    return f"{asked[1]}: tried{asked[2]}" if asked else line
 
 
 def ultralytics_arguments(spec: TrialSpec, folder: TrialFolder, device: str) -> dict[str, Any]:

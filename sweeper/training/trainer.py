@@ -14,6 +14,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import autocast as ultralytics_autocast
 
 from sweeper.memory.measure.cuda import PhasePeaks
+from sweeper.numbers import GIB
 from sweeper.training import checkpoint
 from sweeper.training.checkpoint import Part
 from sweeper.training.order import number_samples, seed_epoch
@@ -185,6 +186,17 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         skipped = self.scaler.get_scale() < scale
         self.optimizer_steps += not skipped
         self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
+
+    def _get_memory(self, fraction: bool = False) -> float:
+        """Take the budget for the card's total, beyond half of which the cache is cleared.
+
+        A capped large card then does what the small one would.
+        """
+        memory = float(super()._get_memory(fraction))
+        if not fraction or self.device.type != "cuda":
+            return memory
+        total_gib = torch.cuda.get_device_properties(self.device).total_memory / GIB
+        return memory * total_gib / min(total_gib, self.spec.limit_gib)
 
     def save_model(self) -> bool:
         """Write checkpoints only when the trial keeps its weights or asked for a period."""

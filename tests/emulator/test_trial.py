@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -57,8 +58,30 @@ def test_a_trial_trains_within_the_cap_and_runs_out_of_memory_at_it(card, make_s
     assert fits["peak"] == fits["reserved"] + fits["context"] == fits["nvml"]
 
     assert (short["outcome"], short["source"]) == ("out_of_memory", "emulated")
-    assert "CUDA out of memory" in short["reason"]
     assert short["peak"] <= fits["peak"] - 0.02
+    assert re.fullmatch(
+        r"b4×a1 amp at 96 px: CUDA out of memory: tried to allocate [\d.]+ MiB\.", short["reason"]
+    )
+
+
+FULL = """
+from pathlib import Path
+from sweeper.training.trainer import TrialTrainer
+from sweeper.trial.folder import TrialFolder
+trainer = object.__new__(TrialTrainer)
+trainer.spec = TrialFolder(Path("spec")).read_spec()
+trainer.device, trainer.accelerator = torch.device("cuda:0"), torch.cuda
+cache = torch.empty(GIB, dtype=torch.uint8, device="cuda")
+answer(share=trainer._get_memory(fraction=True), gib=trainer._get_memory())
+"""
+
+
+@pytest.mark.parametrize(("gib", "share"), [(24, 0.5), (2.0, 0.5), (1.6, 0.625)])
+def test_half_full_means_half_of_the_budget(card, make_spec, gib: float, share: float) -> None:
+    machine = card(gib=gib)
+    TrialFolder(machine.folder / "spec").prepare(make_spec(limit_gib=2.0))
+    seen = machine.run(FULL)
+    assert seen == {"share": pytest.approx(share, rel=1e-2), "gib": 1.0}  # MiB are whole
 
 
 # Begins again before its second line is reached.

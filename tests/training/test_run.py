@@ -159,7 +159,7 @@ def test_out_of_memory_ends_the_trial_wherever_it_happens(
     fail_in(place, monkeypatch)
     result = train(make_spec(), tmp_path)
     assert result.outcome is Outcome.OUT_OF_MEMORY
-    assert "Tried to allocate 2.00 GiB" in result.reason
+    assert "tried to allocate 2.00 GiB" in result.reason
     assert result.settings["batch"] == 4, "Ultralytics halved the batch"
 
 
@@ -214,7 +214,7 @@ def test_out_of_memory_because_of_others_is_no_proof(
     fail_in("forward", monkeypatch)
     result = train(make_spec(), tmp_path)
     assert result.outcome is Outcome.CRASHED
-    assert "Tried to allocate 2.00 GiB" in result.reason
+    assert "tried to allocate 2.00 GiB" in result.reason
     assert "the budget of 8.00 GiB was not there" in result.reason
 
 
