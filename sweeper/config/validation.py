@@ -46,6 +46,11 @@ def validate(settings: Settings) -> None:
         )
     _check_rungs(settings)
     _one_of("study.sampler", settings.study.sampler, SAMPLERS)
+    if settings.study.share and settings.study.sampler != "auto":
+        raise SettingsError(
+            f"study.share=true cannot go with study.sampler={settings.study.sampler}, which may "
+            "choose any cell. Set study.sampler=auto or leave study.share out."
+        )
     _one_of("plan.format", settings.plan.format, PLAN_FORMATS)
     _one_of("report.format", settings.report.format, REPORT_FORMATS)
     if settings.train.rect and settings.accumulate > 1:

@@ -29,9 +29,10 @@ ON_EMULATED = (
     "Trained on an emulated card: the CPU computed, so times say nothing about a GPU, least of "
     "all what amp saves there."
 )
+FINISH = "`study.finish=true` trains the recommended one to its end."
 IN_PARTS = (
     "The trials trained the first part of the planned run, on its schedule; what its end will be "
-    "is extrapolated from their curves. `study.finish=true` trains the recommended one to the end."
+    "is extrapolated from their curves."
 )
 ONE_SEED = (
     "One run per cell: the noise between seeds is estimated from how the curves wiggle, and a "
@@ -66,7 +67,8 @@ def _training(findings: Findings) -> list[str]:
         "order."
     )
     if findings.in_parts:
-        epochs, brief = 0, IN_PARTS
+        done = findings.winner is not None and findings.winner.finished
+        epochs, brief = 0, IN_PARTS if done else f"{IN_PARTS} {FINISH}"
     single = all(len(c.complete) == 1 for c in findings.contenders)
     # A peak is simulated exactly where there is no GPU.
     said = {SIMULATED: ON_CPU, EMULATED: ON_EMULATED, MEASURED: ""}

@@ -75,6 +75,16 @@ class CellSummary:
         return any(t.paused for t in self.compared)
 
     @cached_property
+    def finished(self) -> RecordedTrial | None:
+        """The trial that `study.finish` has continued to the end of its run."""
+        return next((t for t in self.complete if t.finished), None)
+
+    @cached_property
+    def trained(self) -> str:
+        """How far the trials by which it is compared were trained, else `first`."""
+        return (self.compared or [self.first])[0].trained
+
+    @cached_property
     def state(self) -> str:
         """That of `first`: its outcome, or ``running``."""
         return self.first.state

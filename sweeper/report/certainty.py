@@ -63,7 +63,10 @@ def _runs(cell: CellSummary) -> str:
 
 
 def _alone(findings: Findings) -> str:
-    if any(c.compared for c in findings.cells if c is not findings.winner):
+    others = [c for c in findings.cells if c is not findings.winner]
+    if any(c.fits for c in others):
+        return "No other cell was repeated with fresh seeds."
+    if any(c.compared for c in others):
         return (
             "Every other cell that fits was stopped on the way, expected to end behind it or no "
             "better and later; the comparison says which."

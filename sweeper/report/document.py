@@ -54,7 +54,10 @@ def render(findings: Findings, plots: set[str]) -> str:
 
 DEPLOYMENT = "Measured by `python -m sweeper.deploy`; its own table says how, and what failed."
 PARTS = "What was alive at the peak, GiB: gradients, for one, may be born only after it."
-PARETO = "No other cell is better in mAP@0.5, time of the whole run and memory at once."
+PARETO = (
+    "No other cell that was trained is better in mAP@0.5, time of the whole run and memory at "
+    "once."
+)
 RATE = "Images/s are those of training in the median epoch."
 WHOLE = (
     "In brackets: where another seed ends 4 times of 5, estimated from how the curves wiggle; "
@@ -160,6 +163,9 @@ def _use(findings: Findings) -> list[str]:
     name = findings.study.name
     sections = ["## Use it", "Train with the winner's settings in plain Ultralytics:"]
     sections += [code(yolo_command(winner.spec)), ACCUMULATE]
+    if done := winner.finished:
+        weights = f"trials/{done.number:04d}/weights/best.pt"
+        sections.append(f"This run was finished here; its weights are in `{weights}`.")
     again = [f"study.name={name}-again", *winner.spec.overrides]
     one = [shlex.join(["python", "-m", "sweeper", *_without_name(again)])] if again[1:] else []
     whole = [command(findings)] if findings.study.command else []

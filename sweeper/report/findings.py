@@ -44,7 +44,7 @@ class Findings:
         """The one chosen; a run that was continued to its end for it stays chosen."""
         if self.choice is None:
             return None
-        finished = [c for c in self.ranked if self.in_parts and not c.first.paused]
+        finished = [c for c in self.ranked if c.finished]
         return next(iter(finished), None) or self._cell_of(self.choice.order[0])
 
     @cached_property

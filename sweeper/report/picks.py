@@ -9,7 +9,7 @@ from sweeper.report.cells import CellSummary
 from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.report.words import end_in_words
 
-INTRODUCTION = "If one thing counts more than the rest:"
+INTRODUCTION = "If one thing counts more than the rest, of the cells that were trained:"
 
 
 def picks(findings: Findings) -> dict[str, CellSummary]:
@@ -54,7 +54,7 @@ def _figures(cell: CellSummary, findings: Findings) -> str:
     expected = " expected" if cell.paused else ""
     parts = [f"mAP@0.5 {end_in_words(cell, findings)}{expected}", duration(cell.whole_s)]
     peak = f"peak {gib(cell.peak_gib)} GiB" if cell.peak_gib is not None else ""
-    stopped = "" if cell.fits else f"stopped after {cell.first.trained} epochs"
+    stopped = "" if cell.fits else f"stopped after {cell.trained} epochs"
     return ", ".join(text for text in (*parts, peak, stopped) if text)
 
 

@@ -45,7 +45,7 @@ def _in_order(findings: Findings) -> list[CellSummary]:
 def _comparison_row(cell: CellSummary, findings: Findings) -> list[str]:
     spec = cell.spec
     row = [cell.title, str(spec.batch), str(spec.accumulate), "on" if spec.amp else "off"]
-    row += [cell.first.trained or NOTHING]
+    row += [cell.trained or NOTHING]
     row += [score(cell.map50)] if findings.in_parts else []
     rate = NOTHING if cell.images_per_s is None else f"{cell.images_per_s:.0f}"
     row += [end_in_words(cell, findings), rate, duration(cell.whole_s)]
@@ -126,7 +126,7 @@ def pareto(findings: Findings) -> Table:
     rows = [
         [
             c.name,
-            c.first.trained,
+            c.trained,
             end_in_words(c, findings),
             duration(c.whole_s),
             gib(c.peak_gib),

@@ -50,9 +50,11 @@ def costs(cell: CellSummary, findings: Findings) -> str:
     """Peak, mAP@0.5 and time of the whole run, and how far they are extrapolated."""
     time = f"{duration(cell.whole_s)} for "
     if cell.paused:
-        seen = f"mAP@0.5 {score(cell.map50)} after {cell.compared[0].trained} epochs"
+        seen = f"mAP@0.5 {score(cell.map50)} after {cell.trained} epochs"
         if cell.name in findings.ends:
             seen += f" and {end_in_words(cell, findings)} expected at the end"
+        if cell.finished:
+            seen += f", {score(cell.finished.map50)} reached there by the run that was finished"
         time += "the whole run"
     else:
         seen = f"mAP@0.5 {end_in_words(cell, findings)}"

@@ -124,7 +124,8 @@ class StudyDisplay:
         table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
         for name in ("trial", "cell", "epochs", "mAP@0.5", "peak GiB", "time", "outcome"):
             table.add_column(name)
-        ranked = sorted(self._finished, key=_by_map50)
+        last = {spec.number: (spec, result) for spec, result in self._finished}
+        ranked = sorted(last.values(), key=_by_map50)
         for spec, result in ranked[:SUMMARY_ROWS]:
             peak = gib(result.memory.peak_gib) if result.memory else NOTHING
             seconds = duration(result.wall_time_s) if result.iterations else NOTHING

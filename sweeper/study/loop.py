@@ -102,11 +102,13 @@ class StudyLoop:
 
     def _next_cell(self) -> Cell | None:
         """The next open cell of the order for which no trial stands."""
-        while self._queue:
-            cell = self._queue.popleft()
-            if self._study.is_open(cell) and not self._sharing.is_led(cell):
-                return cell
-        return None
+        while self._queue and not self._study.is_open(self._queue[0]):
+            self._queue.popleft()
+        waiting = (c for c in self._queue if self._study.is_open(c))
+        cell = next((c for c in waiting if not self._sharing.is_led(c)), None)
+        if cell is not None:
+            self._queue.remove(cell)
+        return cell
 
     def _spec(self, trial: Trial, cell: Cell) -> TrialSpec:
         spec = replace(self._specs[cell], number=trial.number)
@@ -179,14 +181,16 @@ class StudyLoop:
                 self._decide(cell, imply(proof))
 
     def _share(self, spec: TrialSpec, outcome: Outcome) -> None:
-        """Let a trial decide for the cells that it stands for, or one of them take over."""
-        cells = [c for c in self._sharing.led_by(spec) if self._study.is_open(c)]
+        """Let a trial decide for the cells that it stands for, or one of them take over.
+
+        They wait for one that was interrupted: its cell runs again.
+        """
         if outcome in DECIDING:
-            for cell in cells:
-                self._decide(cell, cover(self._specs[cell], spec))
-        else:
+            for cell in self._sharing.led_by(spec):
+                if self._study.is_open(cell):
+                    self._decide(cell, cover(self._specs[cell], spec))
+        elif outcome is not Outcome.INTERRUPTED:
             self._sharing.give_up(spec)
-            self._queue.extendleft(reversed(cells))
 
     def _decide(self, cell: Cell, result: TrialResult) -> None:
         """Record a cell without running it."""
@@ -201,25 +205,31 @@ class StudyLoop:
         its cell runs again.
         """
         self._outbox.close_orphans()
-        ended: list[tuple[TrialSpec, Outcome]] = []
+        decided: list[tuple[TrialSpec, Outcome]] = []
         for stored in self._study.stored_trials():
             folder = self._trials.folder(stored.number)
             spec = folder.read_spec() if folder.exists else None
             outcome = outcome_of(stored)
             if outcome is None:
-                self._settle(self._study.reopen(stored), spec)
+                outcome = self._settle(self._study.reopen(stored), spec)
             elif spec is not None:
                 self._bounds.learn(spec, TrialResult(outcome))
                 self._display.settled(spec, outcome, stored.value)
-                ended.append((spec, outcome))
+            if spec is not None and outcome in DECIDING:
+                decided.append((spec, outcome))
         self._outbox.send_waiting()
-        for spec, outcome in ended:
+        for spec, outcome in decided:
             self._share(spec, outcome)
 
-    def _settle(self, trial: Trial, spec: TrialSpec | None) -> None:
-        """Finish a trial that was left running, or take it up where its last part ended."""
+    def _settle(self, trial: Trial, spec: TrialSpec | None) -> Outcome | None:
+        """Finish a trial that was left running, or take it up where its last part ended.
+
+        Returns:
+            The outcome; None where the trial goes on.
+        """
         result = self._trials.left_behind(trial.number)
-        if spec is not None and result is not None and result.paused:
+        undecided = not self._trials.folder(trial.number).has_result
+        if spec is not None and result is not None and result.paused and undecided:
             self._asked[trial.number] = trial
             self._standing[trial.number] = (spec, result)
             self._sharing.lead(spec)
@@ -227,7 +237,7 @@ class StudyLoop:
                 f"trial {trial.number} of an earlier start: goes on after "
                 f"{len(result.epochs)} of {spec.epochs} epochs"
             )
-            return
+            return None
         if spec is not None:
             result = result or interrupt("the study ended while it was running")
             self._trials.settle(spec, result)
@@ -235,3 +245,4 @@ class StudyLoop:
         result = result or interrupt("the study ended before it was running")
         self._study.tell(trial, result)
         self._display.note(f"trial {trial.number} of an earlier start: {result.outcome.value}")
+        return result.outcome

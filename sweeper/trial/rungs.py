@@ -362,7 +362,7 @@ class _Field:
     def _by(self, best: _Cell, gap: float, noise: float) -> str:
         return (
             f"behind {best.label} ({self.ends[best.label].map50:.2f})"
-            f" by {_points(gap)}, noise {100 * noise:.0f}"
+            f" by {_points(gap)}, noise {_points(noise).split()[0]}"
         )
 
 
@@ -375,7 +375,7 @@ def _seed_sd(reached: Sequence[Sequence[float]], by_curves: float) -> float:
 
 
 def _points(gap: float) -> str:
-    return count(max(round(100 * gap), 1), "point")
+    return count(round(100 * gap), "point") if gap >= 0.015 else f"{100 * gap:.1f} points"
 
 
 def _sooner(times: float) -> str:

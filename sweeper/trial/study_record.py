@@ -132,6 +132,12 @@ class RecordedTrial:
         return self.result is not None and self.result.paused
 
     @property
+    def finished(self) -> bool:
+        """Whether it was continued from a rung to the end of its run, as `study.finish` does."""
+        continued = self.spec.trained > 0 and self.spec.until is None
+        return continued and self.outcome is Outcome.COMPLETE and not self.paused
+
+    @property
     def stands(self) -> bool:
         """Whether it was trained as intended: to the end of its run, or to a rung."""
         ended = self.outcome is Outcome.COMPLETE
@@ -144,8 +150,10 @@ class RecordedTrial:
         """Time of the whole run by its median epoch: start-up tells no two cells apart."""
         if self.result is None or not self.stands:
             return None
+        if not self.result.trained:  # a record of version 0.1
+            return self.wall_time_s
         epochs = self.spec.epochs if self.result.paused else self.result.trained
-        of_one = self.result.wall_time_s / max(self.result.trained, 1)
+        of_one = self.result.wall_time_s / self.result.trained
         return epochs * (self.result.epoch_s or of_one)
 
     @property

@@ -59,6 +59,10 @@ def test_a_memory_strategy_sets_the_three_keys_at_top_level(memory: str, expecte
         ("+train.extra.fraction=0.1", "train.extra.fraction cannot be set: it shrinks"),
         ("+train.extra.multi_scale=0.5", "train.extra.multi_scale cannot be set: every batch"),
         ("study.sampler=best", "study.sampler must be one of auto"),
+        (
+            "study.sampler=tpe study.share=true",
+            "study.share=true cannot go with study.sampler=tpe",
+        ),
         ("report.format=pdf", "report.format must be one of markdown, html but got pdf"),
         ("deploy.formats=[onnxx]", "deploy.formats must be one of torchscript, onnx.*got onnxx"),
         ("deploy.batch=1", "deploy.batch must be at least 2 but got 1"),
@@ -70,7 +74,7 @@ def test_a_memory_strategy_sets_the_three_keys_at_top_level(memory: str, expecte
 )
 def test_a_bad_value_is_named_as_typed(override: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        compose_settings([override])
+        compose_settings(override.split())
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,8 @@ def study_record(name: str, **changes: object) -> StudyRecord:
 class Row:
     """One trial of a synthetic study; ``map50`` is that of each epoch.
 
-    One that is not ``whole`` has come to a rung of a run of so many ``epochs``.
+    One that is not ``whole`` has come to a rung of a run of so many ``epochs``; one that is
+    ``finished`` was continued from a rung.
     """
 
     batch: int
@@ -70,6 +71,7 @@ class Row:
     epochs: int = 3
     epoch_s: float | None = None
     whole: bool = True
+    finished: bool = False
 
 
 # The article's five strategies and batch 8, with its own readings where it gives them.
@@ -172,6 +174,7 @@ def _spec(study: str, number: int, row: Row) -> TrialSpec:
         train_args={"lr0": 0.001},
         overrides=(f"study.name={study}", *cell, *row.overrides),
         confirms=row.confirms,
+        trained=6 if row.finished else 0,
     )
 
 

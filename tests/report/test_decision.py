@@ -7,6 +7,7 @@ from scipy.stats import ttest_rel
 
 from sweeper.report.answer import answer
 from sweeper.report.certainty import certainty, paired_gap
+from sweeper.report.document import render
 from sweeper.report.findings import Findings
 from sweeper.report.picks import picks, picks_in_words
 from sweeper.report.tables import comparison, every_trial, memory
@@ -103,6 +104,18 @@ class TestChoice:
             0.8333, abs=1e-3
         )
         assert found.winner is steady
+
+    def test_a_run_that_was_finished_stays_chosen(self) -> None:
+        rest = part(8, 16, 0.9, 1.0), part(2, 16, 0.9, 2.0)
+        finished = Row(4, 1, False, map50=learn(EPOCHS, 0.5), epochs=EPOCHS, finished=True)
+        found = findings(*rest, finished)
+        assert found.winner is not None and found.winner.name == "b4×a1"
+        assert "its weights are in `trials/0002/weights/best.pt`" in render(found, set())
+
+    def test_one_that_ended_early_by_itself_is_chosen_by_the_rule_only(self) -> None:
+        patience = Row(2, 1, False, map50=(0.0, 0.1, 0.3, 0.3, 0.3, 0.3), epochs=EPOCHS)
+        found = findings(part(8, 16, 0.9, 1.0), patience)
+        assert found.winner is not None and found.winner.name == "b8×a1"
 
     def test_parts_are_compared_by_their_ends_whatever_they_have_reached(self) -> None:
         found = findings(

@@ -13,7 +13,7 @@ from sweeper.study import loop
 from sweeper.study.sharing import spread_order
 from sweeper.tracking import read_study
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import ChildFacts, Ending, MemoryReading, TrialFacts, TrialSpec
+from sweeper.trial.record import ChildFacts, EndedBy, Ending, MemoryReading, TrialFacts, TrialSpec
 from tests.study.test_loop import BUDGET_GIB, Study, _mlflow, empty_mlflow, peak_gib  # noqa: F401
 from tests.study.test_rung_loop import EPOCHS, PartsExecutor, better_half
 
@@ -87,8 +87,9 @@ def test_where_the_trial_fails_the_next_largest_batch_takes_over(study) -> None:
     assert four["b2×a2 amp"] in {"complete", "pruned"}
 
 
+@pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize("at", [2, 7, 11])
-def test_a_stopped_study_shares_as_if_it_had_not_been(study, at: int) -> None:
+def test_a_stopped_study_shares_as_if_it_had_not_been(study, at: int, cut: bool) -> None:
     first = PartsExecutor()
     look_up = first._look_up
 
@@ -96,6 +97,9 @@ def test_a_stopped_study_shares_as_if_it_had_not_been(study, at: int) -> None:
         facts = look_up(folder, watcher)
         if len(first.ran) == at:
             os.kill(os.getpid(), signal.SIGTERM)
+            if cut:
+                (folder.path / "child.json").unlink(missing_ok=True)
+                return TrialFacts(ended_by=EndedBy.STUDY)
         return facts
 
     first._train = stop
@@ -103,8 +107,31 @@ def test_a_stopped_study_shares_as_if_it_had_not_been(study, at: int) -> None:
     second = PartsExecutor()
     assert study.run(second)
     specs = list(study.specs().values())
-    ran = {s.number: s for s in [*first.ran, *second.ran] if fits(s)}.values()
+    trials = read_study(study.uri, "x", "s").trials
+    ran = [t.spec for t in trials if t.state in {"complete", "pruned"}]
     assert Counter((s.effective_batch, s.amp) for s in ran) == Counter(groups(specs).keys())
+    assert {(s.effective_batch, s.amp): s.batch for s in ran} == groups(specs)
+
+
+def test_a_trial_that_ended_as_the_study_died_covers_what_it_stands_for(study) -> None:
+    study.rungs = ()
+    executor = PartsExecutor()
+    look_up = executor._look_up
+
+    def die(folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        facts = look_up(folder, watcher)
+        if fits(folder.read_spec()) and folder.read_spec().effective_batch == 4:
+            raise KeyboardInterrupt
+        return facts
+
+    executor._train = die
+    with pytest.raises(KeyboardInterrupt):
+        study.run(executor)
+    died = executor.ran[-1]
+    assert study.run(PartsExecutor())
+    trials = read_study(study.uri, "x", "s").trials
+    same = [t for t in trials if (t.spec.effective_batch, t.spec.amp) == (4, died.amp)]
+    assert {t.state for t in same if t.number != died.number} <= {"covered", "implied"}
 
 
 def test_a_few_cells_are_those_that_lie_farthest_apart(make_spec) -> None:
