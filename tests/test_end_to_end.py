@@ -56,7 +56,7 @@ def test_a_study_runs_every_cell_and_counts_its_optimizer_steps(study: tuple[Pat
 def test_the_terminal_says_what_runs_and_what_comes_next(study: tuple[Path, str]) -> None:
     _, output = study
     assert "study small: batch=2,4 accumulate=4,2 (4 cells)" in output
-    assert "4/4 b4×a2" in output
+    assert "4/4 b2×a2" in output
     assert "python -m sweeper.report study.name=small" in output
     assert "\x1b" not in output
 
@@ -162,7 +162,7 @@ def test_a_study_in_parts_trains_the_beginning_of_the_run_that_is_planned(tmp_pa
     assert done.returncode == 0, done.stdout + done.stderr
     whole = sweeper(tmp_path, "batch=4", "accumulate=1", "amp=false", *small)
     assert whole.returncode == 0, whole.stdout + whole.stderr
-    part = TrialFolder.of(tmp_path / "runs/parts/trials", 1).read_result()
+    part = TrialFolder.of(tmp_path / "runs/parts/trials", 0).read_result()
     run = TrialFolder.of(tmp_path / "runs/single/trials", 0).read_result()
     assert part is not None and run is not None
     assert (part.trained, part.paused, run.trained, run.paused) == (2, True, 4, False)

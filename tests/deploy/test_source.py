@@ -29,10 +29,10 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_winner_is_found_in_its_folder(runs: Path) -> None:
     source = find_source(compose_settings([f"runs_dir={runs}"]))
     assert (source.study, source.weights) == ("article", None)
-    assert source.text == "trial 3 (b4×a4) of study article"
-    assert source.run_id == (runs / "article/trials/0003/mlflow_run_id").read_text()
+    assert source.text == "trial 5 (b4×a4 amp) of study article"
+    assert source.run_id == (runs / "article/trials/0005/mlflow_run_id").read_text()
 
-    best = StudyFolder(runs / "article").trial(3).best_weights
+    best = StudyFolder(runs / "article").trial(5).best_weights
     best.parent.mkdir()
     with zipfile.ZipFile(best, "w") as archive:
         archive.writestr("data.pkl", "weights")

@@ -91,7 +91,7 @@ class TestChoice:
                 *(whole(8, 0.80 + d, 100.0, seed=n) for n, d in enumerate((spread, 0, -spread))),
             )
 
-        agree, scatter = swept(0.001).winner, swept(0.12).winner
+        agree, scatter = swept(0.001).winner, swept(0.18).winner
         assert agree and scatter
         assert (agree.name, scatter.name) == ("b2×a1", "b8×a1")
 
