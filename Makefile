@@ -47,7 +47,7 @@ bench-sweep: .venv/.ready ## the same decision by a plain Hydra grid and by a st
 bench-scale: .venv/.ready ## 10,000 instant trials through storage, MLflow and report, a quarter of an hour
 	$(BIN)/python benchmarks/bench_scale.py
 
-bench-answer: .venv/.ready ## replay whole runs: how good the recommended cell is in the end, half a minute
+bench-answer: .venv/.ready ## replay whole runs: how good the recommended cell is in the end, two minutes
 	$(BIN)/python benchmarks/bench_answer.py
 
 soak: .venv/.ready ## kill studies at random moments for ten minutes, then check their records
