@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from sweeper.config.compose import CONF_DIR, explain, load_settings, register_schema, with_schema
+from sweeper.config.compose import CONF_DIR, explain, load_settings, register_schema
 from sweeper.errors import EXIT_INTERRUPTED, readable_errors
 from sweeper.executors.emulated import emulate
 from sweeper.executors.local import warm_up
@@ -74,8 +74,7 @@ def study_main(
 
 def _find_cards(config: DictConfig) -> None:
     """Go to emulated cards first, if asked; the rest may still be a sweep."""
-    typed = with_schema(config)
-    vram, executor = (OmegaConf.to_object(typed[name]) for name in ("vram", "executor"))
+    vram, executor = (OmegaConf.to_object(config[name]) for name in ("vram", "executor"))
     emulate(vram, executor)  # type: ignore[arg-type]
 
 
