@@ -41,7 +41,7 @@ from worlds import KINDS, Run, idle_epoch_s, make_world
 
 from sweeper.study.sharing import spread_order
 from sweeper.trial.record import TrialSpec
-from sweeper.trial.rungs import Standing, default_rungs, judge_rung, outlooks, pick
+from sweeper.trial.rungs import Standing, default_rungs, ends, judge_rung, pick
 
 TRUTH = Path(__file__).with_name("truth.json")
 FULL = 18  # curves: 6 cells without amp, 3 seeds
@@ -101,8 +101,8 @@ def ours(runs: Sequence[Run]) -> Choice:
         if len(going) == 1:
             break
     last = [s for s in at_rung if s.number in going]
-    ends = outlooks(at_rung)
-    order = {runs[n].cell: o.map50 if o else 0.0 for n, o in ends.items()}
+    known = ends(at_rung)
+    order = {runs[s.number].cell: o.map50 if (o := known.get(s.label)) else 0.0 for s in at_rung}
     seconds = sum(n * run.epoch_s for n, run in zip(trained, runs, strict=True))
     return Choice(runs[pick(last)], seconds, order)
 

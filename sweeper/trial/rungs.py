@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.numbers import count
-from sweeper.trial.curves import FOUR_OF_FIVE, End, Outlook, Shape, Trend, log_error, outlook
+from sweeper.trial.curves import FOUR_OF_FIVE, End, Outlook, Shape, Trend, log_error
 
 __all__ = [
     "MARGIN",
@@ -24,8 +24,6 @@ __all__ = [
     "ends",
     "judge_rung",
     "leads",
-    "outlook",
-    "outlooks",
     "pick",
 ]
 
@@ -92,18 +90,6 @@ def default_rungs(epochs: int) -> tuple[int, ...]:
     if epochs < _FEWEST_EPOCHS:
         return ()
     return tuple(sorted({max(_FIRST_RUNG, round(share * epochs)) for share in _SHARES}))
-
-
-def outlooks(standings: Sequence[Standing]) -> dict[int, Outlook | None]:
-    """What all curves together let expect of each, by number: the basis of the verdicts."""
-    trends = {s.number: Trend.of(s.curve) for s in standings}
-    shape = Shape.of([trend for trend in trends.values() if trend is not None])
-    return {
-        s.number: None
-        if (trend := trends[s.number]) is None
-        else shape.end(trend, s.epochs).outlook
-        for s in standings
-    }
 
 
 def judge_rung(standings: Sequence[Standing]) -> Judgement:
@@ -319,20 +305,21 @@ class _Field:
 
     def no_sooner(self, cell: _Cell, taken: _Cell) -> str:
         """Why the one taken is preferred to a cell that is not behind."""
-        ratio = cell.whole_s / taken.whole_s if taken.whole_s else 1.0
-        if not self.knows(cell):
-            return "learning has not begun"
-        known = f"{taken.label} ({self.ends[taken.label].map50:.2f})"
-        return f"cannot be told from {known}, {_sooner(ratio)}"
+        return self._tied(cell, taken) if self.knows(cell) else "learning has not begun"
 
     def no_better(self, cell: _Cell, sooner: Sequence[_Cell]) -> str:
         """Why one that ends sooner decides for the cell; empty where none does."""
         for other in sooner if self.knows(cell) else ():
             if self.knows(other) and self._decides(other, cell):
-                known = f"{other.label} ({self.ends[other.label].map50:.2f})"
-                sooner_by = _sooner(cell.whole_s / other.whole_s)
-                return f"cannot be told from {known}, {sooner_by}"
+                return self._tied(cell, other)
         return ""
+
+    def _tied(self, cell: _Cell, sooner: _Cell) -> str:
+        ratio = cell.whole_s / sooner.whole_s if sooner.whole_s else 1.0
+        return f"cannot be told from {self._with_end(sooner)}, {_sooner(ratio)}"
+
+    def _with_end(self, cell: _Cell) -> str:
+        return f"{cell.label} ({self.ends[cell.label].map50:.2f})"
 
     def _decides(self, other: _Cell, cell: _Cell) -> bool:
         gap = Gap.of(self.ends[other.label], self.ends[cell.label], _SURE)
@@ -360,10 +347,8 @@ class _Field:
         return f"{cell.now:.2f}, {end.map50:.2f} expected at the end, " if end else ""
 
     def _by(self, best: _Cell, gap: float, noise: float) -> str:
-        return (
-            f"behind {best.label} ({self.ends[best.label].map50:.2f})"
-            f" by {_points(gap)}, noise {_points(noise).split()[0]}"
-        )
+        amount, noise_amount = _points(gap), _points(noise).split()[0]
+        return f"behind {self._with_end(best)} by {amount}, noise {noise_amount}"
 
 
 def _seed_sd(reached: Sequence[Sequence[float]], by_curves: float) -> float:

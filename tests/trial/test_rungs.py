@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.trial.rungs import Standing, default_rungs, judge_rung, outlooks, pick
+from sweeper.trial.rungs import Standing, default_rungs, ends, judge_rung, pick
 
 EPOCHS = 40
 NOT_BEGUN = (0.0,) * 6
@@ -91,7 +91,7 @@ def test_the_order_of_the_standings_does_not_matter(
     shuffled = rng.sample(standings, len(standings))
     assert judge_rung(shuffled) == judge_rung(standings)
     assert pick(shuffled) == pick(standings)
-    assert outlooks(shuffled) == outlooks(standings)
+    assert ends(shuffled) == ends(standings)
 
 
 @given(STANDINGS)
@@ -105,9 +105,9 @@ def test_every_cell_goes_on_or_is_told_why_not(standings: list[Standing]) -> Non
 @given(STANDINGS)
 def test_the_choice_ends_no_later_than_the_best_expected(standings: list[Standing]) -> None:
     cells = [replace(s, label=str(s.number)) for s in standings]
-    ends = outlooks(cells)
-    begun = [s for s in cells if ends[s.number] is not None] or cells
-    best = max(begun, key=lambda s: o.map50 if (o := ends[s.number]) else 0.0)
+    known = ends(cells)
+    begun = [s for s in cells if s.label in known] or cells
+    best = max(begun, key=lambda s: o.map50 if (o := known.get(s.label)) else 0.0)
     assert cells[pick(cells)].epoch_s <= best.epoch_s
 
 
@@ -220,7 +220,7 @@ def test_a_small_effective_batch_that_wins_in_the_end_is_found(seed: int) -> Non
 def test_epochs_are_those_of_the_whole_run() -> None:
     cells = [standing(0, learn(12, slope=0.5)), standing(1, learn(12, slope=0.5))]
     near = [replace(s, epochs=13) for s in cells]
-    far = outlooks(cells)[0]
-    close = outlooks(near)[0]
+    far = ends(cells).get("b0")
+    close = ends(near).get("b0")
     assert far is not None and close is not None
     assert far.map50 > close.map50
