@@ -40,8 +40,9 @@ from scipy.stats import kendalltau
 from worlds import KINDS, Run, idle_epoch_s, make_world
 
 from sweeper.study.sharing import spread_order
+from sweeper.trial.field import Standing
 from sweeper.trial.record import TrialSpec
-from sweeper.trial.rungs import Standing, default_rungs, ends, judge_rung, pick
+from sweeper.trial.rungs import choose, default_rungs, ends, judge_rung
 
 TRUTH = Path(__file__).with_name("truth.json")
 FULL = 18  # curves: 6 cells without amp, 3 seeds
@@ -104,7 +105,7 @@ def ours(runs: Sequence[Run]) -> Choice:
     known = ends(at_rung)
     order = {runs[s.number].cell: o.map50 if (o := known.get(s.label)) else 0.0 for s in at_rung}
     seconds = sum(n * run.epoch_s for n, run in zip(trained, runs, strict=True))
-    return Choice(runs[pick(last)], seconds, order)
+    return Choice(runs[choose(last).order[0]], seconds, order)
 
 
 def pruned(make: Callable[[int], BasePruner]) -> Policy:

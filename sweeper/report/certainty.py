@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 from sweeper.numbers import count
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
-from sweeper.trial.rungs import MARGIN, Gap
+from sweeper.trial.field import MARGIN, Gap
 
 FOUR_OF_FIVE = "4 times of 5"
 PAIRED = "95 %, seed by seed"

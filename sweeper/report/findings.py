@@ -9,8 +9,9 @@ from functools import cached_property
 from sweeper.report.cells import CellSummary, cells_of
 from sweeper.report.standing import standings_of
 from sweeper.trial.curves import Outlook
+from sweeper.trial.field import Gap
 from sweeper.trial.record import Outcome
-from sweeper.trial.rungs import Choice, Gap, choose, ends, leads
+from sweeper.trial.rungs import Choice, choose, ends, leads
 from sweeper.trial.study_record import RecordedStudy, RecordedTrial
 
 BASELINE = "baseline"  # the name of the article's strategy

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sweeper.report.cells import CellSummary
+from sweeper.trial.field import Standing
 from sweeper.trial.record import CURVE_DIGITS, TrialResult
-from sweeper.trial.rungs import Standing
 from sweeper.trial.study_record import RecordedTrial
 
 

@@ -14,6 +14,7 @@ from sweeper.study import loop
 from sweeper.study.confirm import confirm
 from sweeper.study.display import StudyDisplay
 from sweeper.tracking import read_study
+from sweeper.trial.field import Standing
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import (
     ChildFacts,
@@ -23,7 +24,7 @@ from sweeper.trial.record import (
     TrialFacts,
     TrialSpec,
 )
-from sweeper.trial.rungs import Judgement, Standing
+from sweeper.trial.rungs import Judgement
 from tests.study.fakes import TableExecutor, epochs_of
 from tests.study.test_loop import Study, _mlflow, empty_mlflow, peak_gib  # noqa: F401
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.trial.rungs import Standing, default_rungs, ends, judge_rung, pick
+from sweeper.trial.field import Standing
+from sweeper.trial.rungs import choose, default_rungs, ends, judge_rung
 
 EPOCHS = 40
 NOT_BEGUN = (0.0,) * 6
@@ -90,7 +91,7 @@ def test_the_order_of_the_standings_does_not_matter(
 ) -> None:
     shuffled = rng.sample(standings, len(standings))
     assert judge_rung(shuffled) == judge_rung(standings)
-    assert pick(shuffled) == pick(standings)
+    assert choose(shuffled).order[0] == choose(standings).order[0]
     assert ends(shuffled) == ends(standings)
 
 
@@ -108,7 +109,7 @@ def test_the_choice_ends_no_later_than_the_best_expected(standings: list[Standin
     known = ends(cells)
     begun = [s for s in cells if s.label in known] or cells
     best = max(begun, key=lambda s: o.map50 if (o := known.get(s.label)) else 0.0)
-    assert cells[pick(cells)].epoch_s <= best.epoch_s
+    assert cells[choose(cells).order[0]].epoch_s <= best.epoch_s
 
 
 def test_a_slower_twin_goes_out_and_a_faster_one_stays() -> None:
@@ -181,24 +182,24 @@ def test_the_seeds_of_a_cell_go_together() -> None:
 
 def test_of_cells_that_cannot_be_told_apart_the_fastest_is_taken() -> None:
     cells = [standing(i, learn(16, noise=0.1, slope=1.2, seed=i), 3.0 - i) for i in range(3)]
-    assert pick(cells) == 2
+    assert choose(cells).order[0] == 2
 
 
 def test_of_equally_fast_ones_the_one_with_more_memory_to_spare_is_taken() -> None:
     spare = (None, 2.0, 3.0)
     cells = [standing(i, learn(16), 1.0, 8, free) for i, free in enumerate(spare)]
-    assert pick(cells) == 2
+    assert choose(cells).order[0] == 2
     assert judge_rung(cells).going == (2,)
 
 
 def test_a_cell_that_has_not_begun_is_not_taken_before_one_that_has() -> None:
-    assert pick([standing(0, NOT_BEGUN, 1.0), standing(1, learn(6), 9.0)]) == 1
-    assert pick([standing(0, NOT_BEGUN, 2.0), standing(1, NOT_BEGUN, 1.0)]) == 1
+    assert choose([standing(0, NOT_BEGUN, 1.0), standing(1, learn(6), 9.0)]).order[0] == 1
+    assert choose([standing(0, NOT_BEGUN, 2.0), standing(1, NOT_BEGUN, 1.0)]).order[0] == 1
 
 
 def test_of_nothing_nothing_can_be_taken() -> None:
     with pytest.raises(ValueError, match="cannot be empty"):
-        pick([])
+        choose([]).order[0]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -214,7 +215,7 @@ def test_a_small_effective_batch_that_wins_in_the_end_is_found(seed: int) -> Non
     for rung in default_rungs(EPOCHS):
         standings = [s for s in grid(rung) if s.number in going]
         going = set(judge_rung(standings).going)
-    assert pick([s for s in standings if s.number in going]) == 0
+    assert choose([s for s in standings if s.number in going]).order[0] == 0
 
 
 def test_epochs_are_those_of_the_whole_run() -> None:

@@ -1,0 +1,253 @@
+"""The cells that stand at a rung: what their ends come to, and how these compare."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sweeper.numbers import count
+from sweeper.trial.curves import End, Shape, Trend, log_error
+
+MARGIN = 0.01  # mAP@0.5 that nobody would train longer for
+SURE = 1.15  # standard deviations: seven of eight verdicts that end a trial are right
+_SEEDS = 4.0  # differences between seeds that the noise by the curves is worth
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A cell at a rung.
+
+    Attributes:
+        number: Of its trial.
+        label: The cell as people say it.
+        epochs: Of the whole run.
+        curve: mAP@0.5 after each epoch trained so far.
+        epoch_s: Median time of an epoch with its validation, the first left out, seconds.
+        spare_gib: Memory that the budget leaves free; None where it is not known.
+        effective_batch: Images per optimizer step.
+        reached: mAP@0.5 that the whole run came to; None before its end.
+    """
+
+    number: int
+    label: str
+    epochs: int
+    curve: tuple[float, ...]
+    epoch_s: float
+    spare_gib: float | None
+    effective_batch: int
+    reached: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """How far one mAP@0.5 ends below another: expected, at least, at most."""
+
+    expected: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, lower: End, upper: End, sure: float) -> Gap:
+        """The gap, so many standard deviations sure.
+
+        The common slope moves both ends alike, so it makes the gap wider or narrower.
+        """
+        reach = sure * math.hypot(lower.sd, upper.sd)
+        common = sure * upper.common_sd
+
+        def points(ratio: float, shift: float) -> float:
+            upper_error = min(math.exp(upper.error + shift), 1.0)
+            return min(upper_error * math.exp(ratio), 1.0) - upper_error
+
+        ratio = lower.error - upper.error
+        return cls(
+            points(ratio, 0.0),
+            min(points(ratio - reach, shift) for shift in (-common, common)),
+            max(points(ratio + reach, shift) for shift in (-common, common)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The seeds of one cell, with the trends of those that have begun to learn."""
+
+    seeds: tuple[Standing, ...]
+    trends: tuple[Trend, ...]
+
+    @classmethod
+    def of(cls, seeds: Sequence[Standing]) -> Cell:
+        """The cell of these standings."""
+        trends = (Trend.of(s.curve) for s in seeds)
+        return cls(tuple(seeds), tuple(t for t in trends if t is not None))
+
+    @property
+    def label(self) -> str:
+        return self.seeds[0].label
+
+    @property
+    def epochs(self) -> int:
+        return self.seeds[0].epochs
+
+    @property
+    def trained(self) -> int:
+        return len(self.seeds[0].curve)
+
+    @property
+    def now(self) -> float:
+        """mAP@0.5 after the last epoch, mean over seeds."""
+        return math.fsum(s.curve[-1] for s in self.seeds) / len(self.seeds)
+
+    @property
+    def whole_s(self) -> float:
+        """Time of the whole run, seconds."""
+        return self.epochs * statistics.median(s.epoch_s for s in self.seeds)
+
+    @property
+    def reached(self) -> list[float]:
+        """mAP@0.5 of the seeds whose whole run has ended."""
+        return [s.reached for s in self.seeds if s.reached is not None]
+
+    def expected(self, shape: Shape, epochs: int) -> End:
+        """What to expect after so many epochs, once learning has begun: the mean over seeds."""
+        return End.mean([shape.end(trend, epochs) for trend in self.trends])
+
+    def end(self, shape: Shape, seed_sd: float) -> End | None:
+        """What was reached at the end of the whole run, else what to expect there."""
+        if reached := self.reached:
+            return End(log_error(statistics.fmean(reached)), seed_sd / len(reached) ** 0.5, 0.0)
+        return self.expected(shape, self.epochs) if self.trends else None
+
+    @property
+    def stands_for(self) -> Standing:
+        """The seed to go on with."""
+        return max(self.seeds, key=lambda s: (s.curve[-1:], -s.number))
+
+    @property
+    def preference(self) -> tuple[float, float, int]:
+        """Ends first, then leaves more memory, then has the lower number."""
+        spare = min(s.spare_gib or 0.0 for s in self.seeds)
+        return (self.whole_s, -spare, self.seeds[0].number)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """The cells at a rung.
+
+    Attributes:
+        cells: The one that ends first in front.
+        shape: What their curves have in common.
+        ends: What to expect of each cell that has begun to learn or has ended, by label.
+        leaders: The cells with the two best ends, the best first.
+    """
+
+    cells: list[Cell]
+    shape: Shape
+    ends: dict[str, End]
+    leaders: list[Cell]
+
+    @classmethod
+    def of(cls, standings: Sequence[Standing]) -> Field:
+        """The cells that these standings make up."""
+        if not standings:
+            raise ValueError("standings cannot be empty.")
+        by_label: dict[str, list[Standing]] = defaultdict(list)
+        for s in sorted(standings, key=lambda s: s.number):
+            by_label[s.label].append(s)
+        cells = [Cell.of(seeds) for seeds in by_label.values()]
+        shape = Shape.of([trend for cell in cells for trend in cell.trends])
+        seed_sd = _seed_sd([c.reached for c in cells], shape.seed_sd)
+        ends = {c.label: end for c in cells if (end := c.end(shape, seed_sd)) is not None}
+        cells.sort(key=lambda c: c.preference)
+        known = (c for c in cells if c.label in ends)
+        leaders = heapq.nsmallest(2, known, key=lambda c: ends[c.label].error)
+        return cls(cells, shape, ends, leaders)
+
+    def knows(self, cell: Cell) -> bool:
+        """Whether there is an end to expect."""
+        return cell.label in self.ends
+
+    def by_end(self, cell: Cell) -> tuple[float, int]:
+        """For sorting: the best end first, those that have not begun last."""
+        end = self.ends.get(cell.label)
+        return (end.error if end else math.inf, cell.seeds[0].number)
+
+    def behind(self, cell: Cell, sure: float, margin: float) -> str:
+        """Why the cell is behind the best one by more than the margin; empty where it is not."""
+        best = next((leader for leader in self.leaders if leader is not cell), None)
+        if best is None:
+            return ""
+        if not self.knows(cell):
+            return self._cannot_catch_up(cell, best, margin)
+        lower, upper = self.ends[cell.label], self.ends[best.label]
+        if Gap.of(lower, upper, sure).least <= margin:
+            return ""
+        gap = Gap.of(lower, upper, SURE)
+        likely = "" if sure >= SURE else "likely "
+        return likely + self._by(best, gap.expected, gap.expected - gap.least)
+
+    def no_sooner(self, cell: Cell, taken: Cell) -> str:
+        """Why the one taken is preferred to a cell that is not behind."""
+        return self._tied(cell, taken) if self.knows(cell) else "learning has not begun"
+
+    def no_better(self, cell: Cell, sooner: Sequence[Cell]) -> str:
+        """Why one that ends sooner decides for the cell; empty where none does."""
+        for other in sooner if self.knows(cell) else ():
+            if self.knows(other) and self._decides(other, cell):
+                return self._tied(cell, other)
+        return ""
+
+    def _tied(self, cell: Cell, sooner: Cell) -> str:
+        ratio = cell.whole_s / sooner.whole_s if sooner.whole_s else 1.0
+        return f"cannot be told from {self._with_end(sooner)}, {_sooner(ratio)}"
+
+    def _with_end(self, cell: Cell) -> str:
+        return f"{cell.label} ({self.ends[cell.label].map50:.2f})"
+
+    def _decides(self, other: Cell, cell: Cell) -> bool:
+        gap = Gap.of(self.ends[other.label], self.ends[cell.label], SURE)
+        if other.seeds[0].effective_batch == cell.seeds[0].effective_batch:
+            return gap.least <= 0
+        return gap.most <= MARGIN
+
+    def _cannot_catch_up(self, cell: Cell, best: Cell, margin: float) -> str:
+        """Why a cell is beaten even if from now on it learns as the best one did."""
+        begun = min((trend.begun for trend in best.trends), default=cell.trained + 1)
+        late = cell.trained + 1 - begun
+        if not 0 < late < cell.epochs:
+            return ""
+        at_best, end = best.expected(self.shape, cell.epochs - late), self.ends[best.label]
+        gap = end.map50 - at_best.map50
+        noise = SURE * math.sqrt(2) * self.shape.seed_sd * (1 - at_best.map50)
+        if gap <= margin + noise:
+            return ""
+        now = f"learning has not begun, {at_best.map50:.2f} at best at the end, "
+        return now + self._by(best, gap, noise)
+
+    def now_and_then(self, cell: Cell) -> str:
+        """Where a cell is and what is expected of its end; empty before learning has begun."""
+        end = self.ends.get(cell.label)
+        return f"{cell.now:.2f}, {end.map50:.2f} expected at the end, " if end else ""
+
+    def _by(self, best: Cell, gap: float, noise: float) -> str:
+        amount, noise_amount = _points(gap), _points(noise).split()[0]
+        return f"behind {self._with_end(best)} by {amount}, noise {noise_amount}"
+
+
+def _seed_sd(reached: Sequence[Sequence[float]], by_curves: float) -> float:
+    """Noise of log(error) between seeds: of cells with several, and by the curves."""
+    errors = [[log_error(map50) for map50 in cell] for cell in reached if len(cell) > 1]
+    squares = math.fsum(statistics.variance(e) * (len(e) - 1) for e in errors)
+    freedom = sum(len(e) - 1 for e in errors)
+    return math.sqrt((_SEEDS * by_curves**2 + squares) / (_SEEDS + freedom))
+
+
+def _points(gap: float) -> str:
+    return count(round(100 * gap), "point") if gap >= 0.015 else f"{100 * gap:.1f} points"
+
+
+def _sooner(times: float) -> str:
+    return f"which ends {times:.2f} times as fast" if times >= 1.005 else "which ends as soon"
