@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report ui plan deploy doctor card test check clean soak docs
+.PHONY: help sweep report ui plan deploy doctor card gpu-check test check clean soak docs
 .PHONY: bench-vram bench-sweep bench-scale bench-answer
 
 help: ## list the targets
@@ -24,6 +24,9 @@ doctor: .venv/.ready ## check this machine before a long study
 
 card: .venv/.ready ## build the emulated card, for GPU runs on a machine without a GPU
 	$(BIN)/python -m sweeper.emulator
+
+gpu-check: .venv/.ready ## try the GPU path on this card, ten minutes; a report to pass on
+	$(BIN)/python -m sweeper.gpu_check
 
 sweep: .venv/.ready ## run the demo study on the embedded digits, then its report
 	$(BIN)/python -m sweeper -m experiment=demo

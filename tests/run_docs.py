@@ -27,6 +27,8 @@ NOT_RUN = {
     "make bench-s": "takes up to half an hour",
     "make bench-p": "takes up to half an hour",
     "make soak": "takes ten minutes",
+    "gpu_check": "takes ten minutes and a GPU",
+    "make gpu-check": "takes ten minutes and a GPU",
     "tmux": "needs a terminal; the command inside is the README's own",
     "source ": "the environment is active already",
     "study.name=digits deploy.threads": "its study trains for minutes",

@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "sweeper").rglob("*.py"))
 ORDER = (
     *("errors", "numbers", "script", "trial", "config", "emulator"),
     *("memory.measure", "memory", "memory.predict", "training", "executors"),
-    *("tracking", "report", "study", "plan", "doctor", "deploy", "cli"),
+    *("tracking", "report", "study", "plan", "doctor", "deploy", "gpu_check", "cli"),
 )
 
 DOORS = {

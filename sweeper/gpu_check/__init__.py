@@ -1,0 +1,1 @@
+"""What the GPU path does on this card, as one report that can be passed on."""

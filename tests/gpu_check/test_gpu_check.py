@@ -1,0 +1,107 @@
+"""The check for a GPU, on an emulated one, and its report."""
+
+import getpass
+import platform
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sweeper.doctor.finding import failure, ok
+from sweeper.gpu_check.caps import Cap, capped_specs
+from sweeper.gpu_check.document import Check, render
+from sweeper.gpu_check.probes import CardFacts, SamplerCost
+from sweeper.memory.measure.nvml import Device
+from sweeper.trial.record import MEASURED, MemoryReading, Outcome, TrialResult
+
+# One small cell; a script, because its processes import it again.
+SMALL = """
+import sys
+from sweeper.gpu_check import __main__, cells
+cells.MODELS, cells.CELLS = ("yolo11n",), ((4, 1, True),)
+cells.SETTINGS = (*cells.SETTINGS, "data.imgsz=96", "data.digits.train=8", "data.digits.val=8")
+if __name__ == "__main__":
+    sys.exit(__main__.main([]))
+"""
+
+
+def test_the_check_runs_on_a_card_and_its_report_can_be_passed_on(card) -> None:
+    machine = card(gib=6, capability="8.9")
+    (machine.folder / "small.py").write_text(SMALL)
+    done = machine.command("small.py")
+    assert done.code == 0, done.out + done.err
+    report = (machine.folder / "runs/gpu-check/report.md").read_text()
+    assert report.startswith("# GPU check: Emulated 6 GB, 6.00 GiB, capability 8.9\n")
+    assert "- nothing that must not be" in report and "Peaks on this card are *emulated*" in report
+    # Two cards of the same size, on which the same was trained: not a byte may differ.
+    assert "emulated reserved memory is off by 0.0 % in the median of 1 cell" in report
+    budgets = [line for line in report.splitlines() if line.startswith("| yolo11n b4×a1 amp")][1:]
+    assert [line.split("|")[4].strip() for line in budgets] == ["complete", "out_of_memory"]
+    private = (str(machine.folder), str(Path.home()), platform.node(), sys.prefix)
+    assert not [word for word in private if word in report]
+    assert getpass.getuser() == "root" or getpass.getuser() not in report
+
+
+def test_without_a_gpu_it_says_how_to_try_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeper.gpu_check"], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "there is no GPU here to check" in done.stderr
+
+
+@pytest.fixture
+def check(make_spec) -> Check:
+    """A card on which all is well."""
+    reading = MemoryReading(
+        peak_gib=1.5,
+        source=MEASURED,
+        method="process",
+        allocated_gib=0.9,
+        reserved_gib=1.0,
+        context_gib=0.5,
+        alloc_retries=0,
+        nvml_peak_gib=1.5,
+    )
+    spec = make_spec(predicted=replace(reading, reserved_gib=1.1))
+    here = [(spec, TrialResult(Outcome.COMPLETE, memory=reading, wall_time_s=9.0))]
+    lighter = TrialResult(Outcome.COMPLETE, memory=replace(reading, reserved_gib=0.96))
+    return Check(
+        device=Device(0, "GPU-1", "NVIDIA GeForce RTX 2070", 8.0),
+        card=CardFacts("7.5", "13.0", True, 2.0),
+        machine="a processor",
+        versions="torch 2",
+        findings=[ok("gpu", "RTX 2070"), ok("dataset", "/home/anna/cats/data.yaml is there")],
+        here=here,
+        emulated=[(spec, lighter)],
+        no_emulated="",
+        caps=[Cap("b8×a1", 1.0, Outcome.OUT_OF_MEMORY, Outcome.OUT_OF_MEMORY, 0.99)],
+        sampler=SamplerCost(0.006, 50.0, 0.02, ""),
+    )
+
+
+def test_the_report_compares_prediction_emulation_and_reading(check: Check) -> None:
+    report = render(check)
+    assert "predicted reserved memory is off by 10.0 % in the median of 1 cell" in report
+    assert "emulated reserved memory is off by 4.0 % in the median of 1 cell, -4.0 %" in report
+    assert "Peaks on this card are *measured*" in report and "anna" not in report
+
+
+def test_a_peak_above_the_budget_a_crash_and_a_failed_check_are_faults(check: Check) -> None:
+    (spec, result), *_ = check.here
+    crashed = replace(result, outcome=Outcome.CRASHED, reason="/home/anna/x/log.txt says why")
+    broken = replace(
+        check,
+        here=[(spec, crashed)],
+        caps=[replace(check.caps[0], peak_gib=1.2)],
+        findings=[failure("torch", "is built for CUDA 13", "Update the driver.")],
+    )
+    assert not check.faults and len(broken.faults) == 3
+    assert "…/log.txt says why" in render(broken) and "anna" not in render(broken)
+
+
+def test_the_second_budget_lies_below_what_the_cell_reserved(check: Check) -> None:
+    enough, short = capped_specs(check.here)
+    assert enough.limit_gib == pytest.approx(1.53) and short.limit_gib == pytest.approx(1.4)
+    assert capped_specs([]) == []
