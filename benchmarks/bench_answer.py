@@ -44,8 +44,9 @@ from sweeper.trial.field import Standing
 from sweeper.trial.record import TrialSpec
 from sweeper.trial.rungs import choose, default_rungs, ends, judge_rung
 
-TRUTH = Path(__file__).with_name("truth.json")
-FULL = 18  # curves: 6 cells without amp, 3 seeds
+HERE = Path(__file__).parent
+DIGITS, RACCOON = HERE / "truth.json", HERE / "truth_raccoon.json"
+FULL = 18  # curves of the digits: 6 cells without amp, 3 seeds
 WORLDS = 12  # of each kind
 ORDERS = 3  # of arrival
 DRAWS = 1  # of a third of the cells
@@ -295,7 +296,7 @@ def replay(runs: Sequence[Run], policy: Policy, best_epoch: bool, orders: int) -
     ]
 
 
-def read_truth() -> list[Run]:
+def read_truth(file: Path) -> list[Run]:
     """The recorded runs, with the times of an idle machine where the grid's are known."""
     return [
         Run(
@@ -306,7 +307,7 @@ def read_truth() -> list[Run]:
             tuple(c["map50"]),
             idle_epoch_s(c["batch"], c["accumulate"], c["amp"]),
         )
-        for c in json.loads(TRUTH.read_text())
+        for c in json.loads(file.read_text())
     ]
 
 
@@ -358,12 +359,14 @@ def show_samplings(studies: dict[str, Sequence[Sequence[Run]]]) -> None:
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    truth = read_truth() if TRUTH.exists() else []
+    truth, check = read_truth(DIGITS), read_truth(RACCOON)
     print(f"truth: {len(truth)} of {FULL} curves{'' if len(truth) >= FULL else ', preliminary'}")
     worlds = {f"synthetic, {kind}": [make_world(kind, i) for i in range(WORLDS)] for kind in KINDS}
     studies: list[tuple[str, Sequence[Sequence[Run]], bool, int]] = [
         ("digits, best epoch", [truth], True, 20),
         ("digits, last epoch", [truth], False, 20),
+        ("raccoon, which chose nothing, best epoch", [check], True, 20),
+        ("raccoon, last epoch", [check], False, 20),
         *((title, found, True, ORDERS) for title, found in worlds.items()),
     ]
     for title, found, best_epoch, orders in studies:
