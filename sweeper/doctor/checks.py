@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 
 from sweeper.config.settings import Settings
-from sweeper.doctor import gpu, machine, places
+from sweeper.doctor import gpu, machine, places, torch_build
 from sweeper.doctor.finding import Finding, Level, failures
 from sweeper.errors import MachineError
 
@@ -21,7 +21,7 @@ def full_check(settings: Settings) -> list[Finding]:
     return [
         seen,
         *gpu.check_memory(settings, devices),
-        *gpu.check_torch(devices),
+        *torch_build.check_torch(devices),
         gpu.check_allocator(devices, os.environ),
         machine.check_host_memory(at_once),
         places.check_disk(settings, settings.study.n_trials or TRIALS),
@@ -34,10 +34,11 @@ def full_check(settings: Settings) -> list[Finding]:
 
 
 def quick_check(settings: Settings, trials: int) -> list[Finding]:
-    """The checks that take less than a second together."""
+    """The checks that take less than a second together, on a GPU as long as torch's import."""
     seen, devices = gpu.check_nvml(settings)
     return [
         seen,
+        *(torch_build.check_torch(devices) if devices else []),
         gpu.check_allocator(devices, os.environ),
         places.check_disk(settings, trials),
         *gpu.check_memory(settings, devices),

@@ -1,4 +1,4 @@
-"""The GPU: visible, idle, large enough, and a driver that runs torch's build."""
+"""The GPUs that the slots will use: visible, idle, large enough."""
 
 from __future__ import annotations
 
@@ -9,23 +9,18 @@ from collections.abc import Mapping
 
 from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, failure, ok, warning
-from sweeper.errors import SweeperError
+from sweeper.errors import SettingsError, SweeperError
+from sweeper.executors.devices import used_devices
 from sweeper.memory.budget import find_budget
 from sweeper.memory.measure.device_usage import DeviceUsage, processes_gib
-from sweeper.memory.measure.nvml import Device, NvmlUnavailable, list_devices, versions
+from sweeper.memory.measure.nvml import Device, NvmlUnavailable, list_devices
 from sweeper.memory.measure.visible import visible_devices
-from sweeper.script import ScriptError, run_script
 
 NO_GPU = {"no_library", "driver_not_loaded"}
-# CUDA is not initialised by this import, and no trial's environment is touched.
-TORCH_SCRIPT = (
-    "import json, torch, torchvision, ultralytics\n"
-    "print(json.dumps([torch.__version__, torch.version.cuda, torch.version.hip]))\n"
-)
 
 
 def check_nvml(settings: Settings) -> tuple[Finding, tuple[Device, ...]]:
-    """Ask NVML for the visible GPUs; a machine without one is fine, a broken driver is not."""
+    """Ask NVML for the GPUs in use; a machine without one is fine, a broken driver is not."""
     simulated = f"memory will be simulated for {settings.vram.fallback_card}"
     if settings.vram.card != "auto":
         simulated = f"memory will be simulated for {settings.vram.card}"
@@ -43,10 +38,14 @@ def check_nvml(settings: Settings) -> tuple[Finding, tuple[Device, ...]]:
             "Unset it to train on them.",
         )
         return (hidden if listed else ok("gpu", f"none on this machine: {simulated}")), ()
-    names = ", ".join(f"{d.name} {d.total_gib:.1f} GiB" for d in seen.devices)
+    try:
+        used = used_devices(seen.devices, settings.executor.slots)
+    except SettingsError as error:
+        return failure("gpu", str(error), ""), seen.devices
+    names = ", ".join(f"{d.name} {d.total_gib:.1f} GiB" for d in used)
     if seen.note:
-        return warning("gpu", f"{names}.", seen.note), seen.devices
-    return ok("gpu", names), seen.devices
+        return warning("gpu", f"{names}.", seen.note), used
+    return ok("gpu", names), used
 
 
 def check_memory(settings: Settings, devices: tuple[Device, ...]) -> list[Finding]:
@@ -78,36 +77,6 @@ def _idle(device: Device, limit_gib: float) -> Finding:
             "gpu memory", f"{text}{held}.", "Other processes disturb time and memory: end them."
         )
     return ok("gpu memory", f"{text}, idle")
-
-
-def check_torch(devices: tuple[Device, ...]) -> list[Finding]:
-    """Import torch in a child, and compare its CUDA with the driver's."""
-    quiet = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1", "YOLO_OFFLINE": "1"}
-    try:
-        version, cuda, hip = run_script(TORCH_SCRIPT, environ=quiet)
-    except ScriptError as error:
-        return [failure("torch", f"cannot be imported: {error}.", "Install again: pip install .")]
-    if not devices:
-        return [ok("torch", f"{version} imports, runs on the CPU")]
-    if cuda is None:
-        what = f"{version} is built for ROCm {hip}" if hip else f"{version} is built without CUDA"
-        return [failure("torch", f"{what}.", "Install the CUDA build: see pytorch.org.")]
-    return [_compare_cuda(version, cuda)]
-
-
-def _compare_cuda(version: str, cuda: str) -> Finding:
-    """Within one major version of CUDA an older driver works; across majors it does not.
-
-    Source: CUDA Compatibility, "Minor Version Compatibility".
-    """
-    driver = versions()
-    text = f"torch {version} is built for CUDA {cuda}, driver {driver.driver} knows {driver.cuda}"
-    ours, theirs = (tuple(map(int, v.split(".")[:2])) for v in (cuda, driver.cuda))
-    if theirs[0] < ours[0]:
-        return failure("torch", f"{text}.", "Update the driver, or install torch for its CUDA.")
-    if theirs < ours:
-        return warning("torch", f"{text}.", "It should run; if a kernel fails, update the driver.")
-    return ok("torch", text)
 
 
 def check_allocator(devices: tuple[Device, ...], environ: Mapping[str, str]) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.errors import SettingsError
@@ -29,8 +30,7 @@ def find_devices(slots: int | str) -> Devices:
     """The devices for ``executor.slots``: a number, or ``auto``.
 
     Raises:
-        SettingsError: More slots than visible GPUs: two trials on one GPU would be measured
-            as one.
+        SettingsError: More slots than visible GPUs.
     """
     try:
         visible = visible_devices(list_devices(), os.environ)
@@ -40,13 +40,22 @@ def find_devices(slots: int | str) -> Devices:
     gpus = visible.devices
     if not gpus:
         return Devices(("cpu",) * (1 if slots == "auto" else int(slots)), None)
-    wanted = len(gpus) if slots == "auto" else int(slots)
-    if wanted > len(gpus):
-        raise SettingsError(
-            f"executor.slots must not exceed the {len(gpus)} visible GPU(s) but got {wanted}: "
-            "two trials on one GPU could not be measured apart."
-        )
-    used = gpus[:wanted]
+    used = used_devices(gpus, slots)
     smallest = min(used, key=lambda device: device.total_gib)
     notes = (visible.note,) if visible.note else ()
     return Devices(tuple(device.uuid for device in used), smallest, notes)
+
+
+def used_devices(visible: Sequence[Device], slots: int | str) -> tuple[Device, ...]:
+    """The GPUs that ``executor.slots`` takes of the visible ones.
+
+    Raises:
+        SettingsError: There are fewer: two trials on one GPU would be measured as one.
+    """
+    wanted = len(visible) if slots == "auto" else int(slots)
+    if wanted > len(visible):
+        raise SettingsError(
+            f"executor.slots must not exceed the {len(visible)} visible GPU(s) but got {wanted}: "
+            "two trials on one GPU could not be measured apart."
+        )
+    return tuple(visible[:wanted])

@@ -130,6 +130,18 @@ def versions() -> Versions:
         return Versions(nvml.nvmlSystemGetDriverVersion(), f"{cuda // 1000}.{cuda % 1000 // 10}")
 
 
+def capability(device: Device) -> tuple[int, int]:
+    """CUDA compute capability of a device, or of the GPU that an instance is part of.
+
+    Raises:
+        NvmlUnavailable: NVML cannot answer.
+    """
+    with session() as nvml:
+        gpu = nvml.nvmlDeviceGetHandleByIndex(device.index)
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(gpu)
+        return major, minor
+
+
 _lock = threading.Lock()
 _ready_pid = 0
 _handles: dict[str, Any] = {}
