@@ -40,6 +40,8 @@ def _answer(findings: Findings) -> str:
     broken = any(trial.outcome in BROKEN for trial in findings.trials)
     if tally.running or (findings.study.status is StudyStatus.KILLED and not broken):
         return "**No answer yet: no trial has completed.**"
+    if not any(t.outcome is not None and t.outcome.runs_again for t in findings.trials):
+        return "**No answer: no trial completed.** The reasons are below, with what to change."
     return (
         "**No answer: no trial completed.** The reasons are below; mend them and run again: "
         f"`{command(findings)}`"

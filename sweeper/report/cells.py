@@ -43,6 +43,16 @@ class CellSummary:
         return next(iter(deciding), (ended or self.trials)[-1])
 
     @cached_property
+    def repeated(self) -> list[RecordedTrial]:
+        """The trials that said nothing about the cell and have run again, with the same seed."""
+        last = {t.spec.seed: t for t in self.trials}
+        return [
+            t
+            for t in self.trials
+            if t is not last[t.spec.seed] and t.outcome is not None and t.outcome.runs_again
+        ]
+
+    @cached_property
     def spec(self) -> TrialSpec:
         """That of `first`."""
         return self.first.spec

@@ -153,10 +153,8 @@ class Findings:
     @cached_property
     def tally(self) -> Tally:
         """How many trials ended how."""
-        again = {t.number for c in self.cells for t in c.trials[:-1]}
-        trials = [
-            t for t in self.trials if not (t.outcome is Outcome.INTERRUPTED and t.number in again)
-        ]
+        again = {t.number for cell in self.cells for t in cell.repeated}
+        trials = [t for t in self.trials if t.number not in again]
         running = sum(t.outcome is None for t in trials)
         complete = sum(t.outcome is Outcome.COMPLETE for t in trials)
         infeasible = sum(t.infeasible for t in trials)
@@ -174,7 +172,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Numbers of trials; one that was interrupted and ran again counts once.
+    """Numbers of trials; one that was interrupted or crashed and ran again counts once.
 
     ``failed`` are diverged, timed out, crashed, interrupted and those whose amp was refused;
     ``asked`` have ended and count in ``study.n_trials``: neither interrupted, implied or covered

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sweeper.study.display import StudyDisplay
 from sweeper.study.trials import Trials
-from sweeper.trial.record import Outcome, TrialResult, TrialSpec
+from sweeper.trial.record import TrialResult, TrialSpec
 
 # Confirmations are not trials of the Optuna study; their numbers lie beyond any of its own.
 FIRST_NUMBER = 1_000_000
@@ -62,7 +62,7 @@ def _end(trials: Trials, number: int) -> TrialResult:
 def _ended(trials: Trials, spec: TrialSpec) -> bool:
     """Whether it needs no run; a result that only its training had written is recorded now."""
     result = trials.left_behind(spec.number)
-    if result is None or result.outcome is Outcome.INTERRUPTED:
+    if result is None or result.outcome.runs_again:
         return False
     if not trials.folder(spec.number).has_result:
         trials.settle(spec, result)

@@ -12,6 +12,7 @@ from sweeper.errors import StudyError
 from sweeper.report.cells import cells_of
 from sweeper.report.standing import standings_of
 from sweeper.study.bounds import Bounds
+from sweeper.study.crashes import ALIKE, Crashes
 from sweeper.study.display import StudyDisplay
 from sweeper.study.judge import cover, imply, interrupt
 from sweeper.study.optuna_study import CellStudy, outcome_of
@@ -29,6 +30,9 @@ class StudyLoop:
     """Runs the cells of a study, in the order given or as the sampler chooses.
 
     A cell that earlier trials already prove not to fit is recorded without running.
+
+    Attributes:
+        fault: What a person must mend before any more cells are tried; empty while all is well.
     """
 
     def __init__(
@@ -59,17 +63,21 @@ class StudyLoop:
         """
         self._study, self._specs, self._trials = study, specs, trials
         self._outbox, self._display = outbox, display
-        self._bounds = Bounds()
+        self._bounds, self._crashes, self.fault = Bounds(), Crashes(), ""
         self._sharing = Sharing(specs if share else {})
         cells = list(specs)
-        self._queue, self._by_order = deque(cells[i] for i in order), bool(order)
+        # What crashed before may do so again, and comes last.
+        in_turn = sorted(
+            (cells[i] for i in order), key=lambda c: study.crashed_before(dict(c.params))
+        )
+        self._queue, self._by_order = deque(in_turn), bool(order)
         self._asked: dict[int, Trial] = {}
         self._rungs = rungs
         self._standing: dict[int, tuple[TrialSpec, TrialResult]] = {}
         self._going: deque[TrialSpec] = deque()
 
     def run(self, n_trials: int) -> bool:
-        """Run until ``n_trials`` trials in all have run; False when a signal stopped it.
+        """Run until ``n_trials`` trials in all have run; False if a signal or a fault stopped it.
 
         Raises:
             StudyError: Records cannot be written, e.g. because the disk is full.
@@ -81,13 +89,15 @@ class StudyLoop:
             self._tell_implied()
 
             def next_spec() -> TrialSpec | None:
+                if self.fault:
+                    return None
                 if self._study.finished + len(self._asked) < n_trials and (spec := self._ask()):
                     return spec
                 if not self._going and not self._trials.running:
                     self._judge()
                 return self._going.popleft() if self._going else None
 
-            return self._trials.run(next_spec, self._ended)
+            return self._trials.run(next_spec, self._ended) and not self.fault
 
     def _ask(self) -> TrialSpec | None:
         """The next trial; None when every cell is taken."""
@@ -161,10 +171,27 @@ class StudyLoop:
 
     def _ended(self, spec: TrialSpec, result: TrialResult) -> None:
         """Keep a trial that has come to a rung; a later start goes on with one that was cut."""
+        self._watch(spec, result)
         if result.paused:
             self._standing[spec.number] = (spec, result)
         elif not (spec.trained and result.outcome is Outcome.INTERRUPTED):
             self._tell(spec, result)
+
+    def _watch(self, spec: TrialSpec, result: TrialResult) -> None:
+        """Note a fault where trials crash as if it were not for their cells.
+
+        A cell that crashed in an earlier start, too, is no sign of one.
+        """
+        crashed = result.outcome is Outcome.CRASHED
+        if crashed and self._study.crashed_before(self._asked[spec.number].params):
+            return
+        if self._crashes.add(spec, result):
+            self.fault = (
+                f"{ALIKE} trials in a row crashed for the same reason, so the study has stopped:\n"
+                f"  {result.reason}\n"
+                f"  log: {self._trials.folder(spec.number).log}\n"
+                "Mend it and give the same command again: it runs crashed trials again."
+            )
 
     def _tell(self, spec: TrialSpec, result: TrialResult) -> None:
         """Tell Optuna last: what it holds as finished needs no second look."""

@@ -28,7 +28,6 @@ _STATES = {
     Outcome.INTERRUPTED: TrialState.FAIL,
     Outcome.COVERED: TrialState.FAIL,
 }
-_RUN_AGAIN = {Outcome.INTERRUPTED, None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,8 @@ class CellStudy:
 
     Attributes:
         name: Study name.
-        finished: Trials that ran and will not run again; implied and covered ones did not run.
+        finished: Trials that ran and count; implied and covered ones did not run, and those of an
+            earlier start that run again do not count.
     """
 
     def __init__(
@@ -86,13 +86,20 @@ class CellStudy:
             sampler=self._sampler,
         )
         self._require_identity(identity)
-        trials = [t for t in self._study.trials if outcome_of(t) not in _RUN_AGAIN]
-        self._taken = {_key(t.params) for t in trials}
-        self.finished = sum(_ran(outcome_of(t)) for t in trials)
+        ended = [(t, outcome) for t in self._study.trials if (outcome := outcome_of(t))]
+        self._crashed = {_key(t.params) for t, outcome in ended if outcome is Outcome.CRASHED}
+        decided = [(t, outcome) for t, outcome in ended if not outcome.runs_again]
+        self._taken = {_key(t.params) for t, _ in decided}
+        self._asked: set[int] = set()
+        self.finished = sum(outcome.ran for _, outcome in decided)
 
     def is_open(self, cell: Cell) -> bool:
         """Whether the cell has neither a finished nor a running trial."""
         return _key(dict(cell.params)) not in self._taken
+
+    def crashed_before(self, params: Params) -> bool:
+        """Whether a trial of the cell with these parameters crashed in an earlier start."""
+        return _key(params) in self._crashed
 
     @property
     def open_cells(self) -> list[Cell]:
@@ -105,21 +112,24 @@ class CellStudy:
         trial = self._study.ask(self._distributions)
         key = _key(trial.params)
         self._taken.add(key)
+        self._asked.add(trial.number)
         return trial, self._cells[key]
 
     def tell(self, trial: Trial, result: TrialResult) -> None:
-        """Record how a trial ended, and its curve."""
+        """Record how a trial ended, and its curve.
+
+        A cell that runs again is open at once if its trial is of an earlier start, else at the
+        next one.
+        """
         for epoch in result.epochs:
             trial.report(epoch.map50, epoch.epoch)
         if result.excess_gib is not None:
             trial.set_constraint(CONSTRAINT, result.excess_gib)
         trial.set_user_attr("reason", result.reason)
         trial.set_user_attr("outcome", result.outcome.value)
-        if result.outcome in _RUN_AGAIN:
+        if result.outcome.runs_again and trial.number not in self._asked:
             self._taken.discard(_key(trial.params))
-        else:
-            self._taken.add(_key(trial.params))
-        if _ran(result.outcome):
+        elif result.outcome.ran:
             self.finished += 1
         state = _STATES.get(result.outcome, TrialState.PRUNED)
         value = result.map50 if state is TrialState.COMPLETE else None
@@ -179,10 +189,6 @@ def outcome_of(trial: FrozenTrial) -> Outcome | None:
     value = trial.user_attrs.get("outcome")
     # The attribute is written before the state: only both make an end.
     return Outcome(value) if value is not None and trial.state.is_finished() else None
-
-
-def _ran(outcome: Outcome | None) -> bool:
-    return outcome is not None and outcome not in _RUN_AGAIN and outcome.ran
 
 
 def _key(params: Params) -> str:

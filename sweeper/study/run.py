@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeper.config.settings import Settings
-from sweeper.errors import SettingsError
+from sweeper.errors import MachineError, SettingsError
 from sweeper.numbers import count
 from sweeper.report.findings import Findings
 from sweeper.report.publish import publish
@@ -114,7 +114,11 @@ def _open_study(context: RunContext, space: Space) -> CellStudy:
 def _search(
     context: RunContext, space: Space, study: CellStudy, spec_of: dict[Cell, TrialSpec]
 ) -> bool:
-    """Run the cells, then the confirmations; False when interrupted."""
+    """Run the cells, then the confirmations; False when interrupted.
+
+    Raises:
+        MachineError: Trials crash as if it were not for their cells.
+    """
     settings = context.settings
     n_trials = settings.study.n_trials or len(space.cells)
     asked = replace(
@@ -145,6 +149,9 @@ def _search(
     context.close(outbox, done)
     if (summary := display.summary()).row_count:
         context.console.print(summary)
+    if loop.fault:
+        context.say(f"report: {publish(settings, context.name).path}")
+        raise MachineError(loop.fault)
     return done
 
 

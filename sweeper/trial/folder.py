@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.trial.json_text import Record, from_json, write_json
-from sweeper.trial.record import ChildFacts, Outcome, TrialResult, TrialSpec
+from sweeper.trial.record import ChildFacts, TrialResult, TrialSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +130,6 @@ class TrialFolder:
     def read_result(self) -> TrialResult | None:
         """What the trial came to; None so long as nobody has judged it."""
         return _read(TrialResult, self._result)
-
-    @property
-    def ended(self) -> bool:
-        """Whether the trial has a result that stays: an interrupted one runs again."""
-        result = self.read_result()
-        return result is not None and result.outcome is not Outcome.INTERRUPTED
 
     @property
     def _spec(self) -> Path:

@@ -54,6 +54,11 @@ class Outcome(StrEnum):
         return self not in {Outcome.IMPLIED, Outcome.COVERED}
 
     @property
+    def runs_again(self) -> bool:
+        """Whether the cell runs again at the next start: the outcome says nothing about it."""
+        return self in {Outcome.CRASHED, Outcome.INTERRUPTED}
+
+    @property
     def infeasible(self) -> bool:
         """Whether the outcome says that the cell does not fit the budget."""
         return self in {Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET, Outcome.IMPLIED}

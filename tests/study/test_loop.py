@@ -55,6 +55,7 @@ class Study:
         self.sampler, self.rungs, self.share = sampler, rungs, share
         self.uri = f"sqlite:///{folder}/mlflow.db"
         self.notes: list[str] = []
+        self.fault = ""
         self.console = io.StringIO()
 
     def specs(self):
@@ -108,7 +109,9 @@ class Study:
     def run(self, executor: TableExecutor, n_trials: int = 99, outbox=None) -> bool:
         outbox = outbox or self.outbox()
         with StudyDisplay(Console(file=self.console, width=200)) as display:
-            done = self.loop(executor, outbox, display).run(n_trials)
+            loop = self.loop(executor, outbox, display)
+            done = loop.run(n_trials)
+        self.fault = loop.fault
         outbox.finish_study(done)
         return done
 
@@ -196,6 +199,28 @@ class TestLoop:
         again = TableExecutor(without_amp)
         study.run(again)
         assert again.ran == [], "the card would refuse them again"
+
+    @pytest.mark.parametrize("mended", [True, False])
+    def test_three_crashes_alike_stop_it_and_run_again_after_the_others(
+        self, study, mended: bool
+    ) -> None:
+        def broken(spec: TrialSpec) -> ChildFacts:
+            return ChildFacts(Ending.ERROR, f"CUDA error: no kernel image for {spec.label}.")
+
+        def then(spec: TrialSpec) -> ChildFacts:
+            return broken(spec) if spec.label in crashed and not mended else by_memory(spec)
+
+        first, second = TableExecutor(broken), TableExecutor(then)
+        assert not study.run(first)
+        assert "no kernel image for" in study.fault and "trials/0002/log.txt" in study.fault
+        crashed = [s.label for s in first.ran]
+        assert len(crashed) == 3
+
+        assert study.run(second) and not study.fault, "three cells that crash block no study"
+        findings = Findings(read_study(study.uri, "x", "s"))
+        assert (findings.tally.trials, findings.tally.failed) == (24, 0 if mended else 3)
+        if not mended:
+            assert [s.label for s in second.ran[-3:]] == crashed
 
     def test_n_trials_is_a_total_over_starts_and_implied_cells_are_free(self, study) -> None:
         first, second = TableExecutor(by_memory), TableExecutor(by_memory)

@@ -86,15 +86,18 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert len(again.open_cells) == 13
 
 
-def test_an_interrupted_cell_runs_again_and_a_crashed_one_does_not(tmp_path: Path) -> None:
-    study = open_study(tmp_path)
-    crashed, _ = ask_next(study)
-    study.tell(crashed, TrialResult(Outcome.CRASHED, "boom"))
-    stopped, cell = ask_next(study)
-    study.tell(stopped, TrialResult(Outcome.INTERRUPTED))
-    for s in (study, open_study(tmp_path)):
-        assert s.finished == 1
-        assert cell in s.open_cells and len(s.open_cells) == 15
+@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.INTERRUPTED])
+@pytest.mark.parametrize("sampler", ["grid", "random"])
+def test_what_says_nothing_of_its_cell_runs_again_at_the_next_start(
+    tmp_path: Path, sampler: str, outcome: Outcome
+) -> None:
+    study = open_study(tmp_path, sampler)
+    trial, cell = ask_next(study, sampler)
+    study.tell(trial, TrialResult(outcome, "boom"))
+    assert study.finished == 1 and not study.is_open(cell), "or one start could go on for ever"
+    again = open_study(tmp_path)
+    assert again.finished == 0 and again.is_open(cell)
+    assert again.crashed_before(dict(cell.params)) is (outcome is Outcome.CRASHED)
 
 
 def test_a_trial_that_was_left_running_is_found_and_its_cell_is_taken(tmp_path: Path) -> None:

@@ -1,20 +1,12 @@
 from pathlib import Path
 
-import pytest
-
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import ChildFacts, Ending, Outcome, TrialResult
 
 
-@pytest.mark.parametrize(
-    ("outcome", "ended"), [(Outcome.COMPLETE, True), (Outcome.INTERRUPTED, False)]
-)
-def test_an_interrupted_trial_has_not_ended(tmp_path: Path, outcome: Outcome, ended: bool) -> None:
+def test_a_folder_is_named_after_its_number(tmp_path: Path) -> None:
     folder = TrialFolder.of(tmp_path, 7)
-    assert not folder.ended and folder.path.name == "0007" and folder.number == 7
-    folder.path.mkdir()
-    folder.write_result(TrialResult(outcome))
-    assert folder.ended is ended
+    assert folder.path.name == "0007" and folder.number == 7
 
 
 def test_preparing_again_removes_what_an_earlier_attempt_left(tmp_path: Path, make_spec) -> None:

@@ -1,0 +1,35 @@
+"""Which crashes are alike."""
+
+import pytest
+
+from sweeper.study.crashes import Crashes
+from sweeper.trial.record import Outcome, TrialResult
+
+KERNEL = "AcceleratorError: CUDA error: no kernel image is available. See log.txt."
+
+
+def crashed(reason: str) -> TrialResult:
+    return TrialResult(Outcome.CRASHED, reason)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "AcceleratorError: no kernel image at 0x7f3{number}ab. See log.txt.",
+        "{label} at 640 px: out of memory. But 1{number},5 GiB were held by pid 47{number}.",
+    ],
+)
+def test_cells_addresses_and_numbers_do_not_matter(make_spec, reason: str) -> None:
+    crashes = Crashes()
+    specs = [make_spec(batch=2), make_spec(amp=True), make_spec(accumulate=4)]
+    reasons = [reason.format(label=spec.label, number=i) for i, spec in enumerate(specs)]
+    seen = [crashes.add(s, crashed(r)) for s, r in zip(specs, reasons, strict=True)]
+    assert seen == [False, False, True]
+
+
+@pytest.mark.parametrize("other", [TrialResult(Outcome.OUT_OF_MEMORY, KERNEL), crashed("another")])
+def test_anything_else_in_between_begins_anew(make_spec, other: TrialResult) -> None:
+    crashes, spec = Crashes(), make_spec()
+    results = [crashed(KERNEL), crashed(KERNEL), other, crashed(KERNEL), crashed(KERNEL)]
+    assert [crashes.add(spec, result) for result in results] == [False] * 5
+    assert crashes.add(spec, crashed(KERNEL))
