@@ -7,6 +7,7 @@ from sweeper.deploy.rows import Deployment, Row, Speed, Status, find
 CPU_ONLY = "not measured: no GPU was here"
 EMULATED = "not measured: the GPU was emulated, the CPU computed"
 NOTHING_RAN = "not measured: no format ran"
+NOTHING_ON_GPU = "not measured: no format ran on the GPU"
 
 
 def recommendations(deployment: Deployment) -> list[list[str]]:
@@ -15,14 +16,13 @@ def recommendations(deployment: Deployment) -> list[list[str]]:
     if deployment.conditions.get("emulated"):
         targets = ("CPU server", "NVIDIA server", "edge")
         return [head, *([target, *_split(EMULATED)] for target in targets)]
-    on_gpu = deployment.conditions["gpu"]
     rows = [r for r in deployment.rows if r.status is Status.OK and r.speeds]
-    cpu = "not measured: the GPU was used" if on_gpu else _most_images(rows)
-    gpu = (
-        _most_images(rows)
-        if on_gpu
-        else CPU_ONLY + ("; make the engine there (commands above)" if deployment.commands else "")
-    )
+    if deployment.conditions["gpu"]:
+        cpu = "not measured: the .pt ran on the GPU"
+        gpu = _most_images([r for r in rows if r.on_gpu], NOTHING_ON_GPU)
+    else:
+        there = "; make the engine there (commands above)" if deployment.commands else ""
+        cpu, gpu = _most_images(rows), CPU_ONLY + there
     return [
         head,
         ["CPU server", *_split(cpu)],
@@ -36,9 +36,9 @@ def _split(text: str) -> list[str]:
     return ["–" if use == "not measured" else f"**{use}**", why or use]
 
 
-def _most_images(rows: list[Row]) -> str:
+def _most_images(rows: list[Row], otherwise: str = NOTHING_RAN) -> str:
     if not rows:
-        return NOTHING_RAN
+        return otherwise
     best = max(rows, key=lambda r: r.speeds[-1].images_per_s)
     speed = best.speeds[-1]
     return (
@@ -53,9 +53,10 @@ def _quickest(rows: list[Row]) -> str:
         return NOTHING_RAN
     best = min(rows, key=lambda r: r.speeds[0].median_ms)
     small = min(rows, key=lambda r: r.size_mib or 0.0)
+    here = "the GPU of this machine" if best.on_gpu else "this machine"
     return (
-        f"{best.name}: lowest latency at batch 1 ({best.speeds[0].median_ms:.1f} ms on this "
-        f"machine, an edge device was not measured); smallest file: {small.name}, "
+        f"{best.name}: lowest latency at batch 1 ({best.speeds[0].median_ms:.1f} ms on "
+        f"{here}, an edge device was not measured); smallest file: {small.name}, "
         f"{small.size_mib:.1f} MiB"
     )
 
@@ -65,10 +66,11 @@ def claims(deployment: Deployment) -> list[list[str]]:
     pt, script = find(deployment.rows, "pt"), find(deployment.rows, "torchscript")
     engine = find(deployment.rows, "tensorrt")
     missing = _no_engine(deployment)
+    loads = EMULATED if deployment.conditions.get("emulated") else _loads(pt, script)
     return [
         ["claim of the article", "here"],
-        ["TorchScript loads 3 × faster", _loads(pt, script)],
-        ["TorchScript takes 18 % less memory", _memory(pt, script)],
+        ["TorchScript loads 3 × faster", loads],
+        ["TorchScript takes 18 % less memory", _memory(deployment, pt, script)],
         ["TensorRT engine five times smaller in memory", _engine_memory(pt, engine) or missing],
         ["TensorRT engine at 142 images/s on a T4", _engine_speed(deployment, engine) or missing],
     ]
@@ -85,12 +87,13 @@ def _times(ratio: float) -> str:
     return f"{ratio:.1f} × faster" if ratio >= 1 else f"{1 / ratio:.1f} × slower"
 
 
-def _memory(pt: Row | None, script: Row | None) -> str:
+def _memory(deployment: Deployment, pt: Row | None, script: Row | None) -> str:
     if pt is None or script is None or not (pt.rss_mib and script.rss_mib):
         return "not measured: no TorchScript export"
     if "allocated" in pt.gpu and "allocated" in script.gpu:
         change = script.gpu["allocated"] / pt.gpu["allocated"] - 1
-        return f"{100 * change:+.0f} % (peak of the GPU allocator)"
+        emulated = ", emulated" if deployment.conditions.get("emulated") else ""
+        return f"{100 * change:+.0f} % (peak of the GPU allocator{emulated})"
     change = script.rss_mib / pt.rss_mib - 1
     return f"{100 * change:+.0f} % ({script.rss_mib:.0f} against {pt.rss_mib:.0f} MiB, CPU)"
 

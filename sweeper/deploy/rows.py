@@ -80,6 +80,11 @@ class Row:
     box_px: float | None = None
     score: float | None = None
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the GPU ran it: a runtime without CUDA takes the CPU where there is a GPU."""
+        return self.device.startswith("cuda")
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
