@@ -1,139 +1,198 @@
-"""The executor on a GPU that the stub driver pretends: the child's own CUDA part is replaced."""
+"""The executor on emulated cards: pinning, the watchdog, AMP, parts, and what a kill leaves."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from sweeper.emulator.machine import Card
+from sweeper.errors import SettingsError
+from sweeper.executors import devices
+from sweeper.memory.measure.nvml import NvmlUnavailable
 from sweeper.trial.folder import TrialFolder
-from tests.memory.stub_driver import Driver
-
-# In place of training: use device memory as the scenario says, then write a result.
-FAKE = """
-import json, os, time
-from pathlib import Path
-from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import ChildFacts, Ending, MemoryReading
-GPU = "device GPU-a 24576 {} NVIDIA GeForce RTX 3090\\n"
-def child(folder, device, connection):
-    os.setsid()
-    for mib in json.loads(os.environ["FAKE_USE"]):
-        path = os.environ["NVML_STUB"]
-        Path(path + ".new").write_text(
-            GPU.format(mib) + f"process GPU-a {os.getpid()} C {mib}\\n")
-        os.replace(path + ".new", path)
-        time.sleep(0.3)
-    reading = MemoryReading(2.0, "measured", "allocator", reserved_gib=1.5, context_gib=0.5)
-    facts = ChildFacts(Ending.COMPLETE, iterations=1, memory=reading)
-    TrialFolder(Path(folder)).write_child(facts)
-"""
-
-RUN = """
-from pathlib import Path
-from sweeper.executors import local
-from sweeper.study.judge import judge
-from sweeper.trial.folder import TrialFolder
-import fake
-class Watcher:
-    def on_progress(self, done, total): pass
-    def on_epoch(self, report): return False
-if __name__ == "__main__":
-    local._child = fake.child
-    executor = local.LocalExecutor(["GPU-a"])
-    folder = TrialFolder(Path("trial"))
-    facts = executor.submit(folder, Watcher()).result()
-    result = judge(folder.read_spec(), facts)
-    executor.close()
-    answer(outcome=result.outcome.value, reason=result.reason, peak=result.memory.peak_gib,
-           method=result.memory.method, device=facts.device)
-"""
-
-GPU = "device GPU-a 24576 1024 NVIDIA GeForce RTX 3090\n"
-
-
-def trial(
-    driver: Driver,
-    make_spec,
-    use_mib: list[int],
-    budget_gib: float,
-) -> dict[str, Any]:
-    (driver.folder / "fake.py").write_text(FAKE)
-    spec = make_spec(limit_gib=budget_gib, context_gib=0.5)
-    TrialFolder(driver.folder / "trial").prepare(spec)
-    return driver.run(RUN, GPU, FAKE_USE=str(use_mib))
-
-
-def test_the_larger_view_is_the_peak(driver: Driver, make_spec) -> None:
-    seen = trial(driver, make_spec, [1024, 3072, 512], budget_gib=4.0)
-    assert seen == {
-        "outcome": "complete",
-        "reason": "",
-        "peak": 3.0,
-        "method": "process",
-        "device": "GPU-a",
-    }
-
-
-def test_a_peak_over_the_budget_is_infeasible_though_nothing_crashed(
-    driver: Driver,
-    make_spec,
-) -> None:
-    seen = trial(driver, make_spec, [1024, 4160], budget_gib=4.0)
-    assert (seen["outcome"], seen["peak"]) == ("over_budget", 4.0625)
-    assert "0.06 GiB over the budget" in seen["reason"]
-
-
-def test_the_watchdog_stops_a_trial_that_passes_the_budget(
-    driver: Driver,
-    make_spec,
-) -> None:
-    seen = trial(driver, make_spec, [1024, 8192, *[1024] * 200], budget_gib=4.0)
-    assert (seen["outcome"], seen["peak"]) == ("over_budget", 8.0)
-    assert "stopped while running: NVML saw 8.00 GiB, the budget is 4.00 GiB" in seen["reason"]
-
+from sweeper.trial.record import TrialSpec
 
 FIND = """
-from dataclasses import asdict
 from sweeper.errors import SettingsError
 from sweeper.executors.devices import find_devices
-try:
-    found = find_devices({slots!r})
-    answer(names=found.names, gpu=found.gpu and found.gpu.uuid, notes=found.notes)
-except SettingsError as error:
-    answer(error=str(error))
+found = find_devices({slots!r})
+answer(names=found.names, gpu=found.gpu and found.gpu.uuid, notes=found.notes)
 """
-
-TWO = (
-    "device GPU-a 24576 0 NVIDIA GeForce RTX 3090\ndevice GPU-b 16384 0 NVIDIA GeForce RTX 4080\n"
-)
+TWO = (Card(24, "RTX 3090"), Card(16, "RTX 4080"))
+FIRST, SECOND = (f"GPU-emulated-0000-0000-0000-{i:012}" for i in range(2))
 
 
 @pytest.mark.parametrize(
-    ("slots", "scenario", "visible", "expected"),
+    ("slots", "visible", "names", "smallest"),
     [
-        ("auto", TWO, None, {"names": ["GPU-a", "GPU-b"], "gpu": "GPU-b", "notes": []}),
-        (1, TWO, "GPU-b", {"names": ["GPU-b"], "gpu": "GPU-b", "notes": []}),
-        ("auto", TWO, "", {"names": ["cpu"], "gpu": None, "notes": []}),
-        (2, "init 9\n", None, {"names": ["cpu", "cpu"], "gpu": None, "notes": []}),
+        ("auto", None, [FIRST, SECOND], SECOND),
+        (1, None, [FIRST], FIRST),
+        (1, SECOND, [SECOND], SECOND),
+        ("auto", "", ["cpu"], None),
+        (2, "", ["cpu", "cpu"], None),
     ],
 )
 def test_slots_are_the_visible_gpus_by_uuid_else_the_cpu(
-    driver: Driver,
-    slots,
-    scenario: str,
-    visible: str | None,
-    expected,
+    cards, slots: int | str, visible: str | None, names: list[str], smallest: str | None
 ) -> None:
     environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    assert driver.run(FIND.format(slots=slots), scenario, **environ) == expected
+    found = cards(*TWO).run(FIND.format(slots=slots), **environ)
+    assert found == {"names": names, "gpu": smallest, "notes": []}
 
 
-def test_two_trials_on_one_gpu_are_refused(driver: Driver) -> None:
-    seen = driver.run(FIND.format(slots=3), TWO)
-    assert "executor.slots must not exceed the 2 visible GPU(s) but got 3" in seen["error"]
+def test_two_trials_on_one_gpu_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"2 visible .* but got 3"):
+        devices.used_devices([object(), object()], 3)
 
 
-def test_a_driver_that_refuses_is_said_not_hidden(driver: Driver) -> None:
-    seen = driver.run(FIND.format(slots="auto"), "init 4\n")
-    assert seen["names"] == ["cpu"] and "this user may not ask" in seen["notes"][0]
+def test_a_driver_that_refuses_is_said_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise NvmlUnavailable("no_permission")
+
+    monkeypatch.setattr(devices, "list_devices", refuse)
+    found = devices.find_devices("auto")
+    assert found.names == ("cpu",) and "this user may not ask" in found.notes[0]
+
+
+# Children are forked from the script, which has torch imported: the fork server would import it
+# once more. `run` judges the trials of some folders, all at once, and says who holds memory then.
+EXECUTE = """
+import multiprocessing, re, signal, time
+from pathlib import Path
+from sweeper.executors import local
+from sweeper.executors.devices import find_devices
+from sweeper.memory.measure.device_usage import DeviceUsage, processes_gib
+from sweeper.memory.measure.nvml import list_devices
+from sweeper.study.judge import judge
+from sweeper.training import run as training
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import ChildFacts, Ending
+
+class Watcher:
+    def on_progress(self, done, total): pass
+    def on_epoch(self, report): return False
+
+def run(*names, watcher=Watcher()):
+    local.warm_up = lambda: None
+    executor = local.LocalExecutor(find_devices("auto").names)
+    executor._context = multiprocessing.get_context("fork")
+    folders = [TrialFolder(Path(name)) for name in names]
+    running = [executor.submit(folder, watcher) for folder in folders]
+    facts = [future.result() for future in running]
+    executor.close()
+    uuids = [d.uuid for d in list_devices()]
+    left = {uuid: [DeviceUsage(uuid).used_gib(), processes_gib(uuid)] for uuid in uuids}
+    return {"trials": [summary(*pair) for pair in zip(folders, facts)], "left": left}
+
+def summary(folder, facts):
+    result = judge(folder.read_spec(), facts)
+    memory = result.memory
+    return {"outcome": result.outcome, "reason": result.reason, "device": facts.device,
+            "peak": memory and memory.peak_gib, "settings": result.settings,
+            "epochs": [[e.epoch, e.train_loss, e.val_loss, e.map50] for e in result.epochs]}
+"""
+
+# In place of Ultralytics: so much memory as the spec's image side says, in MiB.
+TAKES = """
+def child(folder, device, connection):
+    os.setsid()
+    folder = TrialFolder(Path(folder))
+    spec = folder.read_spec()
+    meter = training.start_meter(spec, device)
+    block = torch.ones(spec.imgsz * MIB, dtype=torch.uint8, device="cuda")
+    time.sleep(0.3)
+    pinned = str(torch.cuda.get_device_properties(0).uuid)
+    folder.write_child(ChildFacts(Ending.COMPLETE, memory=meter.read(), settings={"uuid": pinned}))
+    os._exit(0)
+local._child = child
+"""
+
+
+def execute(
+    machine, specs: Sequence[TrialSpec], child: str = "", call: str = "run({names})"
+) -> dict[str, Any]:
+    names = [str(i) for i in range(len(specs))]
+    for name, spec in zip(names, specs, strict=True):
+        TrialFolder(machine.folder / name).prepare(spec)
+    listed = ", ".join(map(repr, names))
+    return machine.run(EXECUTE + child + f"answer(**{call.format(names=listed)})")
+
+
+def test_each_slot_has_its_card_and_counts_its_own_memory(cards, make_spec) -> None:
+    machine = cards(*TWO)
+    specs = [make_spec(imgsz=mib, limit_gib=8.0, context_gib=0.1) for mib in (512, 1024)]
+    with machine.neighbour(3.0, card=0) as pid:
+        seen = execute(machine, specs, TAKES)
+    assert {t["outcome"] for t in seen["trials"]} == {"complete"}, seen
+    assert {t["device"] for t in seen["trials"]} == {FIRST, SECOND}
+    for trial in seen["trials"]:
+        assert trial["settings"]["uuid"][-2:] == trial["device"][-2:]
+    context_gib = 300 / 1024
+    assert sorted(t["peak"] for t in seen["trials"]) == [0.5 + context_gib, 1.0 + context_gib]
+    assert seen["left"] == {FIRST: [3.0, {str(pid): 3.0}], SECOND: [0.0, {}]}
+
+
+# Beyond torch's allocator, which is capped, and long enough for the watchdog to look.
+LEAKS = TAKES.replace(
+    "time.sleep(0.3)",
+    "import ctypes; leak = ctypes.c_void_p()\n"
+    "    ctypes.CDLL(None).cudaMalloc(ctypes.byref(leak), ctypes.c_size_t(3 * GIB))\n"
+    "    time.sleep(60)",
+)
+
+
+def test_the_watchdog_stops_what_passes_the_budget_and_its_memory_is_free(card, make_spec) -> None:
+    seen = execute(card(), [make_spec(imgsz=512, limit_gib=2.0, context_gib=0.1)], LEAKS)
+    (trial,) = seen["trials"]
+    assert trial["outcome"] == "over_budget"
+    assert "stopped while running: NVML saw 3.79 GiB, the budget is 2.00" in trial["reason"]
+    assert seen["left"] == {FIRST: [0.0, {}]}
+
+
+def test_amp_on_a_card_that_ultralytics_knows_to_fail_is_refused(card, make_spec) -> None:
+    machine = card(gib=4, name="NVIDIA GeForce GTX 1650", capability="7.5")
+    (trial,) = execute(machine, [make_spec(amp=True, limit_gib=3.8)])["trials"]
+    assert (trial["outcome"], trial["epochs"], trial["peak"]) == ("amp_refused", [], None)
+    assert trial["reason"].startswith(
+        "Ultralytics' AMP check failed on Emulated NVIDIA GeForce GTX 1650: it would have trained "
+        "as b4×a1, without AMP. Set amp=false or"
+    )
+
+
+# The second part dies in its first epoch, and is given once more.
+IN_PARTS = """
+from dataclasses import replace
+class Killer(Watcher):
+    def on_progress(self, done, total):
+        for process in multiprocessing.active_children():
+            os.kill(process.pid, signal.SIGKILL)
+whole = run("0")
+run("1")
+spec = TrialFolder(Path("1")).read_spec()
+TrialFolder(Path("1")).prepare(replace(spec, trained=1, until=None))
+killed = run("1", watcher=Killer())
+second = run("1")
+def weights(name):
+    kept = torch.load(Path(name) / "weights/last.pt", weights_only=False)
+    return (kept["ema"] or kept["model"]).state_dict()
+ours, theirs = weights("0"), weights("1")
+answer(whole=whole["trials"][0], second=second["trials"][0],
+       killed=killed["trials"][0], left=killed["left"],
+       differ=[name for name, value in ours.items() if not torch.equal(value, theirs[name])])
+"""
+
+
+def test_killed_and_continued_on_a_card_it_is_the_run_in_one_go(card, make_spec) -> None:
+    machine = card(gib=4)
+    spec = make_spec(amp=True, batch=6, accumulate=2, limit_gib=3.8, keep_weights=True)
+    for name, until in (("0", None), ("1", 1)):
+        given = replace(spec, until=until)
+        TrialFolder(machine.folder / name).prepare(given)
+    seen = machine.run(EXECUTE + IN_PARTS)
+    assert (seen["whole"]["outcome"], len(seen["whole"]["epochs"])) == ("complete", spec.epochs)
+    assert "SIGKILL" in seen["killed"]["reason"] and seen["left"] == {FIRST: [0.0, {}]}
+    assert seen["second"]["epochs"] == seen["whole"]["epochs"]
+    assert seen["differ"] == [], "the weights are those of one go, bit for bit"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import ultralytics.engine.trainer as engine
-from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
+from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.metrics import DetMetrics
@@ -319,34 +319,6 @@ def test_a_fitness_that_is_not_finite_is_divergence_with_a_scaler_too(
     result = train(make_spec(), tmp_path)
     assert (result.outcome, result.iterations) == (Outcome.DIVERGED, 3)
     assert "the fitness became nan in epoch 1" in result.reason
-
-
-@pytest.mark.parametrize(
-    ("amp", "outcome"), [(True, Outcome.AMP_REFUSED), (False, Outcome.PRUNED)]
-)
-def test_amp_that_ultralytics_drops_on_a_card_ends_the_trial_in_its_set_up(
-    make_spec, tmp_path: Path, monkeypatch, amp: bool, outcome: Outcome
-) -> None:
-    # Its own check_amp() has refused this CPU by the time it builds the loaders.
-    build = TrialTrainer._build_train_pipeline
-
-    def on_a_card(self: TrialTrainer) -> None:
-        self.device = torch.device("cuda")
-        build(self)
-
-    def reached(self: DetectionTrainer) -> None:
-        raise Stopped
-
-    monkeypatch.setattr(TrialTrainer, "_build_train_pipeline", on_a_card)
-    monkeypatch.setattr(DetectionTrainer, "_build_train_pipeline", reached)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA GeForce GTX 1650")
-    result = train(make_spec(amp=amp, accumulate=2), tmp_path)
-    assert (result.outcome, result.iterations) == (outcome, 0)
-    if amp:
-        assert result.reason.startswith(
-            "Ultralytics' AMP check failed on NVIDIA GeForce GTX 1650: it would have trained as "
-            "b4×a2, without AMP. Set amp=false or"
-        )
 
 
 def test_what_the_set_up_takes_is_no_training_time(make_spec, tmp_path: Path, monkeypatch) -> None:
