@@ -1,4 +1,4 @@
-"""The stub driver and servers that misbehave."""
+"""Ports and servers that misbehave."""
 
 from __future__ import annotations
 
