@@ -15,6 +15,7 @@ import traceback
 from typing import Any
 
 import torch
+import torch._dynamo  # what an optimizer imports late, in every fork
 
 
 def main() -> None:

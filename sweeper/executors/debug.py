@@ -50,7 +50,7 @@ class _Link:
         self._stop = self._watcher.on_epoch(report)
 
     def send_progress(self, done: int, total: int) -> None:
-        from sweeper.training.trainer import Stopped
+        from sweeper.training.endings import Stopped
 
         if self._stop:
             raise Stopped

@@ -4,84 +4,138 @@ from __future__ import annotations
 
 import os
 
-from sweeper.memory.measure.cuda import (
-    CudaModule,
-    PhasePeaks,
-    cap_allocator,
-    context_gib,
-    open_context,
-    torch_cuda,
-)
-from sweeper.memory.measure.meter import allocator_reading
+import torch
+
+from sweeper.errors import first_line
+from sweeper.memory.measure.device_usage import DeviceUsage
 from sweeper.memory.measure.nvml import NvmlUnavailable, source_of
-from sweeper.memory.measure.sampler import UsageReader
 from sweeper.numbers import GIB
+from sweeper.training.allocator import Phase, PhasePeaks, cap_allocator
+from sweeper.training.kernels import load_kernels
 from sweeper.trial.record import MemoryReading, TrialSpec
 
 DRIVER_GIB = 0.5  # the most that driver and display keep of a device's total
+NEAR_CAP = 0.95  # from this share of its cap on, the allocator has no room to speak of
+ASSUMED = "The CUDA context is assumed, not measured."
+
+
+NO_ROOM = "the GPU had no room for a CUDA context: other processes hold its memory. End them"
+
+
+class NoContext(Exception):
+    """The device has no memory left for a CUDA context."""
 
 
 class DeviceMeter:
-    """Holds the allocator to the budget and keeps its peaks.
+    """Holds the allocator to the budget and keeps its peaks."""
 
-    Attributes:
-        phases: Peaks of training and validation, kept apart.
-    """
+    def __init__(self, spec: TrialSpec, uuid: str) -> None:
+        """Pin this process to the trial's GPU and open the context there.
 
-    def __init__(
-        self, spec: TrialSpec, cuda: CudaModule, reader: UsageReader | None, source: str
-    ) -> None:
-        """Open the context on the one visible device and cap the allocator."""
-        self._limit_gib, self._assumed_context_gib = spec.limit_gib, spec.context_gib
-        self._cuda, self._reader, self._source = cuda, reader, source
-        open_context(cuda)
-        # A fresh context has yet to load its kernels: the larger of both figures.
-        context = max(self._measured_context_gib() or 0.0, spec.context_gib)
-        cap_allocator(spec.limit_gib, context, cuda)
-        self.phases = PhasePeaks(cuda)
+        By UUID, as NVML counts in PCI bus order and CUDA by default the fastest first; before
+        CUDA is first touched.
+
+        Raises:
+            NoContext: The device is full.
+        """
+        self._spec, self._source = spec, source_of(uuid)
+        os.environ["CUDA_VISIBLE_DEVICES"] = uuid
+        _open_context()
+        self._usage = _usage_of(uuid)
+        self._peak_gib = 0.0
+        self._cap_gib = float("inf")
+        self._phases = PhasePeaks()
+
+    def start(self) -> None:
+        """Load kernels, which the context grows by, cap the allocator and begin to measure.
+
+        Not before Ultralytics has chosen the size of cuBLAS' workspaces, which torch reads once.
+        """
+        load_kernels(self._spec.amp, self._spec.optimizer)
+        self._cap()
+        self._phases = PhasePeaks()
+
+    def switch(self, phase: Phase) -> None:
+        """Begin another phase, under a cap that knows what the context has grown to."""
+        self._keep()
+        self._phases.switch(phase)
+        self._cap()
 
     def read(self) -> MemoryReading:
-        """The peaks so far; the context is read again, because it grows with its kernels."""
-        measured = self._measured_context_gib()
-        peaks = self.phases.read()
-        return allocator_reading(peaks, measured, self._assumed_context_gib, self._source)
+        """The peaks so far."""
+        context = self._keep()
+        peaks = self._phases.read()
+        return MemoryReading(
+            peak_gib=self._peak_gib,
+            source=self._source,
+            method="allocator",
+            allocated_gib=peaks.allocated_gib,
+            reserved_gib=peaks.reserved_gib,
+            train_reserved_gib=peaks.train_reserved_gib,
+            val_reserved_gib=peaks.val_reserved_gib,
+            context_gib=self._spec.context_gib if context is None else context,
+            alloc_retries=peaks.alloc_retries,
+            note=ASSUMED if context is None else "",
+        )
+
+    def is_short(self) -> bool:
+        """Whether the allocator was at its cap in this phase, or the budget is not there."""
+        near = self._phases.reserved_gib >= NEAR_CAP * self._cap_gib
+        return near or self._phases.refused or bool(self.shortfall())
 
     def shortfall(self) -> str:
         """Why running out of memory proves nothing about the budget; empty when it does."""
-        free, total = (n / GIB for n in self._cuda.mem_get_info(0))
-        context = self._measured_context_gib() or self._assumed_context_gib
-        own = self._cuda.memory_reserved(0) / GIB + context
-        if free + own >= self._limit_gib - DRIVER_GIB:
+        free, total = (n / GIB for n in torch.cuda.mem_get_info(0))
+        context = self._context_gib()
+        own = torch.cuda.memory_reserved(0) / GIB
+        own += self._spec.context_gib if context is None else context
+        if free + own >= self._spec.limit_gib - DRIVER_GIB:
             return ""
         return (
-            f"the budget of {self._limit_gib:.2f} GiB was not there: other processes hold "
+            f"the budget of {self._spec.limit_gib:.2f} GiB was not there: other processes hold "
             f"{max(0.0, total - free - own):.2f} of the device's {total:.2f} GiB. End them, or "
             "lower vram.budget_gib"
         )
 
-    def _measured_context_gib(self) -> float | None:
-        if self._reader is None:
+    def _cap(self) -> None:
+        """Leave room for the larger of the contexts assumed and measured: it may still grow."""
+        context = max(self._context_gib() or 0.0, self._spec.context_gib)
+        self._cap_gib = cap_allocator(self._spec.limit_gib, context)
+
+    def _keep(self) -> float | None:
+        """Add the running phase to the peak; the context, None where it is not known."""
+        context = self._context_gib()
+        outside = self._spec.context_gib if context is None else context
+        self._peak_gib = max(self._peak_gib, self._phases.reserved_gib + outside)
+        return context
+
+    def _context_gib(self) -> float | None:
+        """What this process holds outside of torch's allocator: the context and its kernels.
+
+        None where NVML does not show the process: the growth of the device may be another's.
+        """
+        if self._usage is None:
             return None
         try:
-            return context_gib(self._reader.read(os.getpid()).gib, self._cuda)
+            own = self._usage.processes_gib().get(os.getpid())
         except NvmlUnavailable:
             return None
+        return None if own is None else max(0.0, own - torch.cuda.memory_reserved(0) / GIB)
 
 
-def start_meter(spec: TrialSpec, device: str) -> DeviceMeter | None:
-    """Pin this process to the trial's GPU and meter it; None on the CPU.
-
-    Args:
-        spec: The trial.
-        device: ``cpu``, or the UUID of its GPU.
-    """
-    if device == "cpu":
-        return None
-    # By UUID, as NVML counts in PCI bus order and CUDA by default the fastest first; before CUDA
-    # is first touched.
-    os.environ["CUDA_VISIBLE_DEVICES"] = device
+def _open_context() -> None:
+    """Create the CUDA context now: torch would wait for the first real call."""
     try:
-        reader = UsageReader(device)
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize(0)
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        raise NoContext(first_line(error)) from error
+
+
+def _usage_of(uuid: str) -> DeviceUsage | None:
+    try:
+        return DeviceUsage(uuid)
     except NvmlUnavailable:
-        reader = None
-    return DeviceMeter(spec, torch_cuda(), reader, source_of(device))
+        return None

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import platform
-import re
 import resource
 import signal
 import sys
@@ -22,17 +21,10 @@ import torch
 import ultralytics
 from ultralytics.utils import LOGGER, SETTINGS, remove_colorstr, tqdm
 
-from sweeper.errors import first_line
 from sweeper.training.checkpoint import Part
-from sweeper.training.device import DeviceMeter, start_meter
-from sweeper.training.trainer import (
-    AmpRefused,
-    Diverged,
-    OutOfMemory,
-    Stopped,
-    TooShort,
-    TrialTrainer,
-)
+from sweeper.training.device import NO_ROOM, DeviceMeter
+from sweeper.training.endings import Stopped, classify
+from sweeper.training.trainer import TrialTrainer
 from sweeper.trial.command import command_arguments
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import to_json
@@ -47,21 +39,6 @@ from sweeper.trial.record import (
 
 KIB_PER_GIB = 2**20
 PROGRESS_INTERVAL_S = 0.5
-
-ENDINGS = {
-    AmpRefused: Ending.AMP_REFUSED,
-    Diverged: Ending.DIVERGED,
-    Stopped: Ending.STOPPED,
-    TooShort: Ending.TOO_SHORT,
-}
-
-# What PyTorch, cuBLAS and cuDNN say when device memory is short; Ultralytics' own list.
-OUT_OF_MEMORY_SIGNS = (
-    "out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_INTERNAL_ERROR",
-    "unable to find an engine",
-)
 
 
 class Link(Protocol):
@@ -129,20 +106,21 @@ def run_trial(spec: TrialSpec, folder: TrialFolder, device: str, link: Link) -> 
     try:
         # sweeper logs the trial itself, once; set in memory only, the user's file stays as it is
         dict.__setitem__(SETTINGS, "mlflow", False)
-        meter = start_meter(spec, device)
+        meter = DeviceMeter(spec, device) if device != "cpu" else None
         arguments = ultralytics_arguments(spec, folder, device)
         trainer = TrialTrainer(
             spec, arguments, link.send_epoch, link.send_progress, _part(spec, folder)
         )
         torch.set_num_threads(spec.threads)  # Ultralytics' select_device() has set its own
         if meter is not None:
-            trainer.measure_phases(meter.phases)
+            meter.start()
+            trainer.measure_phases(meter)
         trainer.train()
     except Exception as error:
         traceback.print_exc()
-        ending, message = classify(error)
-        if ending is Ending.OUT_OF_MEMORY and meter is not None:
-            shortfall = meter.shortfall()
+        ending, message = classify(error, meter)
+        if ending is Ending.OUT_OF_MEMORY and device != "cpu":
+            shortfall = meter.shortfall() if meter is not None else NO_ROOM
     return ChildFacts(
         ending=ending,
         message=message,
@@ -166,26 +144,6 @@ def _part(spec: TrialSpec, folder: TrialFolder) -> Part:
 
 def _measured(meter: DeviceMeter | None) -> MemoryReading | None:
     return meter.read() if meter is not None else None
-
-
-def classify(error: Exception) -> tuple[Ending, str]:
-    """The ending that an exception of the training stands for, and what happened in one line."""
-    cause = (error.__context__ or error) if isinstance(error, OutOfMemory) else error
-    line = first_line(cause)
-    if isinstance(error, OutOfMemory | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(s in str(error) for s in OUT_OF_MEMORY_SIGNS)
-    ):
-        return Ending.OUT_OF_MEMORY, _one_sentence(line)
-    for kind, ending in ENDINGS.items():
-        if isinstance(error, kind):
-            return ending, line
-    return Ending.ERROR, f"{type(error).__name__}: {line}"
-
-
-def _one_sentence(line: str) -> str:
-    """Torch's paragraph about memory cut to what it asked for; log.txt has the rest."""
-    asked = re.match(r"(.*?out of memory)\. Tried( to allocate [\d.]+ \w+\.)", line)
-    return f"{asked[1]}: tried{asked[2]}" if asked else line
 
 
 def ultralytics_arguments(spec: TrialSpec, folder: TrialFolder, device: str) -> dict[str, Any]:

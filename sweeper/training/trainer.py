@@ -13,36 +13,17 @@ import ultralytics.engine.trainer as engine
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import autocast as ultralytics_autocast
 
-from sweeper.memory.measure.cuda import PhasePeaks
 from sweeper.numbers import GIB
 from sweeper.training import checkpoint
 from sweeper.training.checkpoint import Part
+from sweeper.training.device import DeviceMeter
+from sweeper.training.endings import AmpRefused, Diverged, OutOfMemory, TooShort
 from sweeper.training.order import number_samples, seed_epoch
 from sweeper.trial.record import EpochReport, TrialSpec
 
 # A step whose gradients are not finite is skipped by torch's GradScaler, which halves its scale,
 # at first 2**16. When the 17th in a row fails, at a scale of 1, scaling was not the cause.
 MOST_SKIPPED_STEPS = 16
-
-
-class Diverged(Exception):
-    """The loss, the gradients or the fitness are not finite any more, and will not be again."""
-
-
-class AmpRefused(Exception):
-    """Ultralytics would train without the autocast that the trial asks for."""
-
-
-class Stopped(Exception):
-    """The parent asked the trial to stop."""
-
-
-class OutOfMemory(Exception):
-    """A forward or backward pass ran out of device memory."""
-
-
-class TooShort(Exception):
-    """The run has fewer micro-batches than one optimizer step needs."""
 
 
 def autocast(enabled: bool | torch.dtype, device: str = "cuda") -> AbstractContextManager[Any]:
@@ -97,10 +78,10 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         self.add_callback("on_val_batch_end", lambda validator: self._end_val_batch())
         self.add_callback("on_fit_epoch_end", TrialTrainer._report_epoch)
 
-    def measure_phases(self, peaks: PhasePeaks) -> None:
-        """Tell ``peaks`` when validation begins and ends."""
-        self.add_callback("on_val_start", lambda validator: peaks.switch("val"))
-        self.add_callback("on_val_end", lambda validator: peaks.switch("train"))
+    def measure_phases(self, meter: DeviceMeter) -> None:
+        """Tell ``meter`` when validation begins and ends."""
+        self.add_callback("on_val_start", lambda validator: meter.switch("val"))
+        self.add_callback("on_val_end", lambda validator: meter.switch("train"))
 
     # Ultralytics ramps `accumulate` from 1 during warm-up and caps it silently
     # (engine/trainer.py, _do_train). The trial's value is constant; what the loop assigns is

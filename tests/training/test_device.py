@@ -1,32 +1,178 @@
-"""The child's meter, against the stand-in for torch.cuda."""
+"""The child's meter on an emulated card: context, cap, phases, neighbours and hidden processes."""
+
+import inspect
+from typing import Any
 
 import pytest
 
-from sweeper.numbers import GIB
+from sweeper.trial.folder import TrialFolder
+
+METER = """
+import ctypes
+from pathlib import Path
 from sweeper.training.device import DeviceMeter
-from sweeper.trial.record import MEASURED
-from tests.memory.measure.test_cuda import FakeCuda
+from sweeper.trial.folder import TrialFolder
+def take(gib):
+    return torch.empty(int(gib * GIB), dtype=torch.uint8, device="cuda")
+def fill():
+    held = []
+    try:
+        while True:
+            held.append(take(0.0625))
+    except torch.OutOfMemoryError:
+        return held
+def grow_context(gib):  # as kernels and libraries do: not through torch's allocator
+    block = ctypes.c_void_p()
+    assert ctypes.CDLL(None).cudaMalloc(ctypes.byref(block), ctypes.c_size_t(int(gib * GIB))) == 0
+spec = TrialFolder(Path("spec")).read_spec()
+meter = DeviceMeter(spec, "GPU-emulated-0000-0000-0000-000000000000")
+"""
 
 
+def meter(machine, spec, script: str) -> dict[str, Any]:
+    """What a script answers that has an open ``meter``."""
+    TrialFolder(machine.folder / "spec").prepare(spec)
+    return dict(machine.run(METER + inspect.cleandoc(script)))
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_the_cap_knows_the_kernels_and_a_full_allocator_is_within_the_budget(
+    card, make_spec, amp: bool
+) -> None:
+    machine = card(gib=8, context_mib=256, kernels_mib=128)
+    spec = make_spec(limit_gib=2.0, context_gib=0.25, amp=amp, optimizer="AdamW")
+    seen = meter(
+        machine,
+        spec,
+        """
+        state = torch.random.get_rng_state()
+        meter.start()
+        untouched = torch.equal(state, torch.random.get_rng_state())
+        empty = torch.cuda.memory_reserved()
+        held = fill()
+        del held[:]
+        held = fill()
+        reading = meter.read()
+        answer(untouched=untouched, empty=empty, peak=reading.peak_gib, short=meter.is_short(),
+               context=reading.context_gib, reserved=reading.reserved_gib, note=reading.note)
+        """,
+    )
+    assert seen == {
+        "untouched": True,
+        "empty": 0,
+        "peak": 2.0,
+        "context": 0.375,
+        "reserved": 1.625,
+        "short": True,
+        "note": "",
+    }
+
+
+def test_the_cap_follows_the_context_at_each_change_of_phase(card, make_spec) -> None:
+    seen = meter(
+        card(gib=8, context_mib=256),
+        make_spec(limit_gib=2.0, context_gib=0.25),
+        """
+        meter.start()
+        held = fill()
+        first = torch.cuda.memory_reserved() / GIB
+        del held[:]
+        torch.cuda.empty_cache()
+        grow_context(0.25)
+        meter.switch("val")
+        held = fill()
+        reading = meter.read()
+        answer(first=first, second=torch.cuda.memory_reserved() / GIB, peak=reading.peak_gib,
+               context=reading.context_gib)
+        """,
+    )
+    # Training held 1.75 GiB until its context had grown to 0.5: nobody saw in which order.
+    assert seen == {"first": 1.75, "second": 1.5, "peak": 2.25, "context": 0.5}
+
+
+def test_what_grows_in_a_later_phase_does_not_count_in_an_earlier_one(card, make_spec) -> None:
+    seen = meter(
+        card(gib=8, context_mib=256),
+        make_spec(limit_gib=4.0, context_gib=0.25),
+        """
+        meter.start()
+        held = take(2)
+        meter.switch("val")
+        del held
+        torch.cuda.empty_cache()
+        meter.switch("train")
+        grow_context(0.5)
+        reading = meter.read()
+        answer(peak=reading.peak_gib, context=reading.context_gib)
+        """,
+    )
+    assert seen == {"peak": 2.25, "context": 0.75}
+
+
+@pytest.mark.parametrize("pids", ["container", "wsl"])
+def test_where_processes_are_hidden_a_neighbour_neither_caps_nor_counts(
+    card, make_spec, pids: str
+) -> None:
+    machine = card(gib=8, context_mib=256, pids=pids)
+    seen = meter(
+        machine,
+        make_spec(limit_gib=2.0, context_gib=0.375),
+        """
+        import subprocess
+        from tests.cards import NEIGHBOUR
+        words = [sys.executable, "-c", NEIGHBOUR, "0", str(3 * GIB)]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            other.stdout.readline()
+            meter.start()
+            held = fill()
+            reading = meter.read()
+            answer(peak=reading.peak_gib, context=reading.context_gib, note=reading.note,
+                   shortfall=meter.shortfall())
+            other.stdin.close()
+        """,
+    )
+    assert seen == {
+        "peak": 2.0,
+        "context": 0.375,
+        "note": "The CUDA context is assumed, not measured.",
+        "shortfall": "",
+    }
+
+
+@pytest.mark.parametrize("pids", ["shown", "container"])
 @pytest.mark.parametrize(
-    ("total_gib", "held_gib", "limit_gib", "said"),
+    ("neighbour_gib", "limit_gib", "said"),
     [
-        (24, 0.3, 23.65, ""),  # what a driver keeps
-        (24, 10.0, 23.65, "other processes hold 10.00 of the device's 24.00 GiB"),
-        (24, 10.0, 11.5, ""),  # enough is left for this budget
-        (24, 0.0, 80.0, "the budget of 80.00 GiB was not there"),
+        (0.3, 7.65, ""),  # what a driver keeps
+        (4.0, 7.65, "other processes hold 4.00 of the device's 8.00 GiB"),
+        (4.0, 3.9, ""),  # enough is left for this budget
+        (0.3, 20.0, "the budget of 20.00 GiB was not there"),
     ],
 )
 def test_out_of_memory_is_proof_only_where_the_budget_was_free(
-    make_spec, total_gib: int, held_gib: float, limit_gib: float, said: str
+    card, make_spec, neighbour_gib: float, limit_gib: float, said: str, pids: str
 ) -> None:
-    class Shared(FakeCuda):
-        def mem_get_info(self, device: int, /) -> tuple[int, int]:
-            free, total = super().mem_get_info(device)
-            return free - int((held_gib + 0.5) * GIB), total  # 0.5 GiB is our own context
+    machine = card(gib=8, context_mib=256, pids=pids)
+    with machine.neighbour(neighbour_gib):
+        seen = meter(
+            machine,
+            make_spec(limit_gib=limit_gib, context_gib=0.25),
+            "held = take(2); answer(shortfall=meter.shortfall(), short=meter.is_short())",
+        )
+    assert said in seen["shortfall"] and bool(said) == bool(seen["shortfall"]) == seen["short"]
 
-    fake = Shared(total=total_gib * GIB)
-    meter = DeviceMeter(make_spec(limit_gib=limit_gib, context_gib=0.5), fake, None, MEASURED)
-    fake.use(2.0, 3.0)
-    found = meter.shortfall()
-    assert said in found and bool(said) == bool(found)
+
+def test_an_allocator_with_room_is_not_short(card, make_spec) -> None:
+    seen = meter(
+        card(gib=8, context_mib=256),
+        make_spec(limit_gib=4.25, context_gib=0.25),
+        """
+        meter.start()
+        held = [take(3.75)]
+        short = [meter.is_short()]
+        held += [take(0.0625)]
+        short += [meter.is_short()]
+        answer(short=short)
+        """,
+    )
+    assert seen == {"short": [False, True]}

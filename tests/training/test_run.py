@@ -18,9 +18,9 @@ from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.tal import TaskAlignedAssigner
 
 from sweeper.study.judge import judge
-from sweeper.training import run
+from sweeper.training.endings import Stopped
 from sweeper.training.run import run_trial
-from sweeper.training.trainer import Stopped, TrialTrainer
+from sweeper.training.trainer import TrialTrainer
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import EpochReport, Outcome, TrialFacts, TrialResult
 
@@ -193,29 +193,6 @@ def test_an_out_of_memory_that_the_assigner_swallowed_is_one_all_the_same(
     assert result.outcome is Outcome.OUT_OF_MEMORY
     assert "target assigner" in result.reason
     assert result.iterations == (1 if training else 3)
-
-
-class Crowded:
-    """A meter on a card whose memory others took."""
-
-    phases = None
-
-    def shortfall(self) -> str:
-        return "the budget of 8.00 GiB was not there"
-
-    def read(self) -> None: ...
-
-
-def test_out_of_memory_because_of_others_is_no_proof(
-    make_spec, tmp_path: Path, monkeypatch
-) -> None:
-    monkeypatch.setattr(run, "start_meter", lambda spec, device: Crowded())
-    monkeypatch.setattr(TrialTrainer, "measure_phases", lambda self, peaks: None)
-    fail_in("forward", monkeypatch)
-    result = train(make_spec(), tmp_path)
-    assert result.outcome is Outcome.CRASHED
-    assert "tried to allocate 2.00 GiB" in result.reason
-    assert "the budget of 8.00 GiB was not there" in result.reason
 
 
 def test_the_threads_asked_for_are_used(make_spec, tmp_path: Path) -> None:

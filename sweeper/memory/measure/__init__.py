@@ -1,1 +1,1 @@
-"""Peak memory of a trial on a real device: NVML and torch's allocator."""
+"""Device memory as NVML shows it: of a whole device, and of a trial that runs on it."""

@@ -1,37 +1,10 @@
-"""One memory reading per trial, joined from NVML in the parent and the allocator in the child."""
+"""One memory reading per trial, joined from the child's and from NVML in the parent."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from sweeper.memory.measure.cuda import AllocatorPeaks
 from sweeper.trial.record import MemoryReading, SampledPeak
-
-
-def allocator_reading(
-    peaks: AllocatorPeaks, context_gib: float | None, assumed_context_gib: float, source: str
-) -> MemoryReading:
-    """The child's view: what torch's allocator reserved at most, plus the context.
-
-    Args:
-        peaks: The allocator's own statistics.
-        context_gib: Measured context; None when it was not measured.
-        assumed_context_gib: The card's, used where ``context_gib`` is None.
-        source: What peaks on the device are (``nvml.source_of``).
-    """
-    context = assumed_context_gib if context_gib is None else context_gib
-    return MemoryReading(
-        peak_gib=peaks.reserved_gib + context,
-        source=source,
-        method="allocator",
-        allocated_gib=peaks.allocated_gib,
-        reserved_gib=peaks.reserved_gib,
-        train_reserved_gib=peaks.train_reserved_gib,
-        val_reserved_gib=peaks.val_reserved_gib,
-        context_gib=context,
-        alloc_retries=peaks.alloc_retries,
-        note="" if context_gib is not None else "The CUDA context is assumed, not measured.",
-    )
 
 
 def add_sampled(
@@ -40,7 +13,7 @@ def add_sampled(
     """Join the parent's view: ``peak_gib = max(NVML peak, reserved peak + context)``.
 
     NVML can miss a peak between two samples, the allocator knows nothing outside itself: the
-    larger one is the truth.
+    larger one is the truth. Where NVML shows the whole device only, the child's view stands alone.
 
     Args:
         reading: The child's view; None when it died before it could report.
@@ -48,17 +21,15 @@ def add_sampled(
         source: What peaks on the device are (``nvml.source_of``).
 
     Returns:
-        The reading, or None when neither side saw anything.
+        The reading, or None when neither side saw the trial's own memory.
     """
     note = " ".join(filter(None, [reading.note if reading else "", *_notes(reading, sampled)]))
-    if sampled.peak_gib is None:
-        return None if reading is None else replace(reading, note=note)
-    method = sampled.method or "device"
+    peak_gib = sampled.peak_gib if sampled.method == "process" else None
     if reading is None:
-        reading = MemoryReading(sampled.peak_gib, source, method)
-    elif sampled.peak_gib > reading.peak_gib:
-        reading = replace(reading, peak_gib=sampled.peak_gib, method=method)
-    return replace(reading, nvml_peak_gib=sampled.peak_gib, note=note)
+        reading = MemoryReading(peak_gib, source, "process") if peak_gib is not None else None
+    elif peak_gib is not None and peak_gib > reading.peak_gib:
+        reading = replace(reading, peak_gib=peak_gib, method="process")
+    return reading and replace(reading, nvml_peak_gib=sampled.peak_gib, note=note)
 
 
 def _notes(reading: MemoryReading | None, sampled: SampledPeak) -> list[str]:
@@ -68,7 +39,7 @@ def _notes(reading: MemoryReading | None, sampled: SampledPeak) -> list[str]:
     if sampled.peak_gib is None:
         notes.append("No NVML reading.")
     elif sampled.method == "device":
-        notes.append("NVML by device: growth of other processes counts too.")
+        notes.append("NVML hides processes here: the peak is the allocator's and the context.")
     if sampled.error:
         notes.append(sampled.error)
     return notes

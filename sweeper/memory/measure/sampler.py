@@ -21,7 +21,10 @@ PERIOD_S = 0.019
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Device memory now, GiB, and whether it is the process's own or the device's growth."""
+    """Device memory now, GiB, and whether it is the process's own or the device's growth.
+
+    The growth of a device may be another process's: it informs, and proves nothing.
+    """
 
     gib: float
     method: Method
@@ -79,7 +82,7 @@ class MemorySampler:
     Args:
         uuid: Device of the child.
         limit_gib: Use above which ``on_exceed`` is called; see ``budget.watchdog_limit_gib``.
-        on_exceed: Called once, with the use in GiB, from the sampler's thread.
+        on_exceed: Called once, with the process's own use in GiB, from the sampler's thread.
     """
 
     def __init__(
@@ -148,7 +151,9 @@ class MemorySampler:
         # The device's growth is a stand-in only until NVML shows the process itself.
         if self._peak is None or self._peak.method != usage.method or usage.gib > self._peak.gib:
             self._peak = usage
-        if self._limit_gib is not None and usage.gib > self._limit_gib and not self._exceeded:
+        if self._limit_gib is None or usage.method == "device":
+            return
+        if usage.gib > self._limit_gib and not self._exceeded:
             self._exceeded = True
             if self._on_exceed is not None:
                 self._on_exceed(usage.gib)
