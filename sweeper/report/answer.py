@@ -14,6 +14,7 @@ from sweeper.trial.study_record import StudyStatus
 
 # There is something to mend.
 BROKEN = {Outcome.CRASHED, Outcome.DIVERGED, Outcome.TIMEOUT, Outcome.AMP_REFUSED}
+BROKEN |= {Outcome.DISTURBED}
 
 
 def answer(findings: Findings) -> str:

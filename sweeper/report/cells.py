@@ -36,9 +36,9 @@ class CellSummary:
     def first(self) -> RecordedTrial:
         """The trial that stands for the cell.
 
-        One that does not fit before one that completed, else the last that was not interrupted.
+        One that does not fit before one that completed, else the last that says something.
         """
-        ended = [t for t in self.trials if t.outcome is not Outcome.INTERRUPTED]
+        ended = [t for t in self.trials if not (t.outcome and t.outcome.runs_again)]
         deciding = [*(t for t in self.trials if t.infeasible), *self.complete]
         return next(iter(deciding), (ended or self.trials)[-1])
 

@@ -162,7 +162,8 @@ class Findings:
         covered = sum(t.outcome is Outcome.COVERED for t in trials)
         failed = len(trials) - running - complete - infeasible - pruned - covered
         asked = sum(
-            t.outcome not in {None, Outcome.INTERRUPTED}
+            t.outcome is not None
+            and not t.outcome.runs_again
             and t.implied_by is None
             and t.spec.confirms is None
             for t in trials
@@ -172,11 +173,11 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Numbers of trials; one that was interrupted or crashed and ran again counts once.
+    """Numbers of trials; one that runs again and has counts once.
 
-    ``failed`` are diverged, timed out, crashed, interrupted and those whose amp was refused;
-    ``asked`` have ended and count in ``study.n_trials``: neither interrupted, implied or covered
-    ones nor repetitions.
+    ``failed`` are diverged, timed out, crashed, interrupted, disturbed and those whose amp was
+    refused; ``asked`` have ended and count in ``study.n_trials``: neither those that run again,
+    nor implied or covered ones, nor repetitions.
     """
 
     trials: int

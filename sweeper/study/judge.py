@@ -14,6 +14,7 @@ from sweeper.trial.record import (
     Ending,
     MemoryReading,
     Outcome,
+    SampledPeak,
     TrialFacts,
     TrialResult,
     TrialSpec,
@@ -97,6 +98,8 @@ def _outcome(
         if excess_gib > 0:
             over = f"peak {memory.peak_gib:.2f} GiB, {excess_gib:.2f} GiB over the budget"
             return Outcome.OVER_BUDGET, over
+        if facts.sampled and (disturbed := _disturbed(spec, facts.sampled, memory)):
+            return Outcome.DISTURBED, disturbed
     seen = facts.sampled
     if outcome is Outcome.CRASHED and seen is not None and seen.exceeded:
         return Outcome.OVER_BUDGET, (
@@ -104,6 +107,18 @@ def _outcome(
             f"the budget is {spec.limit_gib:.2f} GiB"
         )
     return outcome, reason
+
+
+def _disturbed(spec: TrialSpec, seen: SampledPeak, memory: MemoryReading) -> str:
+    """What keeps a peak within the budget from being believed; empty when nothing does."""
+    if seen.method != "device" or (seen.peak_gib or 0.0) <= spec.limit_gib:
+        return ""
+    return (
+        f"the GPU's use grew by {seen.peak_gib:.2f} GiB, over the budget of {spec.limit_gib:.2f}; "
+        f"the trial knows of {memory.peak_gib:.2f}, and NVML hides whose the rest is. End other "
+        "processes and give the same command again; if there were none, CUDA's context takes more "
+        f"than vram.context_gib={spec.context_gib:g}."
+    )
 
 
 def _ended(spec: TrialSpec, facts: TrialFacts) -> tuple[Outcome, str]:
@@ -125,7 +140,7 @@ def _of_ending(spec: TrialSpec, child: ChildFacts) -> tuple[Outcome, str]:
     if child.ending is Ending.OUT_OF_MEMORY:
         reason = f"{spec.label} at {spec.imgsz} px: {child.message}"
         if child.shortfall:
-            return Outcome.CRASHED, f"{reason} But {child.shortfall}."
+            return Outcome.DISTURBED, f"{reason} But {child.shortfall}."
         return Outcome.OUT_OF_MEMORY, reason
     if child.ending is Ending.DIVERGED:
         without = ", or set amp=false" if spec.amp else ""
@@ -167,5 +182,7 @@ def _of_exit(code: int | None) -> tuple[Outcome, str]:
 
 
 def _excess_gib(outcome: Outcome, memory: MemoryReading | None, limit_gib: float) -> float | None:
+    if outcome is Outcome.DISTURBED:
+        return None
     known = violation(memory.peak_gib, limit_gib) if memory is not None else None
     return max(known or 0.0, LEAST_EXCESS_GIB) if outcome.infeasible else known

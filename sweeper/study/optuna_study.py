@@ -26,6 +26,7 @@ _STATES = {
     Outcome.CRASHED: TrialState.FAIL,
     Outcome.TIMEOUT: TrialState.FAIL,
     Outcome.INTERRUPTED: TrialState.FAIL,
+    Outcome.DISTURBED: TrialState.FAIL,
     Outcome.COVERED: TrialState.FAIL,
 }
 

@@ -47,6 +47,7 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
     CRASHED = "crashed"
     INTERRUPTED = "interrupted"
+    DISTURBED = "disturbed"  # by other processes on its GPU
 
     @property
     def ran(self) -> bool:
@@ -56,7 +57,7 @@ class Outcome(StrEnum):
     @property
     def runs_again(self) -> bool:
         """Whether the cell runs again at the next start: the outcome says nothing about it."""
-        return self in {Outcome.CRASHED, Outcome.INTERRUPTED}
+        return self in {Outcome.CRASHED, Outcome.INTERRUPTED, Outcome.DISTURBED}
 
     @property
     def infeasible(self) -> bool:
@@ -171,15 +172,16 @@ class MemoryReading:
     Attributes:
         peak_gib: What the budget is compared with.
         source: ``measured`` (GPU), ``emulated`` (an emulated card) or ``simulated`` (no GPU).
-        method: Where the peak came from: ``process`` or ``device`` (NVML), ``allocator``
-            (reserved + context), or ``trace`` (simulated).
+        method: Where the peak came from: ``process`` (NVML), ``allocator`` (reserved + context),
+            or ``trace`` (simulated).
         allocated_gib: Peak of the allocator's live blocks.
         reserved_gib: Peak of the allocator's segments.
-        train_reserved_gib: The same while training.
-        val_reserved_gib: The same while validating.
+        train_reserved_gib: The same before anything was validated: later on, training also holds
+            what validation has left cached.
+        val_reserved_gib: The same while validating, what training has left cached included.
         context_gib: CUDA context and whatever else lies outside the allocator.
         alloc_retries: Cache flushes after a failed request; above 0 memory was at its edge.
-        nvml_peak_gib: Peak that NVML saw.
+        nvml_peak_gib: Peak that NVML saw of the trial; where it hides processes, of the device.
         parts: The peak broken down, GiB by part.
         note: What a reader must know to trust the number.
     """
@@ -208,7 +210,7 @@ class SampledPeak:
             use minus the level before start, so other processes' growth counts too).
         samples: Number of readings.
         longest_gap_s: Longest time without a reading, seconds; shorter peaks may be missed.
-        exceeded: Whether use passed the limit.
+        exceeded: Whether the processes' own use passed the limit.
         error: First NVML error, empty when there was none; the peak holds up to there.
     """
 

@@ -64,6 +64,37 @@ def test_a_trial_trains_within_the_cap_and_runs_out_of_memory_at_it(card, make_s
     )
 
 
+CROWDED = """
+from pathlib import Path
+from types import SimpleNamespace
+from sweeper.study.judge import judge
+from sweeper.training.run import run_trial
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import TrialFacts
+spec = TrialFolder(Path("spec")).read_spec()
+link = SimpleNamespace(send_epoch=print, send_progress=print)
+uuid = "GPU-emulated-0000-0000-0000-000000000000"
+facts = run_trial(spec, TrialFolder(Path("trial")), uuid, link)
+result = judge(spec, TrialFacts(child=facts))
+answer(outcome=result.outcome, reason=result.reason)
+"""
+
+
+@pytest.mark.parametrize(
+    ("neighbour_gib", "said"),
+    [(3.9, "no room for a CUDA context"), (3.69, "other processes hold 3.69 of the device's")],
+)
+def test_a_neighbour_that_took_the_budget_disturbs(
+    card, make_spec, neighbour_gib: float, said: str
+) -> None:
+    machine = card(gib=4)
+    TrialFolder(machine.folder / "spec").prepare(make_spec(limit_gib=2.0, context_gib=0.1))
+    with machine.neighbour(neighbour_gib):
+        seen = machine.run(CROWDED)
+    assert seen["outcome"] == "disturbed"
+    assert "out of memory" in seen["reason"] and said in seen["reason"]
+
+
 FULL = """
 from pathlib import Path
 from sweeper.training.trainer import TrialTrainer

@@ -21,8 +21,8 @@ def reading(peak_gib: float, source: str = "measured") -> MemoryReading:
     return MemoryReading(peak_gib, source, "allocator")
 
 
-def sampled(peak_gib: float, exceeded: bool = False) -> SampledPeak:
-    return SampledPeak(peak_gib, "process", 3, 0.02, exceeded, "")
+def sampled(peak_gib: float, exceeded: bool = False, method: str = "process") -> SampledPeak:
+    return SampledPeak(peak_gib, method, 3, 0.02, exceeded, "")
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,32 @@ def test_what_the_watchdog_stopped_is_over_budget_and_keeps_its_epochs(make_spec
 def test_out_of_memory_because_of_others_proves_nothing(make_spec) -> None:
     child = ChildFacts(Ending.OUT_OF_MEMORY, "out of memory", shortfall="the budget was not there")
     result = judge(make_spec(), TrialFacts(child=child))
-    assert result.outcome is Outcome.CRASHED and result.excess_gib is None
+    assert result.outcome is Outcome.DISTURBED and result.excess_gib is None
     assert result.reason.endswith("out of memory But the budget was not there.")
+
+
+@pytest.mark.parametrize(
+    ("ending", "own_gib", "device_gib", "outcome"),
+    [
+        (Ending.COMPLETE, 9.0, 9.9, Outcome.COMPLETE),
+        (Ending.COMPLETE, 9.0, 10.5, Outcome.DISTURBED),
+        (Ending.STOPPED, 9.0, 10.5, Outcome.DISTURBED),
+        (Ending.COMPLETE, 10.2, 10.5, Outcome.OVER_BUDGET),  # by its own figures
+        (Ending.OUT_OF_MEMORY, 9.0, 10.5, Outcome.OUT_OF_MEMORY),
+        (Ending.ERROR, 9.0, 10.5, Outcome.CRASHED),
+    ],
+)
+def test_what_a_device_grew_by_proves_nothing_where_processes_are_hidden(
+    make_spec, ending: Ending, own_gib: float, device_gib: float, outcome: Outcome
+) -> None:
+    child = ChildFacts(ending, "said", memory=reading(own_gib))
+    facts = TrialFacts(child=child, sampled=sampled(device_gib, method="device"))
+    result = judge(make_spec(limit_gib=10.0, context_gib=0.5), facts)
+    assert result.outcome is outcome
+    if outcome is Outcome.DISTURBED:
+        assert result.excess_gib is None and result.memory.peak_gib == own_gib
+        for said in ("grew by 10.50 GiB", "End other processes", "vram.context_gib=0.5"):
+            assert said in result.reason
 
 
 def test_amp_that_was_refused_says_which_cell_it_would_have_been(make_spec) -> None:

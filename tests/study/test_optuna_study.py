@@ -86,7 +86,9 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert len(again.open_cells) == 13
 
 
-@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.INTERRUPTED])
+@pytest.mark.parametrize(
+    "outcome", [Outcome.CRASHED, Outcome.INTERRUPTED, Outcome.DISTURBED]
+)
 @pytest.mark.parametrize("sampler", ["grid", "random"])
 def test_what_says_nothing_of_its_cell_runs_again_at_the_next_start(
     tmp_path: Path, sampler: str, outcome: Outcome
@@ -121,6 +123,7 @@ def test_a_trial_that_was_left_running_is_found_and_its_cell_is_taken(tmp_path: 
         (Outcome.TIMEOUT, TrialState.FAIL),
         (Outcome.CRASHED, TrialState.FAIL),
         (Outcome.INTERRUPTED, TrialState.FAIL),
+        (Outcome.DISTURBED, TrialState.FAIL),
     ],
 )
 def test_each_outcome_has_its_state(tmp_path: Path, outcome: Outcome, state: TrialState) -> None:
