@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sweeper.memory.budget import violation
 from sweeper.memory.config import MemoryConfig
@@ -43,7 +43,11 @@ def memory_class(spec: TrialSpec) -> MemoryClass:
 
 
 class Bounds:
-    """Per memory class: the smallest batch proven not to fit, and by which trial."""
+    """Per memory class: the smallest batch proven not to fit, and by which trial.
+
+    Accumulating holds gradients through a forward, so it needs at least as much as not to: what
+    does not fit without does not fit with it.
+    """
 
     def __init__(self) -> None:
         self._smallest_unfit: dict[MemoryClass, tuple[int, int]] = {}
@@ -61,8 +65,13 @@ class Bounds:
 
     def implied_by(self, spec: TrialSpec) -> int | None:
         """Number of the trial that proves that ``spec`` does not fit; None if none does."""
-        batch, number = self._smallest_unfit.get(memory_class(spec), (spec.batch + 1, None))
-        return number if spec.batch >= batch else None
+        own = memory_class(spec)
+        without = replace(own, config=replace(own.config, accumulates=False))
+        for key in (own, without):
+            batch, number = self._smallest_unfit.get(key, (spec.batch + 1, None))
+            if spec.batch >= batch:
+                return number
+        return None
 
 
 def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
@@ -72,7 +81,8 @@ def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
     it does, so does all below it. Then the smallest one that is predicted not to fit: if it does
     not, neither does any above it. Then the rest: what is predicted to fit from the largest batch
     down, as that one is the fastest; what is not by batch, so that a wrong prediction costs one
-    failed trial per class. Where memory is simulated the predictions need no such proof.
+    failed trial per class. Of equals the one that does not accumulate comes first, as it decides
+    for the others. Where memory is simulated the predictions need no such proof.
     """
     fit: dict[MemoryClass, list[int]] = {}
     unfit: dict[MemoryClass, list[int]] = {}
@@ -81,7 +91,8 @@ def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
             (unfit if predicted_unfit(spec) else fit).setdefault(memory_class(spec), []).append(i)
     largest = [max(members, key=lambda i: specs[i].batch) for members in fit.values()]
     smallest = [min(members, key=lambda i: specs[i].batch) for members in unfit.values()]
-    first = dict.fromkeys([*(largest if measured else ()), *smallest])
+    proofs = [*(largest if measured else ()), *smallest]
+    first = dict.fromkeys(sorted(proofs, key=lambda i: (i in smallest, specs[i].accumulate > 1)))
     rest = sorted(
         (i for i in range(len(specs)) if i not in first),
         key=lambda i: _likely_and_fast(specs[i]),
@@ -89,10 +100,10 @@ def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
     return [*first, *rest]
 
 
-def _likely_and_fast(spec: TrialSpec) -> tuple[bool, int]:
+def _likely_and_fast(spec: TrialSpec) -> tuple[bool, int, bool]:
     """Sorts what is predicted to fit from the largest batch down, then the others by batch."""
     unfit = predicted_unfit(spec)
-    return unfit, spec.batch if unfit else -spec.batch
+    return unfit, spec.batch if unfit else -spec.batch, spec.accumulate > 1
 
 
 def predicted_unfit(spec: TrialSpec) -> bool:

@@ -71,7 +71,7 @@ def refuse(spec: TrialSpec) -> TrialResult | None:
 
 def imply(proof: int) -> TrialResult:
     """The result of a cell that trial ``proof`` decides."""
-    reason = f"not run: trial {proof} of the same memory class did not fit"
+    reason = f"not run: trial {proof}, which needs no more memory, did not fit"
     return TrialResult(Outcome.IMPLIED, reason, LEAST_EXCESS_GIB, implied_by=proof)
 
 

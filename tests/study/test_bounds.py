@@ -36,12 +36,16 @@ def cell(batch: int, accumulate: int = 1, amp: bool = False, predicted: float = 
 
 @st.composite
 def tables(draw: st.DrawFn) -> list[tuple[TrialSpec, bool]]:
-    """Cells with whether they fit; monotonic in batch per class, predictions right or wrong."""
+    """Cells with whether they fit; monotonic in batch per class, predictions right or wrong.
+
+    What accumulates needs at least as much as what does not.
+    """
     batches = draw(st.lists(st.integers(1, 64), min_size=1, max_size=6, unique=True))
     accumulates = draw(st.sampled_from([[1], [2, 4], [1, 2, 8]]))
     rows = []
     for amp in (False, True):
-        limits = {kept: draw(st.integers(0, 65)) for kept in (False, True)}
+        most, less = draw(st.integers(0, 65)), draw(st.integers(0, 65))
+        limits = {False: most, True: min(most, less)}
         for batch in batches:
             for accumulate in accumulates:
                 predicted = draw(st.sampled_from([1.0, 20.0]))
@@ -97,6 +101,21 @@ def test_evidence_holds_for_its_memory_class_only() -> None:
     assert bounds.implied_by(cell(4, 2)) is None
     assert bounds.implied_by(cell(16, 1)) is None
     assert bounds.implied_by(cell(16, 2, amp=True)) is None
+
+
+def test_what_does_not_fit_without_accumulation_does_not_fit_with_it() -> None:
+    bounds = Bounds()
+    assert bounds.learn(replace(cell(16, 1), number=3), TrialResult(Outcome.OUT_OF_MEMORY))
+    assert [bounds.implied_by(cell(batch, 2)) for batch in (8, 16, 32)] == [None, 3, 3]
+    assert bounds.learn(replace(cell(8, 2), number=4), TrialResult(Outcome.OVER_BUDGET))
+    assert [bounds.implied_by(cell(batch, 2)) for batch in (4, 8, 16)] == [None, 4, 4]
+    assert bounds.implied_by(cell(8, 1)) is None
+
+
+def test_of_equals_the_one_that_does_not_accumulate_runs_first() -> None:
+    specs = [cell(b, a, predicted=20.0 if b > 8 else 1.0) for a in (2, 1) for b in (4, 8, 16, 32)]
+    order = [specs[i].label for i in proving_order(specs, measured=True)]
+    assert order == [f"b{b}×a{a}" for b in (8, 16, 4, 32) for a in (1, 2)]
 
 
 def test_only_a_proof_teaches_and_only_a_smaller_one_replaces_it() -> None:
