@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sweeper.numbers import count
 from sweeper.report.findings import Findings
 from sweeper.trial.record import EMULATED, MEASURED, SIMULATED, Outcome
+from sweeper.trial.study_record import RecordedTrial
 
 # Ultralytics trains 100 epochs by default; the ranking of much shorter runs may turn around.
 BRIEF_EPOCHS = 50
@@ -16,6 +19,14 @@ BY_SIMULATION = (
 BY_EMULATION = (
     "Memory is emulated: torch's own allocator ran on a card made of host memory. What cuDNN "
     "takes on a real one is missing; leave some room below the budget."
+)
+AT_THE_EDGE = (
+    "At the edge of the budget: {}. torch's allocator had to flush its cache to go on, which "
+    "takes time, and a batch with more objects may not fit."
+)
+CONFIGURED = (
+    "torch's allocator was configured by `PYTORCH_ALLOC_CONF={}`, which changes what fits: set it "
+    "for the commands of this report, too."
 )
 MIXED = (
     "Some peaks are {} and others {}: do not compare one with the other; trials.csv "
@@ -55,7 +66,22 @@ def _memory(findings: Findings) -> list[str]:
         *some, last = sources
         return [MIXED.format(" and ".join(some), last), *notes]
     said = {SIMULATED: BY_SIMULATION, EMULATED: BY_EMULATION}
-    return [*(said.get(source, "") for source in sources), *notes]
+    return [*(said.get(source, "") for source in sources), *notes, *_allocator(findings)]
+
+
+def _allocator(findings: Findings) -> Iterator[str]:
+    """What torch's allocator had to do, and was told."""
+    edge = [c.name for c in findings.ranked if any(_retries(t) for t in c.complete)]
+    if edge:
+        yield AT_THE_EDGE.format(", ".join(edge))
+    results = (t.result for t in findings.trials if t.result)
+    for configured in dict.fromkeys(r.memory.alloc_conf for r in results if r.memory):
+        yield CONFIGURED.format(configured) if configured else ""
+
+
+def _retries(trial: RecordedTrial) -> int:
+    memory = trial.result.memory if trial.result else None
+    return (memory.alloc_retries or 0) if memory else 0
 
 
 def _training(findings: Findings) -> list[str]:

@@ -56,6 +56,7 @@ METRICS: dict[str, Callable[[TrialResult], float | None]] = {
     "best_epoch": lambda r: r.best_epoch,
     "peak_rss_gib": lambda r: r.peak_rss_gib,
     "context_gib": lambda r: r.memory.context_gib if r.memory else None,
+    "alloc_retries": lambda r: r.memory.alloc_retries if r.memory else None,
 }
 PART_METRIC = "part_{}_gib"  # one per part of MemoryReading.parts that is not 0
 EPOCH_METRICS: dict[str, Callable[[EpochReport], float]] = {
@@ -74,6 +75,7 @@ TRIAL_TAGS: dict[str, Callable[[TrialResult], str]] = {
     "vram_source": lambda r: r.memory.source if r.memory else "none",
     "memory_method": lambda r: r.memory.method if r.memory else "",
     "memory_note": lambda r: r.memory.note if r.memory else "",
+    "alloc_conf": lambda r: r.memory.alloc_conf if r.memory else "",
     "amp_dtype": lambda r: r.amp_dtype or "",
     "implied_by": lambda r: "" if r.implied_by is None else str(r.implied_by),
     "versions": lambda r: " ".join(f"{k} {r.settings[k]}" for k in VERSIONS if k in r.settings),

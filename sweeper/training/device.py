@@ -75,6 +75,7 @@ class DeviceMeter:
             val_reserved_gib=peaks.val_reserved_gib,
             context_gib=self._spec.context_gib if context is None else context,
             alloc_retries=peaks.alloc_retries,
+            alloc_conf=torch._C._accelerator_getAllocatorSettings(),
             note=ASSUMED if context is None else "",
         )
 

@@ -181,6 +181,7 @@ class MemoryReading:
         val_reserved_gib: The same while validating, what training has left cached included.
         context_gib: CUDA context and whatever else lies outside the allocator.
         alloc_retries: Cache flushes after a failed request; above 0 memory was at its edge.
+        alloc_conf: How PYTORCH_ALLOC_CONF has configured torch's allocator; empty is its default.
         nvml_peak_gib: Peak that NVML saw of the trial; where it hides processes, of the device.
         parts: The peak broken down, GiB by part.
         note: What a reader must know to trust the number.
@@ -195,6 +196,7 @@ class MemoryReading:
     val_reserved_gib: float | None = None
     context_gib: float | None = None
     alloc_retries: int | None = None
+    alloc_conf: str = ""
     nvml_peak_gib: float | None = None
     parts: dict[str, float] = field(default_factory=dict)
     note: str = ""

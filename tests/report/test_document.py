@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,22 @@ def test_measured_and_simulated_peaks_are_not_compared() -> None:
     text = render(Findings(recorded(rows)), set())
     assert "Some peaks are measured and others simulated" in text
     assert "-20 %" not in text
+
+
+def test_an_allocator_that_struggled_or_was_configured_is_said() -> None:
+    rows = [
+        Row(4, a, False, peak_gib=9.0, map50=(0.4,), wall_time_s=9.0, source="measured")
+        for a in (1, 2)
+    ]
+    study = recorded(rows)
+    plain, edge = study.trials
+    memory = replace(edge.result.memory, alloc_retries=3, alloc_conf="expandable_segments:True")
+    edge = replace(edge, result=replace(edge.result, memory=memory))
+    text = render(Findings(replace(study, trials=(plain, edge))), set())
+    assert "At the edge of the budget: b4×a2. torch's allocator had to flush" in text
+    assert "`PYTORCH_ALLOC_CONF=expandable_segments:True`" in text
+    text = render(Findings(study), set())
+    assert "At the edge" not in text and "PYTORCH_ALLOC_CONF" not in text
 
 
 def test_an_emulated_study_never_calls_itself_measured() -> None:

@@ -66,6 +66,8 @@ def result(outcome: Outcome = Outcome.COMPLETE) -> TrialResult:
             "simulated",
             "trace",
             context_gib=0.5,
+            alloc_retries=2,
+            alloc_conf="expandable_segments:True",
             parts={"weights": 0.5, "activations": 1.5, "loss": 0.0},
             note="a note",
         ),

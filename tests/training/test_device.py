@@ -29,10 +29,10 @@ meter = DeviceMeter(spec, "GPU-emulated-0000-0000-0000-000000000000")
 """
 
 
-def meter(machine, spec, script: str) -> dict[str, Any]:
+def meter(machine, spec, script: str, **environ: str) -> dict[str, Any]:
     """What a script answers that has an open ``meter``."""
     TrialFolder(machine.folder / "spec").prepare(spec)
-    return dict(machine.run(METER + inspect.cleandoc(script)))
+    return dict(machine.run(METER + inspect.cleandoc(script), **environ))
 
 
 @pytest.mark.parametrize("amp", [False, True])
@@ -160,6 +160,26 @@ def test_out_of_memory_is_proof_only_where_the_budget_was_free(
             "held = take(2); answer(shortfall=meter.shortfall(), short=meter.is_short())",
         )
     assert said in seen["shortfall"] and bool(said) == bool(seen["shortfall"]) == seen["short"]
+
+
+@pytest.mark.parametrize("name", ["PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
+def test_the_reading_says_how_the_allocator_was_configured_and_that_it_struggled(
+    card, make_spec, name: str
+) -> None:
+    script = """
+        meter.start()
+        held = take(2)
+        del held
+        held = take(2.5)
+        reading = meter.read()
+        answer(conf=reading.alloc_conf, retries=reading.alloc_retries)
+    """
+    machine = card(gib=8, context_mib=256)
+    spec = make_spec(limit_gib=3.0, context_gib=0.25)
+    assert meter(machine, spec, script) == {"conf": "", "retries": 1}
+    configured = {name: "max_split_size_mb:512"}
+    seen = meter(machine, spec, script, **configured)
+    assert seen == {"conf": "max_split_size_mb:512", "retries": 1}
 
 
 def test_an_allocator_with_room_is_not_short(card, make_spec) -> None:
