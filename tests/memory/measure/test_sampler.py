@@ -1,4 +1,4 @@
-"""The sampler follows a real child process; the stub driver says what it uses."""
+"""The sampler follows a real process on an emulated card; what a card cannot show, on a stub."""
 
 from __future__ import annotations
 
@@ -7,8 +7,121 @@ from typing import Any
 
 import pytest
 
+from tests.cards import EmulatedMachine
 from tests.memory.stub_driver import Driver, build_stub
 
+# A process that takes so many MiB of the card for each line that it reads, or gives them back.
+HOLDER = """
+import ctypes, sys
+cuda, blocks = ctypes.CDLL(None), []
+for line in sys.stdin:
+    if line.strip() == "drop":
+        assert cuda.cudaFree(blocks.pop()) == 0
+    else:
+        blocks.append(ctypes.c_void_p())
+        size = ctypes.c_size_t(int(line) << 20)
+        assert cuda.cudaMalloc(ctypes.byref(blocks[-1]), size) == 0
+    print("done", flush=True)
+"""
+
+SAMPLED = """
+import signal, subprocess, time
+from sweeper.memory.measure.sampler import MemorySampler
+UUID = "GPU-emulated-0000-0000-0000-000000000000"
+def start(*words):
+    words = words or (sys.executable, "-c", HOLDER)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True)
+def use(process, what):
+    print(what, file=process.stdin, flush=True)
+    assert process.stdout.readline() == "done\\n"
+    time.sleep(0.15)
+child, other = start(), start()
+calls = []
+sampler = MemorySampler(UUID, limit_gib=2.0, on_exceed=calls.append)
+sampler.start(child.pid)
+"""
+
+
+def sample(machine: EmulatedMachine, script: str) -> dict[str, Any]:
+    """What the sampler of ``child`` has seen; each process takes 256 MiB with its first block."""
+    seen = """
+peak = sampler.stop()
+for process in (child, other):
+    process.stdin.close(); process.wait()
+answer(peak=peak.peak_gib, method=peak.method, samples=peak.samples, error=peak.error,
+       exceeded=peak.exceeded, calls=calls, again=sampler.stop() == peak)
+"""
+    return dict(machine.run(f"HOLDER = {HOLDER!r}\n{SAMPLED}{script}{seen}"))
+
+
+def test_the_peak_is_that_of_the_process_not_of_the_device(card) -> None:
+    script = """
+use(other, 3072)
+for what in (256, 1024, "drop", "drop"):
+    use(child, what)
+"""
+    seen = sample(card(gib=8, context_mib=256), script)
+    assert (seen["peak"], seen["method"], seen["error"]) == (1.5, "process", "")
+    assert seen["samples"] >= 6 and seen["again"]
+
+
+def test_a_neighbour_that_grows_before_the_process_is_shown_is_forgotten(card) -> None:
+    script = """
+use(other, 3072)
+use(child, 256)
+"""
+    seen = sample(card(gib=8, context_mib=256), script)
+    assert (seen["peak"], seen["method"], seen["calls"]) == (0.5, "process", [])
+
+
+def test_memory_of_descendants_counts(card) -> None:
+    script = """
+tree = start("sh", "-c", '"$0" -c "$1"; true', sys.executable, HOLDER)
+of_tree = MemorySampler(UUID)
+of_tree.start(tree.pid)
+use(child, 1024)
+use(tree, 256)
+child, sampler = tree, of_tree
+"""
+    assert sample(card(gib=8, context_mib=256), script)["peak"] == 0.5
+
+
+@pytest.mark.parametrize("pids", ["container", "wsl"])
+def test_where_processes_are_hidden_the_devices_growth_ends_nothing(card, pids: str) -> None:
+    script = """
+use(child, 256)
+use(other, 3072)
+"""
+    seen = sample(card(gib=8, context_mib=256, pids=pids), script)
+    assert (seen["peak"], seen["method"]) == (3.75, "device")
+    assert (seen["exceeded"], seen["calls"]) == (False, [])
+
+
+def test_the_peak_outlives_the_child(card) -> None:
+    script = """
+use(child, 1024)
+child.kill()
+child.wait()
+time.sleep(0.1)
+child = start()
+"""
+    seen = sample(card(gib=8, context_mib=256), script)
+    assert (seen["peak"], seen["method"], seen["error"]) == (1.25, "process", "")
+
+
+def test_the_watchdog_speaks_once_and_only_above_the_limit(card) -> None:
+    script = """
+use(child, 1792)
+assert not calls
+for what in (2, 512):
+    use(child, what)
+"""
+    seen = sample(card(gib=8, context_mib=256), script)
+    assert seen["calls"] == [2 + 2 / 1024] and seen["exceeded"]
+
+
+# A driver that refuses, is old or is lost: the stub says what the child uses.
 CHILD = """
 from sweeper.memory.measure.sampler import MemorySampler
 GPU = "device GPU-a 24576 {} NVIDIA GeForce RTX 3090\\n"
@@ -26,60 +139,6 @@ def watch(driver: Driver, body: str, **environ: str) -> dict[str, Any]:
     try_body = "\n".join("    " + line for line in body.strip("\n").splitlines())
     script = f"{CHILD}\ntry:\n{try_body}\nfinally:\n    child.kill(); child.wait()\n"
     return driver.run(script, **environ)
-
-
-def test_the_peak_is_that_of_the_process_not_of_the_device(driver: Driver) -> None:
-    body = """
-sampler = MemorySampler("GPU-a")
-sampler.start(child.pid)
-for own in (512, 3072, 1024):
-    scenario(GPU.format(9000) + process(child.pid, own) + process(1, 5000))
-    time.sleep(0.15)
-seen(sampler.stop())
-"""
-    peak = watch(driver, body)
-    assert (peak["peak"], peak["method"], peak["error"]) == (3.0, "process", "")
-    assert peak["samples"] >= 6
-
-
-def test_memory_of_descendants_counts(driver: Driver) -> None:
-    body = """
-tree = subprocess.Popen(["sh", "-c", "sleep 30 & echo $!; wait"], stdout=subprocess.PIPE)
-grandchild = int(tree.stdout.readline())
-sampler = MemorySampler("GPU-a")
-sampler.start(tree.pid)
-scenario(GPU.format(9000) + process(tree.pid, 1024) + process(grandchild, 512)
-         + process(child.pid, 4096))
-time.sleep(0.2)
-seen(sampler.stop())
-os.kill(grandchild, 9); tree.communicate()
-"""
-    assert watch(driver, body)["peak"] == 1.5
-
-
-def test_a_hidden_pid_falls_back_to_the_growth_of_the_device(driver: Driver) -> None:
-    body = """
-sampler = MemorySampler("GPU-a")
-sampler.start(child.pid)
-for used in (1500, 3072, 1024):
-    scenario(GPU.format(used))
-    time.sleep(0.15)
-seen(sampler.stop())
-"""
-    peak = watch(driver, body)
-    assert (peak["peak"], peak["method"]) == (2.0, "device")
-
-
-def test_a_figure_that_the_driver_hides_falls_back_to_the_device(driver: Driver) -> None:
-    body = """
-sampler = MemorySampler("GPU-a")
-sampler.start(child.pid)
-scenario(GPU.format(2048) + process(child.pid, "na"))
-time.sleep(0.15)
-seen(sampler.stop())
-"""
-    peak = watch(driver, body)
-    assert (peak["peak"], peak["method"]) == (1.0, "device")
 
 
 def test_a_process_list_without_permission_falls_back_to_the_device(driver: Driver) -> None:
@@ -108,19 +167,6 @@ seen(sampler.stop())
 """
     peak = watch(driver, body, LD_LIBRARY_PATH=str(tmp_path))
     assert (peak["peak"], peak["method"], peak["error"]) == (1.0, "device", "")
-
-
-def test_a_process_shown_late_replaces_the_growth_of_the_device(driver: Driver) -> None:
-    body = """
-sampler = MemorySampler("GPU-a")
-sampler.start(child.pid)
-for text in (GPU.format(9000), GPU.format(9000) + process(child.pid, 512), GPU.format(9999)):
-    scenario(text)
-    time.sleep(0.15)
-seen(sampler.stop())
-"""
-    peak = watch(driver, body)
-    assert (peak["peak"], peak["method"]) == (0.5, "process")
 
 
 def test_a_gpu_lost_on_the_way_keeps_the_peak_and_says_so(driver: Driver) -> None:
@@ -163,39 +209,6 @@ seen(sampler.stop())
     peak = watch(driver, body)
     assert (peak["peak"], peak["method"], peak["samples"]) == (None, None, 0)
     assert "not loaded" in peak["error"]
-
-
-def test_the_peak_outlives_the_child(driver: Driver) -> None:
-    body = """
-sampler = MemorySampler("GPU-a")
-sampler.start(child.pid)
-scenario(GPU.format(4096) + process(child.pid, 3072))
-time.sleep(0.15)
-child.kill(); child.wait()
-scenario(GPU.format(1024))
-time.sleep(0.1)
-seen(sampler.stop())
-"""
-    peak = watch(driver, body)
-    assert (peak["peak"], peak["method"], peak["error"]) == (3.0, "process", "")
-
-
-def test_the_watchdog_speaks_once_and_only_above_the_limit(driver: Driver) -> None:
-    body = """
-calls = []
-sampler = MemorySampler("GPU-a", limit_gib=2.0, on_exceed=calls.append)
-sampler.start(child.pid)
-scenario(GPU.format(4096) + process(child.pid, 2048))
-time.sleep(0.15)
-at_limit = list(calls)
-for own in (2050, 4096):
-    scenario(GPU.format(4096) + process(child.pid, own))
-    time.sleep(0.15)
-peak = sampler.stop()
-answer(at_limit=at_limit, calls=calls, exceeded=peak.exceeded, again=sampler.stop() == peak)
-"""
-    seen = watch(driver, body)
-    assert seen == {"at_limit": [], "calls": [2050 / 1024], "exceeded": True, "again": True}
 
 
 @pytest.mark.parametrize("method", ["process", "device"])
