@@ -86,7 +86,10 @@ class DeviceMeter:
 
     def shortfall(self) -> str:
         """Why running out of memory proves nothing about the budget; empty when it does."""
-        free, total = (n / GIB for n in torch.cuda.mem_get_info(0))
+        try:
+            free, total = (n / GIB for n in torch.cuda.mem_get_info(0))
+        except RuntimeError:  # after some errors CUDA answers nothing any more
+            return ""
         context = self._context_gib()
         own = torch.cuda.memory_reserved(0) / GIB
         own += self._spec.context_gib if context is None else context

@@ -48,6 +48,19 @@ def test_what_libraries_say_counts_at_the_cap_only(
     assert remark in seen["message"] and bool(remark) == seen["message"].endswith(".")
 
 
+def test_a_context_that_an_error_has_spoilt_is_not_asked(card, make_spec) -> None:
+    script = """
+        meter.start()
+        def spoilt(device):
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        torch.cuda.mem_get_info = spoilt
+        ending_of(RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"))
+    """
+    spec = make_spec(limit_gib=2.0, context_gib=0.25)
+    seen = meter(card(gib=8), spec, CLASSIFY + inspect.cleandoc(script))
+    assert seen["ending"] == Ending.ERROR
+
+
 def test_a_convolution_without_room_for_its_workspace_is_out_of_memory(card, make_spec) -> None:
     script = """
         meter.start()
@@ -62,8 +75,8 @@ def test_a_convolution_without_room_for_its_workspace_is_out_of_memory(card, mak
     machine = card(gib=8, workspace_mib=100)
     spec = make_spec(limit_gib=2.0, context_gib=0.25)
     seen = meter(machine, spec, CLASSIFY + inspect.cleandoc(script))
-    print(seen)
     assert seen["ending"] == Ending.OUT_OF_MEMORY
+    assert "unable to find an engine" in seen["message"]
 
 
 def test_a_card_that_is_full_of_others_has_no_room_for_a_context(card, make_spec) -> None:
