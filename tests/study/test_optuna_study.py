@@ -86,9 +86,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert len(again.open_cells) == 13
 
 
-@pytest.mark.parametrize(
-    "outcome", [Outcome.CRASHED, Outcome.INTERRUPTED, Outcome.DISTURBED]
-)
+@pytest.mark.parametrize("outcome", [Outcome.CRASHED, Outcome.INTERRUPTED, Outcome.DISTURBED])
 @pytest.mark.parametrize("sampler", ["grid", "random"])
 def test_what_says_nothing_of_its_cell_runs_again_at_the_next_start(
     tmp_path: Path, sampler: str, outcome: Outcome
