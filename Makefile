@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help sweep report ui plan deploy doctor card gpu-check test check clean soak docs
-.PHONY: bench-vram bench-sweep bench-scale bench-answer
+.PHONY: bench-vram bench-emulated bench-sweep bench-scale bench-answer
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ plan: .venv/.ready ## what fits on which card, simulated (ARGS="model=yolo11x vr
 
 bench-vram: .venv/.ready ## compare predicted with published memory, as docs/memory.md states it
 	$(BIN)/python benchmarks/bench_vram.py
+
+bench-emulated: .venv/.ready ## compare predicted memory with torch's allocator (ARGS=--read reads anew)
+	$(BIN)/python benchmarks/bench_emulated.py $(ARGS)
 
 bench-sweep: .venv/.ready ## the same decision by a plain Hydra grid and by a study, half an hour
 	$(BIN)/python benchmarks/bench_sweep.py

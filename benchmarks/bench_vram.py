@@ -20,6 +20,7 @@ from sweeper.memory.predict.architecture import find_architecture  # noqa: E402
 from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace  # noqa: E402
 from sweeper.memory.predict.calibration import FITTED, Calibration  # noqa: E402
 from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
+from sweeper.memory.predict.programs import EARLIER_PAIRS  # noqa: E402
 from sweeper.numbers import GIB  # noqa: E402
 
 READINGS = Path(__file__).with_name("published_vram.csv")
@@ -27,9 +28,9 @@ NBS = 64  # Ultralytics' nominal batch: accumulate = round(nbs / batch)
 SPARSE = 10  # objects per image up to which the density of a reading says enough
 UNDER = -0.05  # further below the reading than this counts as an under-estimate
 GRID = (
-    (0.0, 0.06, 0.1, 0.12, 0.14, 0.16, 0.18, 0.22),  # workspace_gib
+    (0.0, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12),  # workspace_gib
     (0.0, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08),  # workspace_share
-    (4.0, 8.0, 12.0),  # fullest_base
+    (2.0, 4.0, 8.0),  # fullest_base
     (2.0, 3.0, 4.0),  # fullest_factor
 )
 
@@ -71,8 +72,11 @@ def _reading(row: dict[str, str]) -> Reading:
 
 
 @cache
-def _replayed(reading: Reading, boxes: float) -> list[tuple[float, float]]:
-    """(reserved, activations) of training and validation with padded boxes alone, GiB."""
+def _replayed(reading: Reading, boxes: float) -> tuple[float, float]:
+    """(reserved, activations) of training with padded boxes and no allowance, GiB.
+
+    What the log of a first epoch printed was read before validation.
+    """
     trace = load_trace(
         find_architecture(reading.model), reading.nc, reading.amp, ROOT / DEFAULT_DIR
     )
@@ -86,14 +90,15 @@ def _replayed(reading: Reading, boxes: float) -> list[tuple[float, float]]:
         optimizer=reading.optimizer,
         boxes_per_image=reading.density,
     )
-    peaks = replay_trace(trace, config, Calibration(0, 0, fullest_base=boxes, fullest_factor=0))
-    return [(p.reserved_gib, p.parts["activations"]) for p in (peaks.training, peaks.validation)]
+    bare = Calibration(0, 0, fullest_base=boxes, fullest_factor=0, pairs=EARLIER_PAIRS)
+    training = replay_trace(trace, config, bare).training
+    return training.reserved_gib, training.parts["activations"]
 
 
 def predict(reading: Reading, calibration: Calibration) -> float:
-    """`predict_vram(...).reserved_gib` with other constants."""
-    peaks = _replayed(reading, calibration.fullest(reading.density))
-    return max(reserved + calibration.workspace(activations) for reserved, activations in peaks)
+    """`predict_vram(...).training_gib` with other constants and an earlier release's assigner."""
+    reserved, activations = _replayed(reading, calibration.fullest(reading.density))
+    return reserved + calibration.workspace(activations)
 
 
 def error(reading: Reading, calibration: Calibration) -> float:

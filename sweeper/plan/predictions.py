@@ -12,7 +12,7 @@ from pathlib import Path
 from sweeper.memory.budget import violation
 from sweeper.memory.config import MemoryConfig
 from sweeper.memory.predict.parallel import group_by_trace, in_children
-from sweeper.memory.predict.prediction import Peak, predict_peaks
+from sweeper.memory.predict.prediction import Peaks, predict_peaks
 from sweeper.plan.cells import Inquiry, Request, Setup, accumulate_for
 
 
@@ -117,7 +117,7 @@ class Predictor:
 
     def __init__(self, cache_dir: Path) -> None:
         self._cache_dir = cache_dir
-        self._known: dict[MemoryConfig, Peak] = {}
+        self._known: dict[MemoryConfig, Peaks] = {}
 
     def cell(self, request: Request) -> PlanCell:
         """The request with its simulated peak.
@@ -125,23 +125,23 @@ class Predictor:
         Raises:
             ValueError: Not a model, or a value that cannot be predicted.
         """
-        config, context_gib = request.config, request.setup.budget.context_gib
+        config, budget = request.config, request.setup.budget
         if config not in self._known:
             self._known[config] = self._predict(request)
-        peak = self._known[config]
+        peak = self._known[config].top(budget.limit_gib, budget.context_gib)
         return PlanCell(
             request.setup,
             request.batch,
             request.accumulate,
-            peak_gib=peak.reserved_gib + context_gib,
-            parts={"context": context_gib, **peak.parts},
+            peak_gib=peak.reserved_gib + budget.context_gib,
+            parts={"context": budget.context_gib, **peak.parts},
         )
 
-    def _predict(self, request: Request) -> Peak:
+    def _predict(self, request: Request) -> Peaks:
         try:
             # Ultralytics may print when it is imported; stdout is the plan's alone.
             with redirect_stdout(sys.stderr):
-                return predict_peaks(request.config, self._cache_dir).top
+                return predict_peaks(request.config, self._cache_dir)
         except ValueError as error:
             raise ValueError(_as_typed(str(error), request.setup)) from error
 

@@ -61,6 +61,7 @@ def test_a_cell_is_what_predict_vram_says(runs: Path, capsys: Capture) -> None:
         nc=20,
         boxes_per_image=8,
         context_gib=0.2,  # conf/vram/t4.yaml
+        limit_gib=14.55,
         cache_dir=runs / "cache" / "vram",
     )
     assert cell["peak_gib"] == pytest.approx(found.peak_gib, abs=1e-3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.numbers import MIB
@@ -39,7 +39,7 @@ def segment_size(size: int) -> int:
 
 
 class CachingAllocator:
-    """Best fit with splitting and merging, one stream, nothing returned to the driver.
+    """Best fit with splitting and merging, one stream.
 
     `allocated` and `reserved`, in bytes, are what `torch.cuda.memory_allocated()` and
     `memory_reserved()` would report.
@@ -50,6 +50,7 @@ class CachingAllocator:
         self.reserved = 0
         # Free blocks, small and large, sorted; addresses differ, so blocks are never compared.
         self._pools: dict[bool, list[tuple[int, int, Block]]] = {True: [], False: []}
+        self._segments: list[Block] = []  # the first block of each
         self._top = 0
 
     def malloc(self, nbytes: int) -> Block:
@@ -70,10 +71,11 @@ class CachingAllocator:
         before, after = block.before, block.after
         if before is not None and before.free:
             self._leave(before)
-            block.address, block.size = before.address, before.size + block.size
-            block.before = before.before
-            if block.before is not None:
-                block.before.after = block
+            before.size += block.size
+            before.after = after
+            if after is not None:
+                after.before = before
+            block = before
         if after is not None and after.free:
             self._leave(after)
             block.size += after.size
@@ -81,6 +83,39 @@ class CachingAllocator:
             if block.after is not None:
                 block.after.before = block
         self._enter(block)
+
+    def empty_cache(self) -> None:
+        """Return the segments that are wholly free to the driver."""
+        kept = []
+        for block in self._segments:
+            if block.free and block.after is None:
+                self._leave(block)
+                self.reserved -= block.size
+            else:
+                kept.append(block)
+        self._segments = kept
+
+    def copy(self) -> tuple[CachingAllocator, dict[int, Block]]:
+        """The same state once more, and its blocks in use by address."""
+        other, used = CachingAllocator(), {}
+        other.allocated, other.peak_allocated = self.allocated, self.peak_allocated
+        other.reserved, other._top = self.reserved, self._top
+        for first in self._segments:
+            block: Block | None = first
+            before: Block | None = None
+            while block is not None:
+                twin = Block(block.size, block.address, block.small)
+                twin.before = before
+                if before is None:
+                    other._segments.append(twin)
+                else:
+                    before.after = twin
+                if block.free:
+                    other._enter(twin)
+                else:
+                    used[twin.address] = twin
+                block, before = block.after, twin
+        return other, used
 
     def _take(self, size: int, small: bool) -> Block | None:
         pool = self._pools[small]
@@ -94,6 +129,7 @@ class CachingAllocator:
     def _grow(self, size: int, small: bool) -> Block:
         block = Block(segment_size(size), self._top, small)
         self._top += block.size
+        self._segments.append(block)
         self.reserved += block.size
         return block
 
@@ -123,16 +159,33 @@ class Replay:
     peak_event: int
 
 
-def replay(events: Iterable[tuple[int, int]]) -> Replay:
-    """Replay `(number, nbytes)` births and `(-number, 0)` deaths, numbers from 1."""
-    allocator = CachingAllocator()
-    live: dict[int, Block] = {}
-    peak = peak_event = 0
-    for index, (number, nbytes) in enumerate(events):
-        if number > 0:
-            live[number] = allocator.malloc(nbytes)
-            if allocator.allocated > peak:
-                peak, peak_event = allocator.allocated, index
-        else:
-            allocator.release(live.pop(-number))
-    return Replay(allocated=peak, reserved=allocator.reserved, peak_event=peak_event)
+class Replayer:
+    """Replays `(number, nbytes)` births and `(-number, 0)` deaths, numbers from 1."""
+
+    def __init__(self) -> None:
+        self._allocator = CachingAllocator()
+        self._live: dict[int, Block] = {}
+        self._done = 0
+
+    def replay(self, events: Sequence[tuple[int, int]]) -> Replay:
+        """Go on with events; `peak_event` counts from the very first, `reserved` is a peak."""
+        allocator, live = self._allocator, self._live
+        peak, peak_event, reserved = allocator.allocated, self._done - 1, allocator.reserved
+        for index, (number, nbytes) in enumerate(events, self._done):
+            if number > 0:
+                live[number] = allocator.malloc(nbytes)
+                if allocator.allocated > peak:
+                    peak, peak_event = allocator.allocated, index
+            else:
+                allocator.release(live.pop(-number))
+        self._done += len(events)
+        return Replay(peak, max(reserved, allocator.reserved), peak_event)
+
+    def emptied(self) -> Replayer:
+        """Another one that goes on from here with an empty cache."""
+        other = Replayer()
+        other._allocator, used = self._allocator.copy()
+        other._live = {number: used[block.address] for number, block in self._live.items()}
+        other._done = self._done
+        other._allocator.empty_cache()
+        return other

@@ -16,7 +16,7 @@ import numpy as np
 from sweeper.memory.predict.architecture import Architecture
 from sweeper.memory.predict.polynomials import SectionTrace, StepTrace
 
-FORMAT = 5  # raise it whenever what `trace` writes changes
+FORMAT = 6  # raise it whenever what `trace` writes changes
 DEFAULT_DIR = Path("runs/cache/vram")
 DIGEST_SIZE = hashlib.sha256().digest_size  # a trace follows its checksum
 ARRAYS = ("numbers", "coefficients", "kept")

@@ -10,20 +10,23 @@ class Calibration:
     """What a replay lacks, and how full the fullest image is. Fitted by benchmarks/bench_vram.py.
 
     Attributes:
-        workspace_gib: cuBLAS workspaces (8.1 MiB for each of two threads), cuDNN's fixed scratch
-            space and what `check_amp` leaves behind, all allocated through torch's allocator.
-        workspace_share: cuDNN's copies of convolution operands and the holes that batches of
-            varying content leave, in GiB per GiB of activations.
+        workspace_gib: cuDNN's fixed scratch space and what `check_amp` leaves behind, allocated
+            through torch's allocator.
+        workspace_share: cuDNN's scratch space that grows with the feature maps and the holes that
+            batches of varying content leave, in GiB per GiB of activations.
         fullest_base: Boxes in an epoch's fullest image, above `fullest_factor` times the mean. The
             assigner pads every image of a batch to the fullest one, and reserved memory remembers
             the fullest batch.
         fullest_factor: See `fullest_base`.
+        pairs: Bytes of every anchor and box that the target assigner holds beside what the
+            installed release does: `programs.EARLIER_PAIRS` for readings of earlier releases.
     """
 
-    workspace_gib: float = 0.14
+    workspace_gib: float = 0.03
     workspace_share: float = 0.05
-    fullest_base: float = 8.0
+    fullest_base: float = 4.0
     fullest_factor: float = 4.0
+    pairs: tuple[int, ...] = ()
 
     def fullest(self, boxes_per_image: float) -> float:
         """Padded boxes per image."""

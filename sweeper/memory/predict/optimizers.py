@@ -7,18 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """Tensors of the parameter's size: `states` between steps, `temporaries` inside one."""
+    """Tensors of the parameter's size: `states` between steps, `temporaries` inside one.
+
+    A fused one counts every parameter's steps on the device.
+    """
 
     states: int
     temporaries: int
+    fused: bool = False
 
 
 # Counted in torch.optim's `_multi_tensor_*` functions and in ultralytics.optim.muon, with momentum
 # as Ultralytics sets it. MuSGD's second buffer is for matrices only: nearly all of the weights.
+# Ultralytics takes the fused kernels of Adam and AdamW, which need no temporaries.
 OPTIMIZERS = {
     "SGD": Optimizer(states=1, temporaries=1),
-    "Adam": Optimizer(states=2, temporaries=1),
-    "AdamW": Optimizer(states=2, temporaries=1),
+    "Adam": Optimizer(states=2, temporaries=0, fused=True),
+    "AdamW": Optimizer(states=2, temporaries=0, fused=True),
     "Adamax": Optimizer(states=2, temporaries=1),
     "NAdam": Optimizer(states=2, temporaries=1),
     "RAdam": Optimizer(states=2, temporaries=2),

@@ -64,18 +64,20 @@ def in_children(work: Callable[[T], R], tasks: list[T]) -> list[R]:
             ) from error
 
 
-def reading(peaks: Peaks, context_gib: float) -> MemoryReading:
+def reading(peaks: Peaks, context_gib: float, limit_gib: float) -> MemoryReading:
     """A prediction in the form of a measurement, marked as simulated."""
+    training, validation = peaks.within(limit_gib, context_gib)
+    top = peaks.top(limit_gib, context_gib)
     return MemoryReading(
-        peak_gib=peaks.top.reserved_gib + context_gib,
+        peak_gib=top.reserved_gib + context_gib,
         source=SIMULATED,
         method="trace",
-        allocated_gib=peaks.top.allocated_gib,
-        reserved_gib=peaks.top.reserved_gib,
-        train_reserved_gib=peaks.training.reserved_gib,
-        val_reserved_gib=peaks.validation.reserved_gib,
+        allocated_gib=top.allocated_gib,
+        reserved_gib=top.reserved_gib,
+        train_reserved_gib=training.reserved_gib,
+        val_reserved_gib=validation.reserved_gib,
         context_gib=context_gib,
-        parts=peaks.top.parts,
+        parts=top.parts,
     )
 
 
@@ -87,7 +89,7 @@ def _predict_group(
 
 def _predict(spec: TrialSpec, cache_dir: Path) -> TrialSpec:
     peaks = predict_peaks(MemoryConfig.of(spec), cache_dir)
-    return replace(spec, predicted=reading(peaks, spec.context_gib))
+    return replace(spec, predicted=reading(peaks, spec.context_gib, spec.limit_gib))
 
 
 def _follow_parent() -> None:

@@ -8,18 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.memory.config import MemoryConfig
-from sweeper.memory.predict.allocator import Replay, replay
+from sweeper.memory.predict.allocator import Replay, Replayer
 from sweeper.memory.predict.architecture import find_architecture
 from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace
 from sweeper.memory.predict.calibration import FITTED, Calibration
 from sweeper.memory.predict.optimizers import find_optimizer
 from sweeper.memory.predict.polynomials import StepTrace
-from sweeper.memory.predict.programs import Program, Workload, training, validation
+from sweeper.memory.predict.programs import Program, Workload, whole_run
 from sweeper.numbers import GIB
 
 # The context of a T4 to A100 with CUDA 12's lazy loading is 0.3 to 0.6 GiB.
 CONTEXT_GIB = 0.5
-PARTS = ("weights", "gradients", "optimizer", "ema", "activations", "loss", "input")
+PARTS = (
+    "weights",
+    "gradients",
+    "optimizer",
+    "ema",
+    "activations",
+    "loss",
+    "input",
+    "workspace",
+)
 EXAMPLES = {
     "batch": 16,
     "accumulate": 4,
@@ -92,6 +101,7 @@ def predict_vram(
     boxes_per_image: float = 8,
     context_gib: float = CONTEXT_GIB,
     cache_dir: str | Path | None = None,
+    limit_gib: float = 0.0,
 ) -> VramPrediction:
     """Predict the peak memory of training on one CUDA device.
 
@@ -103,6 +113,8 @@ def predict_vram(
         boxes_per_image: Mean number of objects per image in a batch, after mosaic.
         context_gib: Memory of the CUDA context, outside torch's allocator.
         cache_dir: Folder of traces, by default runs/cache/vram below the current directory.
+        limit_gib: The card's memory or the budget. Where training takes less than half of it,
+            validation adds to what training has cached; 0 stands for a card just large enough.
 
     Raises:
         ValueError: A value out of range, an unknown model or optimizer.
@@ -116,14 +128,16 @@ def predict_vram(
         str(model), nc, batch, held, bool(amp), imgsz, optimizer, boxes_per_image
     )
     peaks = predict_peaks(config, Path(cache_dir or DEFAULT_DIR))
+    training, validation = peaks.within(limit_gib, context_gib)
+    top = peaks.top(limit_gib, context_gib)
     return VramPrediction(
-        reserved_gib=peaks.top.reserved_gib,
-        allocated_gib=peaks.top.allocated_gib,
+        reserved_gib=top.reserved_gib,
+        allocated_gib=top.allocated_gib,
         context_gib=context_gib,
-        peak_gib=peaks.top.reserved_gib + context_gib,
-        training_gib=peaks.training.reserved_gib,
-        validation_gib=peaks.validation.reserved_gib,
-        parts=peaks.top.parts,
+        peak_gib=top.reserved_gib + context_gib,
+        training_gib=training.reserved_gib,
+        validation_gib=validation.reserved_gib,
+        parts=top.parts,
         config=peaks.config,
         accumulate=accumulate,
     )
@@ -145,17 +159,29 @@ class Peaks:
     Attributes:
         config: What was predicted, with the image size that Ultralytics trains at.
         training: While training.
-        validation: While validating.
+        validation: While validating after the cache was emptied.
+        validation_on_top: While validating beside what training left in the cache.
     """
 
     config: MemoryConfig
     training: Peak
     validation: Peak
+    validation_on_top: Peak
 
-    @property
-    def top(self) -> Peak:
-        """The larger one."""
-        return max(self.training, self.validation, key=lambda peak: peak.reserved_gib)
+    def within(self, limit_gib: float, context_gib: float) -> tuple[Peak, Peak]:
+        """Training and validation on a card of a size.
+
+        Ultralytics empties the cache before validation where more than half of the card is
+        reserved (`_clear_memory`), and the allocator does so before it runs out of memory.
+        """
+        half_full = self.training.reserved_gib > limit_gib / 2
+        runs_out = self.validation_on_top.reserved_gib + context_gib > limit_gib
+        emptied = half_full or runs_out
+        return self.training, self.validation if emptied else self.validation_on_top
+
+    def top(self, limit_gib: float, context_gib: float) -> Peak:
+        """The larger one, on a card of a size."""
+        return max(self.within(limit_gib, context_gib), key=lambda peak: peak.reserved_gib)
 
 
 def predict_peaks(config: MemoryConfig, cache_dir: Path) -> Peaks:
@@ -177,9 +203,14 @@ def replay_trace(trace: StepTrace, config: MemoryConfig, calibration: Calibratio
     """Replay training and validation of a config through the model of the allocator."""
     config = replace(config, imgsz=-(-config.imgsz // trace.stride) * trace.stride)
     boxes = calibration.fullest(config.boxes_per_image)
-    load = Workload(config, boxes, find_optimizer(config.optimizer))
-    train, val = training(trace, load), validation(trace, load)
-    return Peaks(config, _peak(train, calibration), _peak(val, calibration))
+    load = Workload(config, boxes, find_optimizer(config.optimizer), calibration.pairs)
+    program = whole_run(trace, load)
+    train, val = program.events[: program.training], program.events[program.training :]
+    replayer = Replayer()
+    trained = replayer.replay(train)
+    emptied = replayer.emptied()
+    replays = (trained, emptied.replay(val), replayer.replay(val))
+    return Peaks(config, *(_peak(program, found, calibration) for found in replays))
 
 
 def _check_whole(key: str, value: object) -> None:
@@ -195,15 +226,14 @@ def _check_amount(key: str, value: float) -> None:
         raise ValueError(f"{key} cannot be negative but got {value}. Try {key}={EXAMPLES[key]}.")
 
 
-def _peak(program: Program, calibration: Calibration) -> Peak:
-    result = replay(program.events)
+def _peak(program: Program, result: Replay, calibration: Calibration) -> Peak:
     parts = _parts(program, result)
-    workspace = calibration.workspace(parts["activations"])
+    cudnn = calibration.workspace(parts["activations"])
     cache = result.reserved / GIB - sum(parts.values())
     return Peak(
-        reserved_gib=result.reserved / GIB + workspace,
-        allocated_gib=result.allocated / GIB + workspace,
-        parts={**parts, "workspace": workspace, "cache": cache},
+        reserved_gib=result.reserved / GIB + cudnn,
+        allocated_gib=result.allocated / GIB + cudnn,
+        parts={**parts, "workspace": parts["workspace"] + cudnn, "cache": cache},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sweeper.memory.config import MemoryConfig
@@ -15,13 +16,18 @@ from sweeper.memory.predict.polynomials import (
     loss_basis,
     model_basis,
 )
+from sweeper.numbers import MIB
 
 # Of the image, covered by one object: decides how many anchors the assigner compares it with.
 COVERAGE = 0.05
 # Through Ultralytics 8.3 the assigner held the four distances of every anchor to every box, and
-# their halves before joining them: 32 bytes a pair (`select_candidates_in_gts`). Later releases
-# need less, but the readings were taken with it and people pin releases: the prediction covers it.
-PAIR_BYTES = (8, 8, 16)
+# their halves before joining them: bytes a pair (`select_candidates_in_gts`). The published
+# readings were taken with it.
+EARLIER_PAIRS = (8, 8, 16)
+# CUBLAS_WORKSPACE_CONFIG=:4096:8, which `deterministic=True` sets: 8 times 4 MiB for each thread
+# that multiplies matrices, the one that goes forward and autograd's (ATen/cuda/CublasHandlePool).
+CUBLAS_WORKSPACE = 32 * MIB
+NUMBER = 4  # bytes of a gradient's norm, and of the count of steps that fused optimizers keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +38,38 @@ class Workload:
         config: What is trained.
         boxes: Padded number of boxes per image.
         optimizer: What the optimizer holds.
+        pairs: Bytes of every anchor and box that the assigner holds beside what was traced.
     """
 
     config: MemoryConfig
     boxes: float
     optimizer: Optimizer
+    pairs: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
 class Program:
-    """What a program asks of the allocator, in order; storage number i holds `parts[i - 1]`."""
+    """What a program asks of the allocator, in order; storage number i holds `parts[i - 1]`.
+
+    Attributes:
+        events: Births and deaths.
+        parts: What each storage is for.
+        training: Number of events before validation begins.
+        born: What exists once and for good by now: workspaces by thread, the optimizer's state.
+    """
 
     events: Events = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
+    training: int = 0
+    born: set[str] = field(default_factory=set)
+    _sized: dict[int, Events] = field(default_factory=dict)
+
+    def at(self, section: SectionTrace, basis: list[float]) -> Events:
+        """A section's events at a point of its basis, always the same in one program."""
+        if id(section) not in self._sized:
+            sizes = section.sizes(basis)
+            self._sized[id(section)] = list(zip(section.numbers.tolist(), sizes, strict=True))
+        return self._sized[id(section)]
 
     def allocate(self, part: str, nbytes: int) -> int:
         """Return the number of a new storage."""
@@ -52,60 +77,86 @@ class Program:
         self.events.append((len(self.parts), nbytes))
         return len(self.parts)
 
-    def free(self, numbers: list[int]) -> None:
+    def free(self, numbers: Iterable[int]) -> None:
         """End storages."""
         self.events.extend((-number, 0) for number in numbers)
 
+    def multiply(self, thread: str) -> None:
+        """A first product of matrices takes cuBLAS's workspace, for good."""
+        if thread not in self.born:
+            self.born.add(thread)
+            self.allocate("workspace", CUBLAS_WORKSPACE)
+
     def run(
-        self, section: SectionTrace, basis: list[float], part: str, live: dict[int, int]
+        self,
+        section: SectionTrace,
+        basis: list[float],
+        part: str,
+        live: dict[int, int],
+        thread: str = "forward",
     ) -> None:
         """Append a section at a point of its basis; `live` maps its storage numbers to ours."""
-        for number, nbytes in zip(section.numbers.tolist(), section.sizes(basis), strict=True):
+        for number, nbytes in self.at(section, basis):
             if number > 0:
                 live[number] = self.allocate(part, nbytes)
-            else:
+            elif number < 0:
                 self.free([live.pop(-number)])
+            else:
+                self.multiply(thread)
 
 
-def training(trace: StepTrace, load: Workload) -> Program:
-    """Two optimizer steps: state is born in the first and held through the second.
+def whole_run(trace: StepTrace, load: Workload) -> Program:
+    """Set-up, two optimizer steps and a batch of validation, as one process runs them.
 
-    The first has one micro-batch, as in Ultralytics, whose warm-up ramps `accumulate` from 1; the
-    second has two where there are more, since a third adds nothing new.
+    The optimizer's state is born in the first step and held through the second. With accumulation
+    a step takes two micro-batches; a third adds nothing new.
     """
     program, config = Program(), load.config
-    _residents(program, trace)
-    image: list[int] = []
-    for first, micro_batches in ((True, 1), (False, 2 if config.accumulates else 1)):
-        gradients: dict[int, int] = {}
-        for _ in range(micro_batches):
-            program.free(image)
-            image = [_input(program, config.batch, config.imgsz, 4)]
-            _micro_batch(program, trace, load, gradients)
-        if first:
-            _like_gradients(program, trace, load.optimizer.states)
-        program.free(_like_gradients(program, trace, load.optimizer.temporaries))
-        program.free(list(gradients.values()))  # zero_grad(set_to_none=True)
+    program.run(trace.sections["weights"], [1.0], "weights", {})
+    program.run(trace.sections["ema"], [1.0], "ema", {})
+    images: list[int] = []
+    gradients: dict[int, int] = {}
+    for number in range(4 if config.accumulates else 2):
+        # Ultralytics' progress bar goes over `enumerate`, which takes a new tuple every second
+        # time (CPython's enum_next): the old one holds the batch before.
+        if number % 2 == 0:
+            program.free(images)
+            images = []
+        images.append(_input(program, config.batch, config.imgsz, 4))
+        _micro_batch(program, trace, load, gradients)
+        if number % 2 or not config.accumulates:
+            _step(program, trace, load)
+            program.free(gradients.values())  # zero_grad(set_to_none=True)
+            gradients.clear()
+    program.training = len(program.events)
+    _validate(program, trace, load)
     return program
 
 
-def validation(trace: StepTrace, load: Workload) -> Program:
-    """One batch of twice the images, as Ultralytics validates, beside the optimizer's state."""
-    program, config = Program(), load.config
-    _residents(program, trace)
-    _like_gradients(program, trace, load.optimizer.states)
-    batch = 2 * config.batch
-    _input(program, batch, config.imgsz, 2 if config.amp else 4)
-    basis = model_basis(batch, config.imgsz)
-    program.run(trace.sections["val_forward"], basis, "activations", {})
-    _pairs(program, trace, load, batch)
-    program.run(trace.sections["val_loss"], _loss_point(trace, load, batch), "loss", {})
-    return program
+def _step(program: Program, trace: StepTrace, load: Workload) -> None:
+    """Norms for clipping, the optimizer's state if it is the first step, its temporaries."""
+    sizes, optimizer = trace.sections["optimizer"].sizes([1.0]), load.optimizer
+    program.free([program.allocate("optimizer", NUMBER) for _ in sizes])
+    if "optimizer" not in program.born:
+        program.born.add("optimizer")
+        for size in sizes:
+            for width in [NUMBER] * optimizer.fused + [size] * optimizer.states:
+                program.allocate("optimizer", width)
+    temporaries = [size for size in sizes for _ in range(optimizer.temporaries)]
+    program.free([program.allocate("optimizer", size) for size in temporaries])
 
 
-def _residents(program: Program, trace: StepTrace) -> None:
-    for part in ("weights", "ema"):
-        program.run(trace.sections["weights"], [1.0], part, {})
+def _validate(program: Program, trace: StepTrace, load: Workload) -> None:
+    """Twice the images, one stride larger (`rect` and `pad` of Ultralytics, square images)."""
+    config = load.config
+    batch, imgsz = 2 * config.batch, config.imgsz + trace.stride
+    image = _input(program, batch, imgsz, 2 if config.amp else 4)
+    live: dict[int, int] = {}
+    program.run(trace.sections["val_forward"], model_basis(batch, imgsz), "activations", live)
+    loss: dict[int, int] = {}
+    _pairs(program, trace, load, batch, imgsz)
+    program.run(trace.sections["val_loss"], _loss_point(trace, load, batch, imgsz), "loss", loss)
+    program.free([*loss.values(), *live.values(), image])
 
 
 def _input(program: Program, batch: int, imgsz: int, width: int) -> int:
@@ -118,13 +169,12 @@ def _input(program: Program, batch: int, imgsz: int, width: int) -> int:
     return image
 
 
-def _pairs(program: Program, trace: StepTrace, load: Workload, batch: int) -> None:
-    pairs = int(batch * load.boxes * trace.anchors * area(load.config.imgsz))
-    program.free([program.allocate("loss", pairs * width) for width in PAIR_BYTES])
+def _pairs(program: Program, trace: StepTrace, load: Workload, batch: int, imgsz: int) -> None:
+    pairs = int(batch * load.boxes * trace.anchors * area(imgsz))
+    program.free([program.allocate("loss", pairs * width) for width in load.pairs])
 
 
-def _loss_point(trace: StepTrace, load: Workload, batch: int) -> list[float]:
-    imgsz = load.config.imgsz
+def _loss_point(trace: StepTrace, load: Workload, batch: int, imgsz: int) -> list[float]:
     counts = trace.count_rates @ count_basis(batch, imgsz, load.boxes, COVERAGE)
     return loss_basis(batch, imgsz, load.boxes, counts.tolist())
 
@@ -133,16 +183,16 @@ def _micro_batch(
     program: Program, trace: StepTrace, load: Workload, gradients: dict[int, int]
 ) -> None:
     """Forward, loss and both backwards; a first backward's gradients stay, others are added."""
-    sections, batch = trace.sections, load.config.batch
+    sections, batch, imgsz = trace.sections, load.config.batch, load.config.imgsz
     model: dict[int, int] = {}
     loss: dict[int, int] = {}
-    basis, point = model_basis(batch, load.config.imgsz), _loss_point(trace, load, batch)
+    basis, point = model_basis(batch, imgsz), _loss_point(trace, load, batch, imgsz)
     program.run(sections["forward"], basis, "activations", model)
-    _pairs(program, trace, load, batch)
+    _pairs(program, trace, load, batch, imgsz)
     program.run(sections["loss"], point, "loss", loss)
     program.run(sections["release"], basis, "activations", model)
-    program.run(sections["loss_backward"], point, "loss", loss)
-    program.free(list(loss.values()))
+    program.run(sections["loss_backward"], point, "loss", loss, "autograd")
+    program.free(loss.values())
     _backward(program, sections["backward"], basis, model, gradients)
 
 
@@ -154,22 +204,15 @@ def _backward(
     gradients: dict[int, int],
 ) -> None:
     kept = set(section.kept.tolist())
-    for number, nbytes in zip(section.numbers.tolist(), section.sizes(basis), strict=True):
+    for number, nbytes in program.at(section, basis):
         if number < 0:
             program.free([model.pop(-number)])
+        elif number == 0:
+            program.multiply("autograd")
         elif number not in kept:
             model[number] = program.allocate("activations", nbytes)
         elif number not in gradients:
             gradients[number] = program.allocate("gradients", nbytes)
         else:
             program.free([program.allocate("gradients", nbytes)])  # AccumulateGrad adds in place
-    program.free(list(model.values()))
-
-
-def _like_gradients(program: Program, trace: StepTrace, copies: int) -> list[int]:
-    """Tensors of the optimizer, shaped like the gradients, whose sizes depend on nothing."""
-    section = trace.sections["backward"]
-    kept = set(section.kept.tolist())
-    events = zip(section.numbers.tolist(), section.sizes([1.0, 0, 0, 0, 0]), strict=True)
-    sizes = [nbytes for number, nbytes in events if number in kept]
-    return [program.allocate("optimizer", size) for size in sizes for _ in range(copies)]
+    program.free(model.values())

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from sweeper.memory.predict.cuda_kernels import MATRIX_PRODUCTS, accumulates, track_results
 
 # CUDA's autocast runs these in fp32 (aten/src/ATen/autocast_mode.h), the CPU's in bf16.
-WIDENED = {"softmax", "log_softmax", "sum", "prod", "cumsum"}  # ask for an fp32 result
-FULL_PRECISION = {"pow", "exp", "log", "__pow__"}  # cast their input
-# Holds log_sigmoid(input) beside its result (ATen/native/Loss.cpp), unseen by dispatch.
-HIDDEN_COPY = torch.ops.aten.binary_cross_entropy_with_logits.default
+WIDENED = {"log_softmax", "sum", "prod", "cumsum"}  # ask for an fp32 result
+FULL_PRECISION = {"pow", "exp", "log", "__pow__", "interpolate"}  # cast their input
+MATRIX_PRODUCT = 0  # number of the event that marks a section's first product of matrices
 
 
 class CudaAutocast(TorchFunctionMode):
@@ -23,6 +24,11 @@ class CudaAutocast(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         half = args and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.bfloat16
+        if name == "cat":  # joins tensors of several types without casting them first
+            with torch.autocast("cpu", enabled=False):
+                return func(*args, **kwargs)
+        if half and name == "softmax":
+            return WideSoftmax.apply(args[0], kwargs["dim"] if "dim" in kwargs else args[1])
         if half and name in WIDENED and kwargs.get("dtype") is None:
             kwargs = {**kwargs, "dtype": torch.float32}
         elif half and name in FULL_PRECISION:
@@ -44,6 +50,7 @@ class StorageLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._live: dict[int, int] = {}
         self._births = 0
         self._open = True
+        self._multiplied = False
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -54,6 +61,7 @@ class StorageLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def mark(self, name: str) -> None:
         """Begin a section."""
         self.marks[name] = len(self.events)
+        self._multiplied = False
 
     def ignore(self, tensors: list[torch.Tensor]) -> None:
         """Leave storages out of the log that exist already."""
@@ -80,15 +88,39 @@ class StorageLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.events.append((-number, 0))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in MATRIX_PRODUCTS and not self._multiplied:
+            self._multiplied = True
+            self.events.append((MATRIX_PRODUCT, 0))
+        if accumulates(func, args):
+            func = torch.ops.aten.add_.Tensor
         out = func(*args, **(kwargs or {}))
-        for leaf in out if isinstance(out, list | tuple) else (out,):
-            if isinstance(leaf, torch.Tensor):
-                self._track(leaf)
-        if func is HIDDEN_COPY:
-            self._track(torch.empty_like(out))  # dies at once
+        track_results(func, args, out if isinstance(out, list | tuple) else (out,), self._track)
         if func is torch.ops.aten.nonzero.default:
             self.counts.append(len(out))
         return out
+
+
+class WideSoftmax(torch.autograd.Function):
+    """CUDA's softmax from half precision to fp32 and back, which casts on the fly."""
+
+    @staticmethod
+    def forward(ctx: Any, half: torch.Tensor, dim: int) -> torch.Tensor:
+        wide = torch.empty_like(half, dtype=torch.float32, memory_format=torch.contiguous_format)
+        if not half.is_contiguous():
+            torch.empty_like(half)  # dies at once
+        with _disable_current_modes():
+            wide.copy_(half.float().softmax(dim))
+        ctx.save_for_backward(wide)
+        return wide
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        (wide,) = ctx.saved_tensors
+        narrow = torch.empty_like(wide, dtype=torch.bfloat16)
+        product = torch.empty_like(grad)
+        if not product.is_contiguous():
+            product = torch.empty_like(wide)
+        return narrow, None
 
 
 class LossStandIn(torch.autograd.Function):

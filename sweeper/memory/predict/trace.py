@@ -34,6 +34,7 @@ from sweeper.memory.predict.traced_sections import (
     trace_inference,
     trace_loss,
     trace_model,
+    trace_setup,
 )
 
 # (batch, strides per side). Two batches and three sizes determine the five terms of `model_basis`.
@@ -78,12 +79,11 @@ def trace_step(architecture: Architecture, nc: int, amp: bool) -> StepTrace:
         model = _build(architecture, nc)
         model.args = get_cfg()
         model.criterion = model.init_criterion()  # once per training, not in each step
-        ema = copy.deepcopy(model).eval().requires_grad_(False)
         model.train()
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(".dfl" not in name)  # as the trainer freezes them
         try:
-            return _trace(model, ema, amp)
+            return _trace(model, amp)
         except ValueError as error:
             given = architecture.given
             raise ValueError(f"model={given} cannot be predicted: {error}. {REMEDY}") from error
@@ -107,7 +107,8 @@ def _read_weights(weights: Path | None) -> Any:
     return (checkpoint.get("ema") or checkpoint["model"]).yaml
 
 
-def _trace(model: Any, ema: Any, amp: bool) -> StepTrace:
+def _trace(model: Any, amp: bool) -> StepTrace:
+    ema, setup = trace_setup(model)
     stride = max(int(model.stride.max()), 32)
     sizes = [(batch, strides * stride) for batch, strides in MODEL_POINTS]
     points = [model_basis(*size) for size in sizes]
@@ -119,7 +120,8 @@ def _trace(model: Any, ema: Any, amp: bool) -> StepTrace:
     with torch.no_grad():
         val_losses = [trace_loss(ema, preds, amp, *point) for point in LOSS_POINTS]
     sections = {
-        "weights": _weights(model),
+        **fit([[1.0]], [setup.events], []).split(setup.marks),
+        "optimizer": _optimizer(model),
         **fit(points, [log.events for log in steps], steps[0].kept).split(steps[0].marks),
         **_fit_losses(losses, stride).split(losses[0].marks),
         "val_forward": fit(points, [log.events for log in vals], []),
@@ -144,10 +146,21 @@ def _quiet() -> Iterator[None]:
         LOGGER.setLevel(level)
 
 
-def _weights(model: nn.Module) -> SectionTrace:
-    tensors = [*model.parameters(), *model.buffers()]
-    events = [(i, t.untyped_storage().nbytes()) for i, t in enumerate(tensors, 1)]
-    return fit([[1.0]], [events], [])
+def _optimizer(model: nn.Module) -> SectionTrace:
+    """One state of every trained parameter, in the optimizer's order."""
+    sizes = [p.untyped_storage().nbytes() for p in in_optimizer(model)]
+    return fit([[1.0]], [list(enumerate(sizes, 1))], [])
+
+
+def in_optimizer(model: nn.Module) -> list[nn.Parameter]:
+    """Trained parameters as Ultralytics' `build_optimizer` groups them: weights, norms, biases."""
+    groups: tuple[list[nn.Parameter], ...] = ([], [], [])
+    for module in model.modules():
+        norm = "Norm" in type(module).__name__
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad:
+                groups[2 if "bias" in name else int(norm)].append(parameter)
+    return [parameter for group in groups for parameter in group]
 
 
 def _fit_losses(logs: list[StorageLog], stride: int) -> SectionTrace:

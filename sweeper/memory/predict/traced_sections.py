@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,22 @@ from typing import Any
 import torch
 
 from sweeper.memory.predict.storage_log import CudaAutocast, LossStandIn, StorageLog
+
+
+def trace_setup(model: Any) -> tuple[Any, StorageLog]:
+    """Weights move to the device, are arranged channels-last, and the EMA copies them.
+
+    Returns:
+        The EMA model, and the log.
+    """
+    log = StorageLog()
+    with log:
+        log.mark("weights")
+        model._apply(torch.clone)
+        model.to(memory_format=torch.channels_last)
+        log.mark("ema")
+        ema = copy.deepcopy(model).eval()
+    return ema.requires_grad_(False), log.close([])
 
 
 def trace_model(model: Any, amp: bool, batch: int, imgsz: int) -> StorageLog:
@@ -21,9 +38,9 @@ def trace_model(model: Any, amp: bool, batch: int, imgsz: int) -> StorageLog:
         log.mark("forward")
         with autocast(amp):
             preds = model.predict(image)
-        stand_in = LossStandIn.apply(*outputs(preds))
-        log.mark("release")
-        del preds
+            stand_in = LossStandIn.apply(*outputs(preds))
+            log.mark("release")
+            del preds
         log.mark("backward")
         stand_in.backward()
         del stand_in

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from sweeper.memory.predict.allocator import CachingAllocator, replay, segment_size
+from sweeper.memory.predict.allocator import CachingAllocator, Replayer, segment_size
 from sweeper.numbers import MIB
 
 
@@ -83,7 +83,18 @@ def test_a_random_history_keeps_the_books() -> None:
 
 
 def test_a_replay_reports_the_peak_and_the_event_that_made_it() -> None:
-    result = replay([(1, 30 * MIB), (2, 20 * MIB), (-1, 0), (3, 4 * MIB)])
+    result = Replayer().replay([(1, 30 * MIB), (2, 20 * MIB), (-1, 0), (3, 4 * MIB)])
     assert result.allocated == 50 * MIB
     assert result.reserved == 50 * MIB
     assert result.peak_event == 1
+
+
+def test_a_replay_goes_on_with_the_cache_or_with_an_empty_one() -> None:
+    replayer = Replayer()
+    replayer.replay([(1, 30 * MIB), (2, 4 * MIB), (3, 4 * MIB), (-1, 0), (-2, 0)])
+    emptied = replayer.emptied()
+    for once_more, reserved in ((replayer, 90), (emptied, 60)):  # 20 of it around number 3
+        found = once_more.replay([(4, 40 * MIB), (5, 4 * MIB), (-3, 0), (-5, 0)])
+        assert (found.allocated, found.reserved) == (48 * MIB, reserved * MIB)
+        assert found.peak_event == 6
+    assert emptied.replay([(6, 20 * MIB)]).reserved == 60 * MIB  # 3 and 5 have merged again

@@ -11,6 +11,7 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import DetectionModel
 
 from sweeper.memory.predict.optimizers import OPTIMIZERS, find_optimizer
+from sweeper.memory.predict.trace import in_optimizer
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -30,6 +31,16 @@ def test_the_state_of_the_real_optimizer_has_the_size_in_the_table(name: str) ->
     )
     weights = sum(parameter.numel() for parameter in model.parameters())
     assert held / weights == pytest.approx(OPTIMIZERS[name].states, rel=0.01)
+
+
+def test_states_are_born_in_the_order_of_the_real_optimizer() -> None:
+    build: Any = DetectionModel
+    model = build("yolo11n.yaml", nc=3, verbose=False)
+    trainer: Any = SimpleNamespace(args=SimpleNamespace(lr0=0.01), data={"nc": 3})
+    optimizer = BaseTrainer.build_optimizer(trainer, model, name="AdamW", lr=0.01, momentum=0.9)
+    listed = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    real = [parameter for parameter in listed if parameter.requires_grad]  # others have no state
+    assert [id(p) for p in in_optimizer(model)] == [id(p) for p in real]
 
 
 def test_names_are_found_as_ultralytics_finds_them() -> None:

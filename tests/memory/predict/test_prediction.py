@@ -67,7 +67,7 @@ def test_the_weights_are_those_of_the_published_model(cache: Path) -> None:
     assert found.parts["weights"] * 2**30 / 4 == pytest.approx(parameters, rel=0.02)
     assert found.parts["optimizer"] == pytest.approx(2 * found.parts["weights"], rel=0.02)
     held = _predict(cache, nc=80, optimizer="SGD").parts["optimizer"]
-    assert held == pytest.approx(found.parts["optimizer"] / 2)
+    assert held == pytest.approx(found.parts["optimizer"] / 2, rel=1e-3)  # AdamW counts its steps
 
 
 def test_crowded_images_cost_memory(cache: Path) -> None:

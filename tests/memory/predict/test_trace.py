@@ -10,7 +10,7 @@ import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import DetectionModel
 
-from sweeper.memory.predict.allocator import replay
+from sweeper.memory.predict.allocator import Replay, Replayer
 from sweeper.memory.predict.architecture import find_architecture
 from sweeper.memory.predict.polynomials import Events, SectionTrace, loss_basis, model_basis
 from sweeper.memory.predict.storage_log import StorageLog
@@ -41,7 +41,12 @@ def _model() -> Any:
     model.criterion = model.init_criterion()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(".dfl" not in name)
+    model.to(memory_format=torch.channels_last)
     return model.train()
+
+
+def replay(events: Events) -> Replay:
+    return Replayer().replay([event for event in events if event[0]])
 
 
 def _events(sections: list[SectionTrace], basis: list[float]) -> Events:
@@ -120,6 +125,7 @@ def test_the_parts_put_together_equal_an_undivided_step(amp: bool) -> None:
     numbered = [
         (number + apart if number > 0 else number - apart, size)
         for number, size in _events([trace.sections["loss"]], point)
+        if number
     ]
     forward = _events([trace.sections["forward"]], basis)
     assert replay([*forward, *numbered]).allocated == pytest.approx(

@@ -1,0 +1,257 @@
+"""Compare predicted memory with torch's own allocator on an emulated card; --read reads anew."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # so that a checkout needs no install
+
+from sweeper.emulator.launch import start_again  # noqa: E402
+from sweeper.emulator.machine import Card, Machine, is_emulated  # noqa: E402
+from sweeper.memory.config import MemoryConfig  # noqa: E402
+from sweeper.memory.predict.architecture import find_architecture  # noqa: E402
+from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace  # noqa: E402
+from sweeper.memory.predict.calibration import Calibration  # noqa: E402
+from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
+from sweeper.numbers import GIB  # noqa: E402
+
+READINGS = Path(__file__).with_name("emulated_vram.csv")
+CARD_GIB = 96  # never half full: nothing empties the cache
+CLASSES = 10
+BOXES = 4  # in every image
+BATCHES = 4  # in the epoch: even, as the second of two holds the images of the first
+OPTIMIZER = "AdamW"
+AUGMENTATION = ("mosaic", "translate", "scale", "fliplr", "hsv_h", "hsv_s", "hsv_v", "erasing")
+PEAKS = ("allocated", "reserved")
+# batch, accumulate, imgsz
+CELLS = {
+    "yolo11n": ((4, 1, 96), (32, 2, 96), (16, 1, 160), (8, 2, 320), (2, 2, 640), (6, 1, 640)),
+    "yolo11s": ((4, 1, 96), (16, 2, 160), (8, 1, 224), (4, 2, 320), (2, 1, 640), (3, 2, 640)),
+    "yolo11m": ((4, 2, 96), (8, 1, 160), (4, 1, 320), (6, 2, 224), (2, 1, 640), (2, 2, 512)),
+    "yolo11x": ((2, 1, 96), (8, 2, 96), (4, 1, 160), (2, 2, 224), (2, 1, 320), (2, 2, 640)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What is trained."""
+
+    model: str
+    batch: int
+    accumulate: int
+    amp: bool
+    imgsz: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Peaks of torch's allocator over training and validation, bytes."""
+
+    cell: Cell
+    allocated: int
+    reserved: int
+
+
+def cells() -> list[Cell]:
+    """The cells, small ones first."""
+    found = [
+        Cell(model, *size[:2], amp, size[2])
+        for model, sizes in CELLS.items()
+        for size in sizes
+        for amp in (False, True)
+    ]
+    return sorted(found, key=lambda cell: cell.batch * cell.imgsz**2)
+
+
+def load(file: Path) -> list[Reading]:
+    """Readings of a file."""
+    with file.open(newline="") as lines:
+        return [_reading(row) for row in csv.DictReader(lines)]
+
+
+def _reading(row: dict[str, str]) -> Reading:
+    numbers = {key: int(row[key]) for key in ("batch", "accumulate", "imgsz")}
+    cell = Cell(model=row["model"], amp=row["amp"] == "True", **numbers)
+    return Reading(cell, int(row["allocated"]), int(row["reserved"]))
+
+
+def read(file: Path) -> None:
+    """Train the cells that the file lacks, on this process's emulated card, each in a fork."""
+    known = [reading.cell for reading in load(file)] if file.exists() else []
+    import torch  # noqa: F401  (imported once, before the forks)
+    import ultralytics  # noqa: F401
+
+    import sweeper.training.run  # noqa: F401
+
+    names = [f.name for f in fields(Cell)]
+    versions = {name: version(name) for name in ("torch", "ultralytics")}
+    columns = [*names, *PEAKS, "source", *versions]
+    with file.open("a", newline="") as lines:
+        writer = csv.DictWriter(lines, columns, lineterminator="\n")
+        if not known:
+            writer.writeheader()
+        for cell in cells():
+            if cell not in known:
+                peaks = in_fork(cell)
+                writer.writerow({**asdict(cell), **peaks, "source": "emulated", **versions})
+                lines.flush()
+                print(cell, peaks, flush=True)
+
+
+def in_fork(cell: Cell) -> dict[str, int]:
+    """Train a cell in a process of its own."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with tempfile.TemporaryDirectory() as folder, os.fdopen(writer, "w") as answer:
+                silence = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(silence, 1)
+                answer.write(json.dumps(train(cell, Path(folder))))
+        finally:
+            os._exit(0)  # torch's threads may not survive the end of Python
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        text = answer.read()
+    os.waitpid(pid, 0)
+    if not text:
+        raise RuntimeError(f"{cell} did not train")
+    return dict(json.loads(text))
+
+
+def train(cell: Cell, folder: Path) -> dict[str, int]:
+    """Run a trial as a study runs it, and read the allocator's peaks."""
+    from sweeper.executors.devices import find_devices
+    from sweeper.training.run import run_trial
+    from sweeper.trial.folder import TrialFolder
+
+    trial = TrialFolder(folder / "trial")
+    spec = describe(cell, write_data(cell, folder / "data"))
+    trial.prepare(spec)
+    facts = run_trial(spec, trial, find_devices("auto").names[0], Silent())
+    memory = facts.memory
+    if facts.ending != "complete" or memory is None:
+        raise RuntimeError(f"{cell}: {facts.message}")
+    peaks = memory.allocated_gib, memory.reserved_gib
+    return {k: round(peak * GIB) for k, peak in zip(PEAKS, peaks, strict=True)}
+
+
+class Silent:
+    """Nobody listens to the training."""
+
+    def send_epoch(self, report: object) -> None:
+        """Ignore an epoch."""
+
+    def send_progress(self, done: int, total: int) -> None:
+        """Ignore progress."""
+
+
+def describe(cell: Cell, data: Path) -> Any:
+    """One epoch without augmentation, so that every image keeps its boxes."""
+    from sweeper.trial.record import TrialSpec
+
+    return TrialSpec(
+        study="emulated",
+        number=0,
+        strategy="",
+        model_file=f"{cell.model}.yaml",
+        data="grey",
+        data_yaml=str(data),
+        nc=CLASSES,
+        boxes_per_image=BOXES,
+        epochs=1,
+        optimizer=OPTIMIZER,
+        seed=0,
+        limit_gib=CARD_GIB,
+        train_args={**dict.fromkeys(AUGMENTATION, 0.0), "warmup_epochs": 0.0, "workers": 0},
+        **asdict(cell),
+    )
+
+
+def write_data(cell: Cell, folder: Path) -> Path:
+    """Square grey images with four boxes each; one validation batch, of twice the images."""
+    from PIL import Image
+
+    labels = "\n".join(f"0 {x} {y} 0.3 0.3" for x in (0.25, 0.75) for y in (0.25, 0.75))
+    for split, count in (("train", BATCHES * cell.batch), ("val", 2 * cell.batch)):
+        images, texts = folder / "images" / split, folder / "labels" / split
+        images.mkdir(parents=True)
+        texts.mkdir(parents=True)
+        for number in range(count):
+            image = Image.new("RGB", (cell.imgsz, cell.imgsz), (number, 114, 114))
+            image.save(images / f"{number}.png")
+            (texts / f"{number}.txt").write_text(labels)
+    names = {number: str(number) for number in range(CLASSES)}
+    content = {"path": str(folder), "train": "images/train", "val": "images/val", "names": names}
+    (folder / "data.yaml").write_text(json.dumps(content))  # JSON is YAML
+    return folder / "data.yaml"
+
+
+def predict(cell: Cell) -> tuple[float, float]:
+    """Allocated and reserved peaks, bytes: mechanism alone, nothing fitted."""
+    trace = load_trace(find_architecture(cell.model), CLASSES, cell.amp, ROOT / DEFAULT_DIR)
+    config = MemoryConfig(
+        model=cell.model,
+        nc=CLASSES,
+        batch=cell.batch,
+        accumulates=cell.accumulate > 1,
+        amp=cell.amp,
+        imgsz=cell.imgsz,
+        optimizer=OPTIMIZER,
+        boxes_per_image=BOXES,
+    )
+    bare = Calibration(0, 0, fullest_base=BOXES, fullest_factor=0)
+    phases = replay_trace(trace, config, bare).within(CARD_GIB, 0)
+    allocated = max(phase.allocated_gib for phase in phases)
+    return allocated * GIB, max(phase.reserved_gib for phase in phases) * GIB
+
+
+def print_errors(readings: list[Reading]) -> None:
+    """A line for each cell, then the median and the worst."""
+    print("model    batch accumulate amp   imgsz  allocated GiB  error  reserved GiB  error")
+    errors: list[tuple[float, float]] = []
+    for reading in readings:
+        cell, predicted = reading.cell, predict(reading.cell)
+        read = (reading.allocated, reading.reserved)
+        found = [p / r - 1 for p, r in zip(predicted, read, strict=True)]
+        errors.append((found[0], found[1]))
+        print(
+            f"{cell.model:8s} {cell.batch:5d} {cell.accumulate:10d} {cell.amp!s:5s} "
+            f"{cell.imgsz:5d}  {read[0] / GIB:13.3f} {found[0]:+6.1%} "
+            f"{read[1] / GIB:13.3f} {found[1]:+6.1%}"
+        )
+    for name, signed in zip(("allocated", "reserved"), zip(*errors, strict=True), strict=True):
+        absolute = [abs(e) for e in signed]
+        print(
+            f"{name:9s} n {len(absolute)}  median {median(absolute):.2%}  "
+            f"worst {max(absolute):.2%}"
+        )
+
+
+def main() -> None:
+    """Print the table, or read."""
+    cli = argparse.ArgumentParser(description=__doc__)
+    cli.add_argument("--readings", type=Path, default=READINGS)
+    cli.add_argument("--read", action="store_true", help="add the cells that the file lacks")
+    args = cli.parse_args()
+    if not args.read:
+        print_errors(load(args.readings))
+    elif is_emulated():
+        read(args.readings)
+    else:
+        start_again(Machine(cards=(Card(CARD_GIB),), compute="light"))
+
+
+if __name__ == "__main__":
+    main()

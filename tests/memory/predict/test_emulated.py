@@ -1,0 +1,41 @@
+"""Predictions from mechanism alone against torch's own allocator on emulated cards."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import bench_emulated as bench
+
+# Ultralytics is imported once; each cell trains in a fork.
+READ = """
+import ultralytics
+from benchmarks.bench_emulated import Cell, in_fork
+answer(peaks=[in_fork(Cell("yolo11n", batch, accumulate, amp, imgsz))
+              for batch, accumulate, amp, imgsz in {cells}])
+"""
+CELLS = [(2, 1, False, 96), (3, 2, True, 128)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traces(tmp_path_factory: pytest.TempPathFactory) -> None:
+    bench.DEFAULT_DIR = tmp_path_factory.mktemp("traces")
+
+
+def agrees(reading: bench.Reading) -> bool:
+    allocated, reserved = bench.predict(reading.cell)
+    return (
+        abs(allocated / reading.allocated - 1) <= 0.01
+        and abs(reserved / reading.reserved - 1) <= 0.03
+    )
+
+
+def test_a_card_shows_what_is_predicted(card) -> None:
+    machine = card(gib=bench.CARD_GIB, compute="light")
+    for cell, peaks in zip(CELLS, machine.run(READ.format(cells=CELLS))["peaks"], strict=True):
+        assert agrees(bench.Reading(bench.Cell("yolo11n", *cell), **peaks))
+
+
+def test_the_readings_that_are_kept_are_still_predicted() -> None:
+    readings = [r for r in bench.load(bench.READINGS) if r.cell.model == "yolo11n"]
+    assert len(readings) == 12
+    assert all(agrees(reading) for reading in readings)
