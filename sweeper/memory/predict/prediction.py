@@ -180,8 +180,12 @@ class Peaks:
         return self.training, self.validation if emptied else self.validation_on_top
 
     def top(self, limit_gib: float, context_gib: float) -> Peak:
-        """The larger one, on a card of a size."""
-        return max(self.within(limit_gib, context_gib), key=lambda peak: peak.reserved_gib)
+        """The peak of both on a card of a size, in the parts that are live when it is fullest."""
+        phases = self.within(limit_gib, context_gib)
+        fullest = max(phases, key=lambda peak: peak.allocated_gib)
+        reserved_gib = max(peak.reserved_gib for peak in phases)
+        cache = fullest.parts["cache"] + reserved_gib - fullest.reserved_gib
+        return Peak(reserved_gib, fullest.allocated_gib, {**fullest.parts, "cache": cache})
 
 
 def predict_peaks(config: MemoryConfig, cache_dir: Path) -> Peaks:
@@ -208,9 +212,15 @@ def replay_trace(trace: StepTrace, config: MemoryConfig, calibration: Calibratio
     train, val = program.events[: program.training], program.events[program.training :]
     replayer = Replayer()
     trained = replayer.replay(train)
-    emptied = replayer.emptied()
-    replays = (trained, emptied.replay(val), replayer.replay(val))
-    return Peaks(config, *(_peak(program, found, calibration) for found in replays))
+    emptied = replayer.emptied().replay(val)
+    training = _peak(program, trained, calibration)
+    cached_gib = calibration.workspace(training.parts["activations"])
+    return Peaks(
+        config,
+        training,
+        _peak(program, emptied, calibration),
+        _peak(program, replayer.replay(val), calibration, cached_gib),
+    )
 
 
 def _check_whole(key: str, value: object) -> None:
@@ -226,9 +236,12 @@ def _check_amount(key: str, value: float) -> None:
         raise ValueError(f"{key} cannot be negative but got {value}. Try {key}={EXAMPLES[key]}.")
 
 
-def _peak(program: Program, result: Replay, calibration: Calibration) -> Peak:
+def _peak(
+    program: Program, result: Replay, calibration: Calibration, cached_gib: float = 0.0
+) -> Peak:
+    """The peak with cuDNN's workspace, which is at least what training has left in the cache."""
     parts = _parts(program, result)
-    cudnn = calibration.workspace(parts["activations"])
+    cudnn = max(calibration.workspace(parts["activations"]), cached_gib)
     cache = result.reserved / GIB - sum(parts.values())
     return Peak(
         reserved_gib=result.reserved / GIB + cudnn,

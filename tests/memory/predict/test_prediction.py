@@ -36,6 +36,14 @@ def test_the_parts_sum_to_the_reserved_peak(cache: Path) -> None:
         assert found.allocated_gib <= found.reserved_gib
 
 
+def test_on_a_large_card_validation_adds_to_what_training_has_cached(cache: Path) -> None:
+    small, large = (_predict(cache, amp=False, limit_gib=gib) for gib in (8.0, 80.0))
+    assert small.training_gib == large.training_gib > small.validation_gib
+    assert large.validation_gib > large.training_gib
+    cached = large.reserved_gib - small.reserved_gib
+    assert large.parts == small.parts | {"cache": pytest.approx(small.parts["cache"] + cached)}
+
+
 def test_a_prediction_is_plain_data(cache: Path) -> None:
     found = _predict(cache, model="yolo11n.yaml", accumulate=3).to_dict()
     assert json.loads(json.dumps(found)) == found
