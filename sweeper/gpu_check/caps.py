@@ -46,7 +46,8 @@ def capped_specs(measured: Trained) -> list[TrialSpec]:
     )
     less = memory.peak_gib - (1 - SHORT) * (memory.reserved_gib or memory.peak_gib)
     limits = (ROOM * memory.peak_gib, less)
-    return [replace(spec, number=i, limit_gib=limit) for i, limit in enumerate(limits)]
+    capped = replace(spec, context_gib=memory.context_gib or spec.context_gib)
+    return [replace(capped, number=i, limit_gib=limit) for i, limit in enumerate(limits)]
 
 
 def read_caps(trained: Trained) -> list[Cap]:

@@ -21,6 +21,14 @@ def test_the_device_says_what_it_is(card) -> None:
     }
 
 
+def test_a_card_loads_what_torch_was_compiled_for_it(card) -> None:
+    """8.9 has no kernels of its own in torch, it runs those for 8.6; CUB asks which these are."""
+    seen = card(capability="8.9").run("""
+        answer(sums=torch.ones(4, device="cuda").cumsum(0).tolist())
+    """)
+    assert seen["sums"] == [1, 2, 3, 4]
+
+
 def test_copies_streams_and_pinned_memory_are_real(card) -> None:
     seen = card().run("""
         host = torch.arange(1000, dtype=torch.float32)

@@ -28,7 +28,7 @@ if __name__ == "__main__":
 
 
 def test_the_check_runs_on_a_card_and_its_report_can_be_passed_on(card) -> None:
-    machine = card(gib=6, capability="8.9")
+    machine = card(gib=6, capability="8.9", compute="light")
     (machine.folder / "small.py").write_text(SMALL)
     done = machine.command("small.py")
     assert done.code == 0, done.out + done.err

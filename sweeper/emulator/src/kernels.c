@@ -76,6 +76,15 @@ static int capability(void) {
     return card ? 10 * card->major + card->minor : OLDEST_CAPABILITY;
 }
 
+/* Of what torch is compiled for, what such a card loads: CUB refuses any other answer. */
+static int image(void) {
+    static const int images[] = {120, 100, 90, 86, 80, 75};
+    int own = capability();
+    for (size_t i = 0; i < sizeof images / sizeof *images; i++)
+        if (images[i] <= own && images[i] / 10 == own / 10) return images[i];
+    return own;
+}
+
 cudaError_t launch_kernel(const void *kernel) {
     static int launched;
     NEED_CONTEXT();
@@ -139,8 +148,8 @@ cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *out, const void *ke
     if (capability() < OLDEST_CAPABILITY) return fail(cudaErrorNoKernelImageForDevice);
     *out = (struct cudaFuncAttributes){.maxThreadsPerBlock = 1024,
                                        .numRegs = 32,
-                                       .ptxVersion = capability(),
-                                       .binaryVersion = capability(),
+                                       .ptxVersion = image(),
+                                       .binaryVersion = image(),
                                        .maxDynamicSharedSizeBytes = 48 << 10};
     return cudaSuccess;
 }
