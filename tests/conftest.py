@@ -36,6 +36,22 @@ MachineMaker = Callable[..., EmulatedMachine]
 
 
 @pytest.fixture(scope="session")
+def traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all tests keep the traces of models: each takes seconds, the largest a minute."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "traces"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def link_traces(runs: Path, traces: Path) -> Path:
+    """A runs_dir that finds the traces of all tests in its cache."""
+    (runs / "cache").mkdir(parents=True)
+    (runs / "cache/vram").symlink_to(traces)
+    return runs
+
+
+@pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve training and four validation scenes of 64 px."""
     scenes = DigitScenes(imgsz=64, train=12, val=4, min_digits=1, max_digits=2)

@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from sweeper.config.compose import compose_settings, open_conf
 from sweeper.emulator.__main__ import parser
 from sweeper.study.space import plan_space, resolve_space
+from tests.conftest import link_traces
 from tests.run_docs import DOCUMENTS, ROOT, commands
 
 SWEEPER = [c for c in commands() if "python -m sweeper" in c[1] or c[1].startswith("make ")]
@@ -56,7 +57,10 @@ def test_there_are_commands_to_check() -> None:
 @pytest.mark.parametrize(
     ("command", "shown"), CONSOLE.findall((ROOT / "docs/plan.md").read_text())
 )
-def test_a_plan_prints_what_its_page_shows(command: str, shown: str, tmp_path: Path) -> None:
+def test_a_plan_prints_what_its_page_shows(
+    command: str, shown: str, tmp_path: Path, traces: Path
+) -> None:
+    link_traces(tmp_path / "runs", traces)
     words = shlex.split(command)[1:]
     done = subprocess.run(
         [sys.executable, *words],

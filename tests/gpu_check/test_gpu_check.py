@@ -16,10 +16,13 @@ from sweeper.gpu_check.probes import CardFacts, SamplerCost
 from sweeper.memory.measure.nvml import Device
 from sweeper.trial.record import MEASURED, MemoryReading, Outcome, TrialResult
 
-# One small cell; a script, because its processes import it again.
+# One small cell, without the doctor, who has tests of his own; a script, because its processes
+# import it again.
 SMALL = """
 import sys
-from sweeper.gpu_check import __main__, cells
+from sweeper.gpu_check import __main__, cells, probes
+__main__.ask_doctor = lambda runs_dir: []
+probes.SAMPLED_S = 0.5
 cells.MODELS, cells.CELLS = ("yolo11n",), ((4, 1, True),)
 cells.SETTINGS = (*cells.SETTINGS, "data.imgsz=96", "data.digits.train=8", "data.digits.val=8")
 if __name__ == "__main__":

@@ -22,15 +22,16 @@ from sweeper.memory.predict.parallel import predict_specs
 from sweeper.plan.__main__ import main
 from sweeper.plan.predictions import largest_batch
 from sweeper.study.specs import SpecBuilder
+from tests.conftest import link_traces
 
 ROOT = Path(__file__).parents[2]
 Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory, traces: Path) -> Path:
     """One runs_dir, so that each model is traced once."""
-    return tmp_path_factory.mktemp("runs")
+    return link_traces(tmp_path_factory.mktemp("runs"), traces)
 
 
 def plan(runs: Path, capsys: Capture, *overrides: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks import bench_emulated as bench
@@ -17,8 +19,8 @@ CELLS = [(2, 1, False, 96), (3, 2, True, 128)]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def traces(tmp_path_factory: pytest.TempPathFactory) -> None:
-    bench.DEFAULT_DIR = tmp_path_factory.mktemp("traces")
+def shared(traces: Path) -> None:
+    bench.DEFAULT_DIR = traces
 
 
 def agrees(reading: bench.Reading) -> bool:

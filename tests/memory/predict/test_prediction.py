@@ -18,8 +18,8 @@ from sweeper.memory.predict.prediction import VramPrediction
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("traces")
+def cache(traces: Path) -> Path:
+    return traces
 
 
 def _predict(cache: Path, **changes: Any) -> VramPrediction:
