@@ -35,6 +35,15 @@ SpecMaker = Callable[..., TrialSpec]
 MachineMaker = Callable[..., EmulatedMachine]
 
 
+# A file goes to one worker as a whole, and the last to start is waited for: the long ones first.
+LONG = ("test_kill_loop.py", "test_gpu_check.py", "test_run.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the longest files."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture(scope="session")
 def traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where all tests keep the traces of models: each takes seconds, the largest a minute."""

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
-from sweeper.config.compose import compose_settings
 from sweeper.config.settings import ToleranceSettings
 from sweeper.deploy.agreement import differences, verdict
-from sweeper.deploy.measure import Scene, measure, open_reference
-from sweeper.deploy.rows import Row, Status
-from sweeper.training.dataset import split_images
-from tests.deploy.conftest import QUICK
 
 TOLERANCE = ToleranceSettings(box_px=0.5, score=0.01, map50=0.005)
 
@@ -75,28 +67,3 @@ def test_each_tolerance_binds(found: tuple[float, float, float], word: str) -> N
 
 def test_not_a_number_never_agrees() -> None:
     assert "map50" in verdict(TOLERANCE, 0, 0, float("nan"), reference=0.5)
-
-
-def test_a_perturbed_export_has_failed_whatever_its_speed(
-    deployed: tuple[Path, str], tmp_path: Path
-) -> None:
-    folder, _ = deployed
-    weights = Path(shutil.copy(folder / "deploy/model.pt", tmp_path))
-    model = onnx.load(str(folder / "deploy/onnx/model.onnx"))
-    noise = np.random.default_rng(0)
-    for tensor in model.graph.initializer:  # biases: a barely trained model hears little else
-        bias = numpy_helper.to_array(tensor)
-        if tensor.name.endswith("bias"):
-            moved = (bias + noise.normal(0, 2, bias.shape)).astype(np.float32)
-            tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
-    onnx.save(model, str(tmp_path / "model.onnx"))
-    data = next((folder.parent / "data").glob("*/data.yaml"))
-    images = tuple(str(p) for p in split_images(data, "val"))
-    settings = compose_settings(QUICK).deploy
-    scene = Scene(settings, tmp_path, "cpu", "a CPU", 1, 64, str(data), images)
-    with scene.bench("pt", weights, "fp32") as child:
-        reference = open_reference(scene, weights, child)
-        row = measure(scene, Row("onnx", path="model.onnx"), reference)
-    assert row.status is Status.FAILED
-    assert row.reason.startswith("disagrees with the .pt:")
-    assert row.speeds

@@ -9,12 +9,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from mlflow import MlflowClient
+from onnx import numpy_helper
 from PIL import Image
 
-from tests.deploy.conftest import deploy
+from sweeper.config.compose import compose_settings
+from sweeper.deploy.measure import Scene, measure, open_reference
+from sweeper.deploy.rows import Row, Status
+from sweeper.training.dataset import split_images
+from tests.deploy.conftest import QUICK, deploy
 
 # In a process of its own: MLflow's pyfunc warns about itself when it is imported.
 SERVE = """
@@ -102,6 +108,31 @@ def test_mlflow_serves_the_onnx_model_on_a_real_image(
     session = onnxruntime.InferenceSession(folder / "deploy/onnx/model.onnx")
     (expected,) = session.run(None, {"images": batch})
     np.testing.assert_array_equal(np.load(answer), expected)
+
+
+def test_a_perturbed_export_has_failed_whatever_its_speed(
+    deployed: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, _ = deployed
+    weights = Path(shutil.copy(folder / "deploy/model.pt", tmp_path))
+    model = onnx.load(str(folder / "deploy/onnx/model.onnx"))
+    noise = np.random.default_rng(0)
+    for tensor in model.graph.initializer:  # biases: a barely trained model hears little else
+        bias = numpy_helper.to_array(tensor)
+        if tensor.name.endswith("bias"):
+            moved = (bias + noise.normal(0, 2, bias.shape)).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    data = next((folder.parent / "data").glob("*/data.yaml"))
+    images = tuple(str(p) for p in split_images(data, "val"))
+    settings = compose_settings(QUICK).deploy
+    scene = Scene(settings, tmp_path, "cpu", "a CPU", 1, 64, str(data), images)
+    with scene.bench("pt", weights, "fp32") as child:
+        reference = open_reference(scene, weights, child)
+        row = measure(scene, Row("onnx", path="model.onnx"), reference)
+    assert row.status is Status.FAILED
+    assert row.reason.startswith("disagrees with the .pt:")
+    assert row.speeds
 
 
 def test_only_the_deployment_is_added_to_the_study(deployed: tuple[Path, str]) -> None:
