@@ -8,7 +8,7 @@ from sweeper.gpu_check.cells import Trained
 from sweeper.trial.record import Outcome, TrialSpec
 
 ROOM = 1.02  # of the peak: enough
-SHORT = 0.9  # of what the allocator reserved: not enough
+SHORT = 0.9  # of what was alive at once: not enough, however often the cache is flushed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ def capped_specs(measured: Trained) -> list[TrialSpec]:
     spec, memory = max(
         (pair for pair in fitting if pair[0].model == smallest), key=lambda pair: pair[1].peak_gib
     )
-    less = memory.peak_gib - (1 - SHORT) * (memory.reserved_gib or memory.peak_gib)
-    limits = (ROOM * memory.peak_gib, less)
-    capped = replace(spec, context_gib=memory.context_gib or spec.context_gib)
+    context_gib = memory.context_gib or spec.context_gib
+    limits = (ROOM * memory.peak_gib, context_gib + SHORT * (memory.allocated_gib or 0.0))
+    capped = replace(spec, context_gib=context_gib)
     return [replace(capped, number=i, limit_gib=limit) for i, limit in enumerate(limits)]
 
 

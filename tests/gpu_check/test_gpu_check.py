@@ -104,7 +104,7 @@ def test_a_peak_above_the_budget_a_crash_and_a_failed_check_are_faults(check: Ch
     assert "…/log.txt says why" in render(broken) and "anna" not in render(broken)
 
 
-def test_the_second_budget_lies_below_what_the_cell_reserved(check: Check) -> None:
+def test_the_second_budget_lies_below_what_the_cell_holds_at_once(check: Check) -> None:
     enough, short = capped_specs(check.here)
-    assert enough.limit_gib == pytest.approx(1.53) and short.limit_gib == pytest.approx(1.4)
+    assert enough.limit_gib == pytest.approx(1.53) and short.limit_gib == pytest.approx(0.5 + 0.81)
     assert capped_specs([]) == []
