@@ -18,6 +18,7 @@ from sweeper.gpu_check.document import Check, render
 from sweeper.gpu_check.emulated import train_emulated
 from sweeper.gpu_check.probes import ask_doctor, ask_torch, sampler_cost
 from sweeper.memory.budget import find_budget
+from sweeper.memory.measure.nvml import capability
 from sweeper.script import ScriptError
 from sweeper.study.provenance import describe_origin
 from sweeper.trial.record import TrialSpec
@@ -42,9 +43,10 @@ def main(overrides: list[str]) -> int:
     say(f"{device.name}: asking doctor, driver and torch")
     findings = ask_doctor(settings.runs_dir)
     try:
-        card = ask_torch(device)
+        torch = ask_torch(device)
     except ScriptError as error:
         raise MachineError(f"torch cannot use {device.name}: {error}.") from error
+    own = ".".join(map(str, capability(device)))
     sampler = sampler_cost(device)
     folder = Path(settings.runs_dir) / "gpu-check"
     shutil.rmtree(folder, ignore_errors=True)
@@ -54,11 +56,12 @@ def main(overrides: list[str]) -> int:
     say("training one of them under two budgets")
     capped = run(folder / "capped", capped_specs(here))
     say("training them on an emulated card")
-    no_emulated = train_emulated(folder / "emulated", here, device, card.capability)
+    no_emulated = train_emulated(folder / "emulated", here, device, own)
     origin = describe_origin(None)
     check = Check(
         device=device,
-        card=card,
+        capability=own,
+        torch=torch,
         machine=origin["machine"],
         versions=origin["versions"],
         findings=findings,

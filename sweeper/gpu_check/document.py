@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sweeper.doctor.finding import Finding, failures
 from sweeper.gpu_check.caps import Cap
 from sweeper.gpu_check.cells import Trained
-from sweeper.gpu_check.probes import CardFacts, SamplerCost
+from sweeper.gpu_check.probes import SamplerCost, TorchFacts
 from sweeper.memory.measure.nvml import Device
 from sweeper.numbers import NOTHING, change, count, duration, gib, percent
 from sweeper.report.markdown import Table, render_table
@@ -18,6 +18,8 @@ from sweeper.trial.record import MemoryReading, Outcome, TrialResult
 
 # Checks of the doctor whose text is about the card or the software; others name files.
 SHOWN = ("gpu", "gpu memory", "torch", "allocator", "host memory", "versions")
+# A card may be too small for a cell, or too old for its AMP.
+FINE = {Outcome.COMPLETE, Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET, Outcome.AMP_REFUSED}
 FOLDERS = re.compile(r"(?:/[\w.@+~-]+)+/")
 
 
@@ -27,7 +29,8 @@ class Check:
 
     Attributes:
         device: The card.
-        card: What torch says of it.
+        capability: Its CUDA compute capability.
+        torch: What torch and Ultralytics say on it.
         machine: Processor, memory and system.
         versions: Of the packages.
         findings: The doctor's.
@@ -39,7 +42,8 @@ class Check:
     """
 
     device: Device
-    card: CardFacts
+    capability: str
+    torch: TorchFacts
     machine: str
     versions: str
     findings: Sequence[Finding]
@@ -67,18 +71,14 @@ class Check:
         return found
 
 
-# A card may be too small for a cell, or too old for its AMP.
-FINE = {Outcome.COMPLETE, Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET, Outcome.AMP_REFUSED}
-
-
 def render(check: Check) -> str:
     """The whole document."""
-    device, card = check.device, check.card
+    device = check.device
     faults = [f"- {fault}" for fault in check.faults] or ["- nothing that must not be"]
     sections = [
-        f"# GPU check: {device.name}, {gib(device.total_gib)} GiB, capability {card.capability}",
-        f"Peaks on this card are *{device.source}*. {check.versions}; torch for CUDA {card.cuda}. "
-        f"{check.machine}.",
+        f"# GPU check: {device.name}, {gib(device.total_gib)} GiB, capability {check.capability}",
+        f"Peaks on this card are *{device.source}*. {check.versions}; torch for CUDA "
+        f"{check.torch.cuda}. {check.machine}.",
         "\n".join(["**Found**", "", *faults, *(f"- {line}" for line in _summary(check))]),
         _section("Cells", _cells(check), CELLS),
         _section("Budgets", _caps(check.caps), CAPS),
@@ -96,15 +96,15 @@ CAPS = "The first budget is enough, the second is not: the cell must run out of 
 
 
 def _summary(check: Check) -> list[str]:
-    sampler, card = check.sampler, check.card
+    sampler, torch = check.sampler, check.torch
     rows = _rows(check)
     lines = [
         _agreement("predicted", [change(row.predicted, row.reserved) for row in rows]),
         _agreement("emulated", [change(row.emulated, row.reserved) for row in rows]),
         f"the sampler takes {100 * sampler.core:.2f} % of a core for {sampler.per_second:.0f} "
         f"readings a second, the longest gap is {1000 * sampler.longest_gap_s:.0f} ms",
-        f"check_amp takes {duration(card.amp_check_s)}: "
-        + ("AMP passed" if card.amp_passed else "AMP was refused"),
+        f"check_amp takes {duration(torch.amp_check_s)}: "
+        + ("AMP passed" if torch.amp_passed else "AMP was refused"),
     ]
     if check.no_emulated:
         lines.append(f"nothing was emulated: {check.no_emulated}")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sweeper.emulator.machine import MIB_PER_GIB, Card
+from sweeper.emulator.machine import MIB_PER_GIB
 from sweeper.gpu_check.cells import Trained, prepare, read
 from sweeper.memory.measure.nvml import Device
 
@@ -22,8 +22,7 @@ def train_emulated(folder: Path, measured: Trained, device: Device, capability: 
         capability: Its CUDA compute capability.
     """
     prepare(folder, [spec for spec, _ in measured])
-    card = Card(gib=device.total_gib, capability=capability)
-    words = ["-m", "sweeper.emulator", "--card", f"{card.gib:g}:{card.capability}"]
+    words = ["-m", "sweeper.emulator", "--card", f"{device.total_gib:g}:{capability}"]
     options = ["--context-mib", str(round(_context_gib(measured) * MIB_PER_GIB))]
     train = [sys.executable, "-m", "sweeper.gpu_check.cells", str(folder)]
     command = [sys.executable, *words, *options, "--compute", "light", *train]

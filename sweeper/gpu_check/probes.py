@@ -15,33 +15,30 @@ from sweeper.script import run_script
 
 SAMPLED_S = 5.0
 
-# Touches the card as a trial does; prints what torch says of it and how long check_amp takes.
+# Touches the card as a trial does; prints torch's CUDA and how long check_amp takes.
 CARD_SCRIPT = """
 import json, time, torch
 from ultralytics import YOLO
 from ultralytics.utils.checks import check_amp
 model = YOLO("yolo11n.yaml").model.to("cuda")
 torch.cuda.synchronize()
-capability = ".".join(map(str, torch.cuda.get_device_capability()))
 began = time.monotonic()
 passed = check_amp(model)
 torch.cuda.synchronize()
-print(json.dumps([capability, torch.version.cuda, passed, time.monotonic() - began]))
+print(json.dumps([torch.version.cuda, passed, time.monotonic() - began]))
 """
 
 
 @dataclass(frozen=True, slots=True)
-class CardFacts:
-    """What torch says of the card.
+class TorchFacts:
+    """What torch and Ultralytics say on the card.
 
     Attributes:
-        capability: CUDA compute capability.
         cuda: CUDA version of torch's build.
         amp_passed: Whether Ultralytics' AMP check let AMP pass.
         amp_check_s: How long that took, seconds.
     """
 
-    capability: str
     cuda: str
     amp_passed: bool
     amp_check_s: float
@@ -64,14 +61,14 @@ class SamplerCost:
     error: str
 
 
-def ask_torch(device: Device) -> CardFacts:
+def ask_torch(device: Device) -> TorchFacts:
     """Run `CARD_SCRIPT` on the device.
 
     Raises:
         ScriptError: It failed, so no training would work either.
     """
     environ = {"CUDA_VISIBLE_DEVICES": device.uuid, "YOLO_AUTOINSTALL": "false"}
-    return CardFacts(*run_script(CARD_SCRIPT, environ=environ))
+    return TorchFacts(*run_script(CARD_SCRIPT, environ=environ))
 
 
 def sampler_cost(device: Device) -> SamplerCost:

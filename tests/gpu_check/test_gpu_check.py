@@ -12,7 +12,7 @@ import pytest
 from sweeper.doctor.finding import failure, ok
 from sweeper.gpu_check.caps import Cap, capped_specs
 from sweeper.gpu_check.document import Check, render
-from sweeper.gpu_check.probes import CardFacts, SamplerCost
+from sweeper.gpu_check.probes import SamplerCost, TorchFacts
 from sweeper.memory.measure.nvml import Device
 from sweeper.trial.record import MEASURED, MemoryReading, Outcome, TrialResult
 
@@ -72,10 +72,11 @@ def check(make_spec) -> Check:
     lighter = TrialResult(Outcome.COMPLETE, memory=replace(reading, reserved_gib=0.96))
     return Check(
         device=Device(0, "GPU-1", "NVIDIA GeForce RTX 2070", 8.0),
-        card=CardFacts("7.5", "13.0", True, 2.0),
+        capability="7.5",
+        torch=TorchFacts("13.0", True, 2.0),
         machine="a processor",
         versions="torch 2",
-        findings=[ok("gpu", "RTX 2070"), ok("dataset", "/home/anna/cats/data.yaml is there")],
+        findings=[ok("gpu", "RTX 2070"), ok("dataset", "/srv/anna/cats/data.yaml is there")],
         here=here,
         emulated=[(spec, lighter)],
         no_emulated="",
@@ -93,7 +94,7 @@ def test_the_report_compares_prediction_emulation_and_reading(check: Check) -> N
 
 def test_a_peak_above_the_budget_a_crash_and_a_failed_check_are_faults(check: Check) -> None:
     (spec, result), *_ = check.here
-    crashed = replace(result, outcome=Outcome.CRASHED, reason="/home/anna/x/log.txt says why")
+    crashed = replace(result, outcome=Outcome.CRASHED, reason="/srv/anna/x/log.txt says why")
     broken = replace(
         check,
         here=[(spec, crashed)],
