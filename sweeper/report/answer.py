@@ -13,8 +13,10 @@ from sweeper.trial.record import Outcome
 from sweeper.trial.study_record import StudyStatus
 
 # There is something to mend.
-BROKEN = {Outcome.CRASHED, Outcome.DIVERGED, Outcome.TIMEOUT, Outcome.AMP_REFUSED}
-BROKEN |= {Outcome.DISTURBED}
+BROKEN = {
+    *(Outcome.CRASHED, Outcome.DIVERGED, Outcome.TIMEOUT),
+    *(Outcome.AMP_REFUSED, Outcome.DISTURBED),
+}
 
 
 def answer(findings: Findings) -> str:

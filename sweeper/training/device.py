@@ -17,8 +17,6 @@ from sweeper.trial.record import MemoryReading, TrialSpec
 DRIVER_GIB = 0.5  # the most that driver and display keep of a device's total
 NEAR_CAP = 0.95  # from this share of its cap on, the allocator has no room to speak of
 ASSUMED = "The CUDA context is assumed, not measured."
-
-
 NO_ROOM = "the GPU had no room for a CUDA context: other processes hold its memory. End them"
 
 
