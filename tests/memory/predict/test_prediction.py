@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -88,19 +87,15 @@ def test_an_image_size_is_rounded_up_to_the_stride(cache: Path) -> None:
     assert found.reserved_gib == _predict(cache, imgsz=640).reserved_gib
 
 
-def test_a_cached_prediction_is_fast_and_imports_no_torch(cache: Path) -> None:
+def test_a_cached_prediction_imports_no_torch(cache: Path) -> None:
     _predict(cache)
     code = (
-        "import sys, time; from sweeper import predict_vram; start = time.perf_counter();"
+        "import sys; from sweeper import predict_vram;"
         f"predict_vram('yolo11n', nc=20, cache_dir={str(cache)!r});"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-    started = time.process_time()
-    for batch in range(1, 41):
-        _predict(cache, batch=batch)
-    assert time.process_time() - started < 5
 
 
 def test_a_damaged_cache_file_is_traced_again(tmp_path: Path) -> None:
