@@ -52,7 +52,7 @@ class Study:
         seconds: Wall time of the command.
         start_s: Of it, until the first trial trains.
         begin_s: Median per trial that starts, beside Ultralytics' epochs.
-        continue_s: The same per trial that goes on from a checkpoint.
+        continue_s: The same for each time that a trial goes on from a checkpoint.
         between_s: What the study itself takes per trial.
         chosen: The recommended cell.
     """
@@ -103,7 +103,8 @@ def study(folder: Path, epochs: int) -> Study:
         parts = _epochs_s(trial.path / "results.csv")
         first_s = spec.spent_s or result.wall_time_s
         begin.append(first_s - parts[0])
-        going_on += [result.wall_time_s - first_s - sum(parts[1:])] if len(parts) > 1 else []
+        if again := len(parts) - 1:
+            going_on.append((result.wall_time_s - first_s - sum(parts[1:])) / again)
         trained_s += result.wall_time_s
     start_s = min(p.stat().st_mtime for p in folder.glob("ours/trials/*/args.yaml")) - began
     between_s = (seconds - start_s - trained_s) / len(begin)

@@ -2,7 +2,8 @@
 
     python -m tests.kill_loop SECONDS [SEED]
 
-The short form of it is a test (tests/test_kill_loop.py), the long one ``make soak``.
+The long form is ``make soak``; the short one is a test on an emulated card
+(tests/test_kill_loop.py).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import optuna
@@ -35,7 +37,7 @@ STUDY_S = 120  # kills stop after three quarters of it
 PARENT_SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def run(folder: Path, seconds: float, seed: int) -> Counter[str]:
+def run(folder: Path, seconds: float, seed: int, env: Mapping[str, str]) -> Counter[str]:
     """Start, kill, start again; for the last quarter of ``seconds`` only start.
 
     Returns:
@@ -49,7 +51,7 @@ def run(folder: Path, seconds: float, seed: int) -> Counter[str]:
             study = subprocess.Popen(
                 COMMAND,
                 cwd=folder,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                env={**env, "PYTHONPATH": str(ROOT)},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -146,7 +148,7 @@ def main() -> None:
     while time.monotonic() - started < seconds:
         with tempfile.TemporaryDirectory(prefix="sweeper-soak-") as name:
             folder = Path(name).resolve()
-            kills += run(folder, STUDY_S, seed + studies)
+            kills += run(folder, STUDY_S, seed + studies, os.environ)
             trials += check(folder)
         studies += 1
         print(f"study {studies}: killed {kills.total()} times so far", flush=True)
