@@ -12,12 +12,13 @@ import hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from sweeper.config.compose import CONF_DIR, explain, load_settings, register_schema
 from sweeper.errors import EXIT_INTERRUPTED, readable_errors
 from sweeper.executors.emulated import emulate
 from sweeper.executors.local import warm_up
+from sweeper.study.space import resolve_space
 
 register_schema()
 
@@ -38,12 +39,12 @@ def main() -> None:
 @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
 def _hydra_main(config: DictConfig) -> None:
     with readable_errors():
-        _find_cards(config)
-        warm_up()  # before the imports below, which take as long
+        settings = load_settings(config)
+        emulate(settings.vram, settings.executor)
+        warm_up()  # before the import below, which takes as long
         from sweeper.study.run import run_single
 
-        typed = tuple(HydraConfig.get().overrides.task)
-        ok = run_single(load_settings(config), typed)
+        ok = run_single(settings, tuple(HydraConfig.get().overrides.task))
     sys.exit(0 if ok else 1)
 
 
@@ -59,23 +60,17 @@ def study_main(
         defaults: The default space.
     """
     with readable_errors():
-        _find_cards(config)
+        space = resolve_space(loader, config, arguments, defaults)
+        settings = space.cells[0].settings
+        emulate(settings.vram, settings.executor)
         warm_up()
         from sweeper.doctor.checks import require_health
         from sweeper.study.run import run_study
-        from sweeper.study.space import resolve_space
 
-        space = resolve_space(loader, config, arguments, defaults)
-        for warning in require_health(space.cells[0].settings, len(space.cells)):
+        for warning in require_health(settings, len(space.cells)):
             print(warning)
         ended = run_study(space)
     sys.exit(0 if ended else EXIT_INTERRUPTED)
-
-
-def _find_cards(config: DictConfig) -> None:
-    """Go to emulated cards first, if asked; the rest may still be a sweep."""
-    vram, executor = (OmegaConf.to_object(config[name]) for name in ("vram", "executor"))
-    emulate(vram, executor)  # type: ignore[arg-type]
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

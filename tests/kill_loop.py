@@ -29,10 +29,10 @@ from sweeper.tracking import read_study
 ROOT = Path(__file__).parent.parent
 COMMAND = [
     *(sys.executable, "-m", "sweeper", "-m", "study.name=kill", "study.rungs=[1,2]"),
-    *("batch=2,4,8", "accumulate=1,2", "amp=false,true", "vram.budget_gib=0.73"),
+    *("batch=2,4,8", "accumulate=1,2", "amp=false", "vram.budget_gib=0.73"),
     *("data.digits.train=16", "data.digits.val=4", "train.epochs=3"),
 ]
-CELLS = 12
+CELLS = 6
 STUDY_S = 120  # kills stop after three quarters of it
 PARENT_SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
