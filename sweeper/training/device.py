@@ -114,7 +114,8 @@ class DeviceMeter:
     def _context_gib(self) -> float | None:
         """What this process holds outside of torch's allocator: the context and its kernels.
 
-        None where NVML does not show the process: the growth of the device may be another's.
+        None where NVML does not show the process, or less than its allocator holds: the growth of
+        the device may be another's.
         """
         if self._usage is None:
             return None
@@ -122,7 +123,8 @@ class DeviceMeter:
             own = self._usage.processes_gib().get(os.getpid())
         except NvmlUnavailable:
             return None
-        return None if own is None else max(0.0, own - torch.cuda.memory_reserved(0) / GIB)
+        reserved = torch.cuda.memory_reserved(0) / GIB
+        return None if own is None or own < reserved else own - reserved
 
 
 def _open_context() -> None:
