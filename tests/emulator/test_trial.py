@@ -82,7 +82,7 @@ answer(outcome=result.outcome, reason=result.reason)
 
 @pytest.mark.parametrize(
     ("neighbour_gib", "said"),
-    [(3.9, "no room for a CUDA context"), (3.69, "other processes hold 3.69 of the device's")],
+    [(3.9, "no room for a CUDA context"), (3.69, "other processes held 3.69 of the device's")],
 )
 def test_a_neighbour_that_took_the_budget_disturbs(
     card, make_spec, neighbour_gib: float, said: str
