@@ -95,26 +95,6 @@ def test_a_neighbour_that_took_the_budget_disturbs(
     assert "out of memory" in seen["reason"] and said in seen["reason"]
 
 
-FULL = """
-from pathlib import Path
-from sweeper.training.trainer import TrialTrainer
-from sweeper.trial.folder import TrialFolder
-trainer = object.__new__(TrialTrainer)
-trainer.spec = TrialFolder(Path("spec")).read_spec()
-trainer.device, trainer.accelerator = torch.device("cuda:0"), torch.cuda
-cache = torch.empty(GIB, dtype=torch.uint8, device="cuda")
-answer(share=trainer._get_memory(fraction=True), gib=trainer._get_memory())
-"""
-
-
-@pytest.mark.parametrize(("gib", "share"), [(24, 0.5), (2.0, 0.5), (1.6, 0.625)])
-def test_half_full_means_half_of_the_budget(card, make_spec, gib: float, share: float) -> None:
-    machine = card(gib=gib)
-    TrialFolder(machine.folder / "spec").prepare(make_spec(limit_gib=2.0))
-    seen = machine.run(FULL)
-    assert seen == {"share": pytest.approx(share, rel=1e-2), "gib": 1.0}  # MiB are whole
-
-
 # Begins again before its second line is reached.
 GO = """
 from sweeper.config.compose import compose_settings
