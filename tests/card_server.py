@@ -1,8 +1,8 @@
 """Runs scripts on emulated cards, each in a fork of a process that has imported torch.
 
-Libraries are preloaded when a process starts and importing torch takes seconds, so that one
-process does both and forks; it never touches CUDA itself. One JSON line asks for a script, one
-answers with its exit code.
+Libraries are preloaded when a process starts and importing torch and Ultralytics takes seconds,
+so that one process does both and forks; it never touches CUDA itself. One JSON line asks for a
+script, one answers with its exit code.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
 import torch._dynamo  # what an optimizer imports late, in every fork
+
+with redirect_stdout(sys.stderr):  # Ultralytics may speak; answers alone go to stdout
+    import sweeper.training.run  # noqa: F401
 
 
 def main() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import get_args
 
 from sweeper.emulator.build import build
 from sweeper.emulator.launch import run
-from sweeper.emulator.machine import Card, Machine
+from sweeper.emulator.machine import Card, Machine, Pids
 from sweeper.errors import EmulatorError, readable_errors
 
 
@@ -57,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--driver-mib", type=int, default=usual.driver_mib, metavar="MIB")
     parser.add_argument("--context-mib", type=int, default=usual.context_mib, metavar="MIB")
-    parser.add_argument("--pids", choices=["shown", "container", "wsl"], default=usual.pids)
+    parser.add_argument("--pids", choices=get_args(Pids), default=usual.pids)
     parser.add_argument("--compute", choices=["all", "light"], default=usual.compute)
     parser.add_argument(
         "--strict", action="store_true", help="end what calls a function that is not implemented"

@@ -17,6 +17,8 @@ MAX_CARDS = 8
 NAME_LENGTH = 95
 NAME = "Emulated"  # every card's name begins with it: no record can take one for a physical GPU
 
+Pids = Literal["shown", "container", "zero", "host", "wsl"]
+
 # Names of the libraries in the folder that `build` returns.
 CARD_LIBRARY = "libemulated_card.so"
 NVRTC_LIBRARY = "libnvrtc.so.13"
@@ -73,8 +75,8 @@ class Machine:
         context_mib: What a CUDA context takes, MiB.
         kernels_mib: By how much the first kernel makes the context grow, MiB.
         workspace_mib: What each of cuDNN's convolutions asks torch's allocator for, MiB.
-        pids: What NVML tells of processes: all; none, as in most ``container``; pids without
-            what they hold, as under ``wsl``.
+        pids: What NVML tells of processes: all; none, as in most containers; in others ``zero``
+            for what each holds, or pids of the ``host``; pids alone, as under ``wsl``.
         compute: ``light`` gives zeros for expensive operators, where only memory matters.
         strict: End a process that calls what is not implemented, instead of saying so.
     """
@@ -86,7 +88,7 @@ class Machine:
     context_mib: int = 300
     kernels_mib: int = 0
     workspace_mib: int = 0
-    pids: Literal["shown", "container", "wsl"] = "shown"
+    pids: Pids = "shown"
     compute: Literal["all", "light"] = "all"
     strict: bool = False
 

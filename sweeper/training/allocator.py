@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +16,6 @@ Phase = Literal["train", "val"]
 ALLOCATED_PEAK = "allocated_bytes.all.peak"
 RESERVED_PEAK = "reserved_bytes.all.peak"
 RETRIES = "num_alloc_retries"
-REFUSALS = "num_ooms"
 
 
 def cap_allocator(limit_gib: float, context_gib: float) -> float:
@@ -44,6 +44,37 @@ def cap_allocator(limit_gib: float, context_gib: float) -> float:
     fraction = min(1.0, allowed / total)
     torch.cuda.set_per_process_memory_fraction(fraction, 0)
     return fraction * total / GIB
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that failed although the cache was flushed, as things stood then, bytes.
+
+    Attributes:
+        asked: The segment that was asked for.
+        reserved: What the allocator held.
+        allowed: The most that it may hold: its cap, without one the device's total.
+        free: What the device had left.
+    """
+
+    asked: int
+    reserved: int
+    allowed: int
+    free: int
+
+    @property
+    def by_cap(self) -> bool:
+        """Whether the cap refused it, which torch looks at before it asks the device."""
+        return self.reserved + self.asked > self.allowed
+
+
+def watch_refusals(note: Callable[[Refusal], None]) -> None:
+    """Have ``note`` called with each refusal from now on, also with those that are swallowed."""
+
+    def observe(device: int, asked: int, allowed: int, free: int) -> None:
+        note(Refusal(asked, torch.cuda.memory_reserved(device), allowed, free))
+
+    torch._C._cuda_attach_out_of_memory_observer(observe)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +111,12 @@ class PhasePeaks:
         self._allocated = self._reserved = 0
         self._by_phase: dict[Phase, int] = {"train": 0, "val": 0}
         torch.cuda.reset_peak_memory_stats(0)
-        stats = _statistics()
-        self._retries_before, self._refusals_before = stats[RETRIES], stats[REFUSALS]
+        self._retries_before = _statistics()[RETRIES]
 
     def switch(self, phase: Phase) -> None:
         """Close the running phase and begin another."""
-        stats = self._keep()
+        self._keep()
         torch.cuda.reset_peak_memory_stats(0)
-        self._refusals_before = stats[REFUSALS]
         self._phase = phase
         self._validated |= phase == "val"
 
@@ -95,11 +124,6 @@ class PhasePeaks:
     def reserved_gib(self) -> float:
         """Peak of segments in the running phase."""
         return float(_statistics()[RESERVED_PEAK]) / GIB
-
-    @property
-    def refused(self) -> bool:
-        """Whether a request of the running phase failed although the cache was flushed."""
-        return bool(_statistics()[REFUSALS] > self._refusals_before)
 
     def read(self) -> AllocatorPeaks:
         """The peaks so far, the running phase included."""

@@ -10,11 +10,11 @@ from sweeper.errors import first_line
 from sweeper.memory.measure.device_usage import DeviceUsage
 from sweeper.memory.measure.nvml import NvmlUnavailable, source_of
 from sweeper.numbers import GIB
-from sweeper.training.allocator import Phase, PhasePeaks, cap_allocator
+from sweeper.training.allocator import Phase, PhasePeaks, Refusal, cap_allocator, watch_refusals
 from sweeper.training.kernels import load_kernels
 from sweeper.trial.record import MemoryReading, TrialSpec
 
-DRIVER_GIB = 0.5  # the most that driver and display keep of a device's total
+DRIVER_GIB = 0.5  # the most that driver and display take of what CUDA calls the total
 NEAR_CAP = 0.95  # from this share of its cap on, the allocator has no room to speak of
 ASSUMED = "The CUDA context is assumed, not measured."
 NO_ROOM = "the GPU had no room for a CUDA context: other processes hold its memory. End them"
@@ -43,6 +43,8 @@ class DeviceMeter:
         self._peak_gib = 0.0
         self._cap_gib = float("inf")
         self._phases = PhasePeaks()
+        self._refusal: Refusal | None = None  # the last one of the running phase
+        watch_refusals(self._note)
 
     def start(self) -> None:
         """Load kernels, which the context grows by, cap the allocator and begin to measure.
@@ -57,6 +59,7 @@ class DeviceMeter:
         """Begin another phase, under a cap that knows what the context has grown to."""
         self._keep()
         self._phases.switch(phase)
+        self._refusal = None
         self._cap()
 
     def read(self) -> MemoryReading:
@@ -80,24 +83,39 @@ class DeviceMeter:
     def is_short(self) -> bool:
         """Whether the allocator was at its cap in this phase, or the budget is not there."""
         near = self._phases.reserved_gib >= NEAR_CAP * self._cap_gib
-        return near or self._phases.refused or bool(self.shortfall())
+        return near or self._refusal is not None or bool(self.shortfall())
 
     def shortfall(self) -> str:
-        """Why running out of memory proves nothing about the budget; empty when it does."""
-        try:
-            free, total = (n / GIB for n in torch.cuda.mem_get_info(0))
-        except RuntimeError:  # after some errors CUDA answers nothing any more
+        """Why running out of memory proves nothing about the budget; empty when it does.
+
+        What the cap refused is proof whoever else was there. What the device refused is proof
+        where others had left the budget to this process: at that moment, for a neighbour may be
+        gone by now. Where torch's allocator was refused nothing, now is all there is to look at.
+        """
+        total = torch.cuda.get_device_properties(0).total_memory / GIB
+        if self._refusal is None:
+            try:
+                free = torch.cuda.mem_get_info(0)[0]
+            except RuntimeError:  # after some errors CUDA answers nothing any more
+                return ""
+            reserved = torch.cuda.memory_reserved(0)
+        elif self._refusal.by_cap and self._cap_gib < total:
             return ""
+        else:
+            free, reserved = self._refusal.free, self._refusal.reserved
         context = self._context_gib()
-        own = torch.cuda.memory_reserved(0) / GIB
-        own += self._spec.context_gib if context is None else context
-        if free + own >= self._spec.limit_gib - DRIVER_GIB:
+        outside = self._spec.context_gib if context is None else context
+        others = total - (free + reserved) / GIB - outside
+        spare = total - self._spec.limit_gib
+        if others <= max(spare, DRIVER_GIB + min(0.0, spare)):
             return ""
         return (
-            f"the budget of {self._spec.limit_gib:.2f} GiB was not there: other processes hold "
-            f"{max(0.0, total - free - own):.2f} of the device's {total:.2f} GiB. End them, or "
-            "lower vram.budget_gib"
+            f"the budget of {self._spec.limit_gib:.2f} GiB was not there: other processes held "
+            f"{others:.2f} of the device's {total:.2f} GiB. End them, or lower vram.budget_gib"
         )
+
+    def _note(self, refusal: Refusal) -> None:
+        self._refusal = refusal
 
     def _cap(self) -> None:
         """Leave room for the larger of the contexts assumed and measured: it may still grow."""
@@ -114,7 +132,8 @@ class DeviceMeter:
     def _context_gib(self) -> float | None:
         """What this process holds outside of torch's allocator: the context and its kernels.
 
-        None where NVML does not show the process: the growth of the device may be another's.
+        None where NVML does not show the process, or less than its allocator holds: the growth of
+        the device may be another's.
         """
         if self._usage is None:
             return None
@@ -122,7 +141,8 @@ class DeviceMeter:
             own = self._usage.processes_gib().get(os.getpid())
         except NvmlUnavailable:
             return None
-        return None if own is None else max(0.0, own - torch.cuda.memory_reserved(0) / GIB)
+        reserved = torch.cuda.memory_reserved(0) / GIB
+        return None if own is None or own < reserved else own - reserved
 
 
 def _open_context() -> None:

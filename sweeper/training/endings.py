@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 
 import torch
 
@@ -19,8 +20,8 @@ SIGNS_OF_SHORTAGE = (
     "unable to find an engine",
 )
 NOT_SHORT = "The GPU was not short of memory, so that this says nothing about the cell."
-PINNING = "pin memory thread"  # of the data loader: what it takes is the host's
-NOT_PINNED = "The host had no memory to pin: lower train.workers."
+PINNING = "pin_memory.py"  # of torch's data loader: what it takes is the host's
+NOT_PINNED = "The host had no memory to pin: lower batch or train.workers."
 
 
 class Diverged(Exception):
@@ -71,7 +72,7 @@ def classify(error: Exception, meter: DeviceMeter | None) -> tuple[Ending, str]:
     line = f"{type(cause).__name__}: {line}"
     if meter is None or not isinstance(cause, RuntimeError) or not _sounds_short(cause):
         return Ending.ERROR, line
-    if PINNING in str(cause):
+    if PINNING in "".join(traceback.format_exception(cause)):
         return Ending.ERROR, f"{line} {NOT_PINNED}"
     if not meter.is_short():
         return Ending.ERROR, f"{line} {NOT_SHORT}"

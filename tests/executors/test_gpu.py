@@ -153,6 +153,30 @@ def test_the_watchdog_stops_what_passes_the_budget_and_its_memory_is_free(card, 
     assert seen["left"] == {FIRST: [0.0, {}]}
 
 
+# Beside the second trial a neighbour comes, whose memory nobody can tell from the trial's.
+JOINED = TAKES.replace(
+    "time.sleep(0.3)",
+    """if spec.number:
+        import subprocess
+        from tests.cards import NEIGHBOUR
+        words = [sys.executable, "-c", NEIGHBOUR, "0", str(3 * GIB)]
+        other = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        other.stdout.readline()
+    time.sleep(0.3)""",
+)
+
+
+@pytest.mark.parametrize("pids", ["container", "zero", "host", "wsl"])
+def test_where_pids_are_hidden_the_allocator_judges_and_nobody_is_stopped(
+    card, make_spec, pids: str
+) -> None:
+    specs = [make_spec(number=n, imgsz=512, limit_gib=2.0, context_gib=0.25) for n in (0, 1)]
+    alone, joined = execute(card(pids=pids), specs, JOINED)["trials"]
+    assert (alone["outcome"], joined["outcome"]) == ("complete", "disturbed"), joined["reason"]
+    assert alone["peak"] == joined["peak"] == 0.75
+    assert "the GPU's use grew by 4.09 GiB, over the budget of 2.00" in joined["reason"]
+
+
 def test_amp_on_a_card_that_ultralytics_knows_to_fail_is_refused(card, make_spec) -> None:
     machine = card(gib=4, name="NVIDIA GeForce GTX 1650", capability="7.5")
     (trial,) = execute(machine, [make_spec(amp=True, limit_gib=3.8)])["trials"]

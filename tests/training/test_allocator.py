@@ -49,8 +49,7 @@ def measured(card, script: str) -> dict[str, float]:
 peaks = PhasePeaks()
 {}
 seen = peaks.read()
-answer(**{{name: getattr(seen, name) for name in seen.__slots__}}, refused=peaks.refused,
-       running=peaks.reserved_gib)
+answer(**{{name: getattr(seen, name) for name in seen.__slots__}}, running=peaks.reserved_gib)
 """
     return dict(card(gib=8).run(ALLOCATOR + reading.format(inspect.cleandoc(script))))
 
@@ -72,7 +71,7 @@ def test_phases_keep_their_own_peaks(card) -> None:
     )
     assert (seen["train_reserved_gib"], seen["val_reserved_gib"]) == (3.0, 4.5)
     assert (seen["allocated_gib"], seen["reserved_gib"]) == (4.5, 4.5)
-    assert (seen["running"], seen["refused"], seen["alloc_retries"]) == (1.5, False, 0)
+    assert (seen["running"], seen["alloc_retries"]) == (1.5, 0)
 
 
 def test_what_was_reserved_before_does_not_count(card) -> None:
@@ -112,28 +111,38 @@ def test_flushes_of_the_cache_are_counted(card) -> None:
         b = take(3.5)
         """,
     )
-    assert (seen["alloc_retries"], seen["refused"], seen["reserved_gib"]) == (1, False, 3.5)
+    assert (seen["alloc_retries"], seen["reserved_gib"]) == (1, 3.5)
 
 
-def test_what_one_phase_was_refused_says_nothing_of_the_next(card) -> None:
-    seen = measured(
-        card,
-        """
-        cap_allocator(4.5, 0.5)
-        try:
-            take(5)
-        except torch.OutOfMemoryError:
-            assert peaks.refused
-        peaks.switch("val")
-        """,
+def test_a_refusal_is_seen_as_things_stood_though_it_is_swallowed(card) -> None:
+    seen = card(gib=8, context_mib=512).run(
+        ALLOCATOR
+        + inspect.cleandoc("""
+        from sweeper.training.allocator import watch_refusals
+        seen = []
+        watch_refusals(seen.append)
+        held = []
+        def ask(gib):
+            try:
+                held.append(take(gib))
+            except torch.OutOfMemoryError:
+                pass
+        ask(6)
+        ask(2)
+        cap_allocator(6.75, 0.5)
+        ask(0.5)
+        del held[:]
+        drop()
+        figures = [(r.asked, r.reserved, r.allowed, r.free) for r in seen]
+        answer(gib=[[n / GIB for n in each] for each in figures], by_cap=[r.by_cap for r in seen])
+        """)
     )
-    assert seen["refused"] is False
+    assert seen == {"gib": [[2, 6, 8, 1.5], [0.5, 6, 6.25, 1.5]], "by_cap": [False, True]}
 
 
 def test_every_statistic_used_is_documented_in_the_installed_torch() -> None:
     text = inspect.getdoc(torch.cuda.memory_stats) or ""
-    for key in (allocator.RETRIES, allocator.REFUSALS):
-        assert f'``"{key}"``' in text
+    assert f'``"{allocator.RETRIES}"``' in text
     for key in (allocator.ALLOCATED_PEAK, allocator.RESERVED_PEAK):
         family, pool, kind = key.split(".")
         documented = (

@@ -8,10 +8,12 @@ import pytest
 from sweeper.trial.folder import TrialFolder
 
 METER = """
-import ctypes
+import ctypes, subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from sweeper.training.device import DeviceMeter
 from sweeper.trial.folder import TrialFolder
+from tests.cards import NEIGHBOUR
 def take(gib):
     return torch.empty(int(gib * GIB), dtype=torch.uint8, device="cuda")
 def fill():
@@ -24,6 +26,12 @@ def fill():
 def grow_context(gib):  # as kernels and libraries do: not through torch's allocator
     block = ctypes.c_void_p()
     assert ctypes.CDLL(None).cudaMalloc(ctypes.byref(block), ctypes.c_size_t(int(gib * GIB))) == 0
+@contextmanager
+def neighbour(gib):  # holds so much beside its context of 256 MiB
+    words = [sys.executable, "-c", NEIGHBOUR, "0", str(int(gib * GIB) - 256 * MIB)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"0\\n"
+        yield
 spec = TrialFolder(Path("spec")).read_spec()
 meter = DeviceMeter(spec, "GPU-emulated-0000-0000-0000-000000000000")
 """
@@ -109,7 +117,10 @@ def test_what_grows_in_a_later_phase_does_not_count_in_an_earlier_one(card, make
     assert seen == {"peak": 2.25, "context": 0.75}
 
 
-@pytest.mark.parametrize("pids", ["container", "wsl"])
+HIDDEN = ["container", "zero", "host", "wsl"]
+
+
+@pytest.mark.parametrize("pids", HIDDEN)
 def test_where_processes_are_hidden_a_neighbour_neither_caps_nor_counts(
     card, make_spec, pids: str
 ) -> None:
@@ -118,17 +129,12 @@ def test_where_processes_are_hidden_a_neighbour_neither_caps_nor_counts(
         machine,
         make_spec(limit_gib=2.0, context_gib=0.375),
         """
-        import subprocess
-        from tests.cards import NEIGHBOUR
-        words = [sys.executable, "-c", NEIGHBOUR, "0", str(3 * GIB)]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-            other.stdout.readline()
+        with neighbour(3):
             meter.start()
             held = fill()
             reading = meter.read()
             answer(peak=reading.peak_gib, context=reading.context_gib, note=reading.note,
                    shortfall=meter.shortfall())
-            other.stdin.close()
         """,
     )
     assert seen == {
@@ -139,20 +145,36 @@ def test_where_processes_are_hidden_a_neighbour_neither_caps_nor_counts(
     }
 
 
-@pytest.mark.parametrize("pids", ["shown", "container"])
-@pytest.mark.parametrize(
-    ("neighbour_gib", "limit_gib", "said"),
-    [
-        (0.3, 7.65, ""),  # what a driver keeps
-        (4.0, 7.65, "other processes hold 4.00 of the device's 8.00 GiB"),
-        (4.0, 3.9, ""),  # enough is left for this budget
-        (0.3, 20.0, "the budget of 20.00 GiB was not there"),
-    ],
-)
-def test_out_of_memory_is_proof_only_where_the_budget_was_free(
-    card, make_spec, neighbour_gib: float, limit_gib: float, said: str, pids: str
+def test_a_figure_below_what_the_allocator_holds_is_not_believed(card, make_spec) -> None:
+    seen = meter(
+        card(gib=8, context_mib=256),
+        make_spec(limit_gib=4.0, context_gib=0.375),
+        """
+        meter.start()
+        held = take(2)
+        block = ctypes.c_void_p(held.data_ptr())
+        assert ctypes.CDLL(None).cudaFree(block) == 0  # behind the allocator's back
+        reading = meter.read()
+        answer(peak=reading.peak_gib, note=reading.note)
+        """,
+    )
+    assert seen == {"peak": 2.375, "note": "The CUDA context is assumed, not measured."}
+
+
+BUDGETS = [
+    (0.4, 7.65, ""),  # what a driver keeps
+    (1.3, 7.0, "other processes held 1.30 of the device's 8.00 GiB"),
+    (4.0, 7.65, "other processes held 4.00 of the device's 8.00 GiB"),
+    (4.0, 3.9, ""),  # enough is left for this budget
+    (0.3, 20.0, "the budget of 20.00 GiB was not there"),
+]
+
+
+@pytest.mark.parametrize(("neighbour_gib", "limit_gib", "said"), BUDGETS[1:4])
+def test_what_other_libraries_lack_is_judged_by_the_device_as_it_is_then(
+    card, make_spec, neighbour_gib: float, limit_gib: float, said: str
 ) -> None:
-    machine = card(gib=8, context_mib=256, pids=pids)
+    machine = card(gib=8, context_mib=256)
     with machine.neighbour(neighbour_gib):
         seen = meter(
             machine,
@@ -160,6 +182,61 @@ def test_out_of_memory_is_proof_only_where_the_budget_was_free(
             "held = take(2); answer(shortfall=meter.shortfall(), short=meter.is_short())",
         )
     assert said in seen["shortfall"] and bool(said) == bool(seen["shortfall"]) == seen["short"]
+
+
+@pytest.mark.parametrize("pids", ["shown", "container"])
+@pytest.mark.parametrize(("neighbour_gib", "limit_gib", "said"), BUDGETS)
+def test_out_of_memory_is_proof_only_where_the_budget_was_free_at_that_moment(
+    card, make_spec, neighbour_gib: float, limit_gib: float, said: str, pids: str
+) -> None:
+    seen = meter(
+        card(gib=8, context_mib=256, pids=pids),
+        make_spec(limit_gib=limit_gib, context_gib=0.25),
+        f"""
+        with neighbour({neighbour_gib}):
+            meter.start()
+            held = fill()
+        del held
+        torch.cuda.empty_cache()
+        answer(shortfall=meter.shortfall(), short=meter.is_short())
+        """,
+    )
+    assert said in seen["shortfall"] and bool(said) == bool(seen["shortfall"])
+    assert seen["short"]
+
+
+def test_what_the_cap_refuses_is_proof_though_others_have_left_too_little(card, make_spec) -> None:
+    seen = meter(
+        card(gib=8, context_mib=256),
+        make_spec(limit_gib=2.0, context_gib=0.25),
+        """
+        with neighbour(5.9):
+            meter.start()
+            try:
+                held = [take(1), take(1)]
+            except torch.OutOfMemoryError:
+                free = torch.cuda.mem_get_info()[0] / GIB
+        answer(free=free, shortfall=meter.shortfall())
+        """,
+    )
+    assert seen == {"free": pytest.approx(0.85, abs=0.01), "shortfall": ""}
+
+
+def test_what_one_phase_was_refused_says_nothing_of_the_next(card, make_spec) -> None:
+    seen = meter(
+        card(gib=8, context_mib=256),
+        make_spec(limit_gib=4.0, context_gib=0.25),
+        """
+        meter.start()
+        try:
+            take(5)
+        except torch.OutOfMemoryError:
+            short = [meter.is_short()]
+        meter.switch("val")
+        answer(short=[*short, meter.is_short()])
+        """,
+    )
+    assert seen == {"short": [True, False]}
 
 
 @pytest.mark.parametrize("name", ["PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])

@@ -29,12 +29,6 @@ EMPTY_AGAIN = "held = fill(); del held[:]; torch.cuda.empty_cache()"  # as Ultra
         ("CUDA error: out of memory", HALF, Ending.ERROR, "not short of memory"),
         ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR", FULL, Ending.OUT_OF_MEMORY, ""),
         ("GET was unable to find an engine", EMPTY_AGAIN, Ending.OUT_OF_MEMORY, ""),
-        (
-            "Caught RuntimeError in pin memory thread for device 0. CUDA error: out of memory",
-            FULL,
-            Ending.ERROR,
-            "train.workers",
-        ),
         ("CUDA error: an illegal memory access", FULL, Ending.ERROR, ""),
     ],
 )
@@ -46,6 +40,37 @@ def test_what_libraries_say_counts_at_the_cap_only(
     assert seen["ending"] == ending
     assert seen["message"].startswith(f"RuntimeError: {said}")
     assert remark in seen["message"] and bool(remark) == seen["message"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    "again", ["raise", 'ExceptionWrapper(where="in pin memory thread for device 0").reraise()']
+)
+def test_host_memory_that_cannot_be_pinned_says_nothing_of_the_card(
+    card, make_spec, again: str
+) -> None:
+    """Without workers the loader pins in this thread, else in one that hands its error over."""
+    script = f"""
+        import resource
+        from torch._utils import ExceptionWrapper
+        from torch.utils.data import DataLoader
+        meter.start()
+        held = fill()
+        images = [torch.empty(GIB, dtype=torch.uint8)]
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + GIB // 2,) * 2)
+        try:
+            try:
+                next(iter(DataLoader(images, batch_size=None, pin_memory=True)))
+            except RuntimeError:
+                {again}
+        except RuntimeError as error:
+            assert "CUDA error: out of memory" in str(error)
+            ending_of(error)
+    """
+    spec = make_spec(limit_gib=2.0, context_gib=0.25)
+    seen = meter(card(gib=8), spec, CLASSIFY + inspect.cleandoc(script))
+    assert seen["ending"] == Ending.ERROR
+    assert seen["message"].endswith("lower batch or train.workers.")
 
 
 def test_a_context_that_an_error_has_spoilt_is_not_asked(card, make_spec) -> None:

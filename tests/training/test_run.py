@@ -1,7 +1,6 @@
 """Real training in this process; faults are raised where the library would raise them."""
 
 import csv
-import math
 import time
 from collections.abc import Container
 from dataclasses import replace
@@ -11,11 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 import ultralytics.engine.trainer as engine
-from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.metrics import DetMetrics
-from ultralytics.utils.tal import TaskAlignedAssigner
 
 from sweeper.study.judge import judge
 from sweeper.training.endings import Stopped
@@ -121,80 +118,6 @@ def test_amp_on_the_cpu_is_real_autocast(
     assert (result.amp_dtype, seen) == (dtype, {amp})
 
 
-def out_of_memory(*args: object, **kwargs: object) -> None:
-    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-
-
-class OutOfMemoryInBackward(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        out_of_memory()
-
-
-def fail_in(place: str, monkeypatch) -> None:
-    if place == "forward":
-        monkeypatch.setattr(DetectionModel, "loss", out_of_memory)
-    elif place == "backward":
-        loss = DetectionModel.loss
-
-        def poisoned(self, batch, preds=None):
-            total, items = loss(self, batch, preds)
-            return OutOfMemoryInBackward.apply(total), items
-
-        monkeypatch.setattr(DetectionModel, "loss", poisoned)
-    elif place == "optimizer step":
-        monkeypatch.setattr(torch.optim.SGD, "step", out_of_memory)
-    elif place == "validation":
-        monkeypatch.setattr(DetectionValidator, "postprocess", out_of_memory)
-
-
-@pytest.mark.parametrize("place", ["forward", "backward", "optimizer step", "validation"])
-def test_out_of_memory_ends_the_trial_wherever_it_happens(
-    make_spec, tmp_path: Path, monkeypatch, place: str
-) -> None:
-    fail_in(place, monkeypatch)
-    result = train(make_spec(), tmp_path)
-    assert result.outcome is Outcome.OUT_OF_MEMORY
-    assert "tried to allocate 2.00 GiB" in result.reason
-    assert result.settings["batch"] == 4, "Ultralytics halved the batch"
-
-
-def test_out_of_memory_in_a_later_epoch_ends_the_trial_too(
-    make_spec, tmp_path: Path, monkeypatch
-) -> None:
-    link = Link()
-    loss = DetectionModel.loss
-
-    def later(self, batch, preds=None):
-        return out_of_memory() if link.epochs else loss(self, batch, preds)
-
-    monkeypatch.setattr(DetectionModel, "loss", later)
-    result = train(make_spec(), tmp_path, link)
-    assert result.outcome is Outcome.OUT_OF_MEMORY
-    assert len(result.epochs) == 1
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_an_out_of_memory_that_the_assigner_swallowed_is_one_all_the_same(
-    make_spec, tmp_path: Path, monkeypatch, training: bool
-) -> None:
-    assign = TaskAlignedAssigner.forward
-
-    def swallow(self, *args, **kwargs):
-        self._oom_warned = torch.is_grad_enabled() is training
-        return assign(self, *args, **kwargs)
-
-    monkeypatch.setattr(TaskAlignedAssigner, "forward", swallow)
-    result = train(make_spec(), tmp_path)
-    assert result.outcome is Outcome.OUT_OF_MEMORY
-    assert "target assigner" in result.reason
-    assert result.iterations == (1 if training else 3)
-
-
 def test_the_threads_asked_for_are_used(make_spec, tmp_path: Path) -> None:
     train(make_spec(epochs=1, threads=2), tmp_path)
     assert torch.get_num_threads() == 2
@@ -233,20 +156,6 @@ def scaler(monkeypatch) -> None:
         resume(self, ckpt)
 
     monkeypatch.setattr(TrialTrainer, "resume_training", with_scaler)
-
-
-@pytest.mark.usefixtures("scaler")
-def test_a_step_that_the_scaler_skips_is_not_divergence(
-    make_spec, tmp_path: Path, monkeypatch
-) -> None:
-    # One of the two micro-batches that make the second step.
-    spoil_losses({3}, monkeypatch)
-    result = train(make_spec(batch=2, accumulate=2, epochs=2), tmp_path)
-    assert result.outcome is Outcome.COMPLETE, result.reason
-    assert (result.iterations, result.optimizer_steps) == (12, 5)
-    spoiled, clean = result.epochs
-    assert math.isnan(spoiled.train_loss) and math.isfinite(spoiled.val_loss)
-    assert math.isfinite(clean.train_loss)
 
 
 @pytest.mark.usefixtures("scaler")

@@ -4,6 +4,8 @@
  *
  *   EMULATOR_DRIVER=580.65.06    version of the driver
  *   EMULATOR_PIDS=shown          container: lists no process, as in most containers
+ *                                zero: says of each that it holds nothing, as in some
+ *                                host: lists pids that mean nothing here, as in others
  *                                wsl: hides what each of them holds
  */
 #include <stdio.h>
@@ -158,9 +160,12 @@ int nvmlDeviceGetComputeRunningProcesses_v3(Card *card, unsigned *n, Process *ou
     unsigned room = *n;
     *n = strcmp(pids, "container") ? list_users(index_of(card), users) : 0;
     if (*n > room || (*n && !out)) return INSUFFICIENT_SIZE;
-    for (unsigned i = 0; i < *n; i++)
-        out[i] = (Process){.pid = users[i].pid,
-                           .used = strcmp(pids, "wsl") ? users[i].used : ~0ull}; /* not available */
+    for (unsigned i = 0; i < *n; i++) {
+        out[i] = (Process){.pid = users[i].pid, .used = users[i].used};
+        if (!strcmp(pids, "zero")) out[i].used = 0;
+        if (!strcmp(pids, "host")) out[i].pid += 1 << 22; /* no pid here is as high */
+        if (!strcmp(pids, "wsl")) out[i].used = ~0ull;    /* not available */
+    }
     return SUCCESS;
 }
 

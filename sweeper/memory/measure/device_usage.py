@@ -28,7 +28,8 @@ class DeviceUsage:
             self._info = nvml.nvmlLib.nvmlDeviceGetMemoryInfo
             self._processes = (nvml.c_nvmlProcessInfo_v3_t * MAX_PROCESSES)()
             self._memory = nvml.c_nvmlMemory_t()
-            self._hidden = nvml.NVML_VALUE_NOT_AVAILABLE_ulonglong.value
+            # Some containers list processes with 0 (HAMi-core issue 112).
+            self._hidden = {0, nvml.NVML_VALUE_NOT_AVAILABLE_ulonglong.value}
         self._count = ctypes.c_uint()
         self._count_ref = ctypes.byref(self._count)
         self._memory_ref = ctypes.byref(self._memory)
@@ -47,7 +48,7 @@ class DeviceUsage:
         used: dict[int, float] = {}
         for index in range(self._count.value):
             process = self._processes[index]
-            if process.usedGpuMemory != self._hidden:
+            if process.usedGpuMemory not in self._hidden:
                 used[process.pid] = process.usedGpuMemory / GIB
         return used
 
@@ -68,7 +69,7 @@ def processes_gib(uuid: str) -> dict[int, float | None]:
     used: dict[int, float | None] = {}
     for process in listed:
         # A "C+G" process is on both lists with the same total: keep it once.
-        if process.usedGpuMemory is not None:
+        if process.usedGpuMemory:
             used[process.pid] = max(used.get(process.pid) or 0.0, process.usedGpuMemory / GIB)
         else:
             used.setdefault(process.pid, None)

@@ -87,7 +87,7 @@ child, sampler = tree, of_tree
     assert sample(card(gib=8, context_mib=256), script)["peak"] == 0.5
 
 
-@pytest.mark.parametrize("pids", ["container", "wsl"])
+@pytest.mark.parametrize("pids", ["container", "zero", "host", "wsl"])
 def test_where_processes_are_hidden_the_devices_growth_ends_nothing(card, pids: str) -> None:
     script = """
 use(child, 256)
