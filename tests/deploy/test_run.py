@@ -20,7 +20,9 @@ from sweeper.config.compose import compose_settings
 from sweeper.deploy.measure import Scene, measure, open_reference
 from sweeper.deploy.rows import Row, Status
 from sweeper.training.dataset import split_images
+from tests.conftest import MachineMaker
 from tests.deploy.conftest import QUICK, deploy
+from tests.test_end_to_end import SMALL
 
 # In a process of its own: MLflow's pyfunc warns about itself when it is imported.
 SERVE = """
@@ -84,9 +86,10 @@ def test_the_document_answers_each_target_and_claim(deployed: tuple[Path, str]) 
 
 def test_the_winners_run_has_table_and_numbers(deployed: tuple[Path, str]) -> None:
     client, run_id = winner(deployed[0])
-    found = client.get_run(run_id).data.metrics
-    assert found["deploy/onnx/images_per_s_b2"] > 0
-    assert found["deploy/pt/map50"] >= 0
+    found = client.get_run(run_id).data
+    assert found.metrics["deploy/onnx/images_per_s_b2"] > 0
+    assert found.metrics["deploy/pt/map50"] >= 0
+    assert found.tags["deploy_source"] == "measured"
     artifacts = {a.path for a in client.list_artifacts(run_id, "deploy")}
     assert artifacts >= {"deploy/deploy.md", "deploy/deploy.json", "deploy/onnx_model"}
 
@@ -133,6 +136,28 @@ def test_a_perturbed_export_has_failed_whatever_its_speed(
     assert row.status is Status.FAILED
     assert row.reason.startswith("disagrees with the .pt:")
     assert row.speeds
+
+
+def test_on_an_emulated_card_nothing_is_called_measured(card: MachineMaker, study: Path) -> None:
+    machine = card(gib=4)
+    shutil.copytree(study / "runs", machine.folder / "runs")
+    wanted = ("study.name=small", "deploy.formats=[torchscript]", *QUICK, *SMALL)
+    done = machine.command("-m", "sweeper.deploy", *wanted)
+    assert done.code == 0, done.out + done.err
+    assert "torchscript: emulated" in done.out and "Run on Emulated 4 GB: its memory" in done.out
+    found = rows(machine.folder / "runs/small")
+    assert [found[name]["status"] for name in ("pt", "torchscript")] == ["ok", "ok"]
+    for row in found.values():
+        assert row["device"] == "cuda:0"
+        # GiB: weights of 10 MiB, and more; what NVML shows has the context, too.
+        assert 0.01 < row["gpu"]["allocated"] <= row["gpu"]["reserved"] < 0.2
+        assert row["gpu"]["nvml"] == pytest.approx(row["gpu"]["reserved"] + 300 / 1024, abs=1e-3)
+    client, run_id = winner(machine.folder / "runs/small")
+    assert client.get_run(run_id).data.tags["deploy_source"] == "emulated"
+    report = (machine.folder / "runs/small/report.md").read_text()
+    assert (
+        "by `python -m sweeper.deploy` on an emulated card: times are those of the CPU" in report
+    )
 
 
 def test_only_the_deployment_is_added_to_the_study(deployed: tuple[Path, str]) -> None:
