@@ -13,7 +13,7 @@ NOTHING_ON_GPU = "not measured: no format ran on the GPU"
 def recommendations(deployment: Deployment) -> list[list[str]]:
     """Header and one row per target."""
     head = ["target", "use", "because"]
-    if deployment.conditions.get("emulated"):
+    if deployment.emulated:
         targets = ("CPU server", "NVIDIA server", "edge")
         return [head, *([target, *_split(EMULATED)] for target in targets)]
     rows = [r for r in deployment.rows if r.status is Status.OK and r.speeds]
@@ -66,7 +66,7 @@ def claims(deployment: Deployment) -> list[list[str]]:
     pt, script = find(deployment.rows, "pt"), find(deployment.rows, "torchscript")
     engine = find(deployment.rows, "tensorrt")
     missing = _no_engine(deployment)
-    loads = EMULATED if deployment.conditions.get("emulated") else _loads(pt, script)
+    loads = EMULATED if deployment.emulated else _loads(pt, script)
     return [
         ["claim of the article", "here"],
         ["TorchScript loads 3 × faster", loads],
@@ -92,7 +92,7 @@ def _memory(deployment: Deployment, pt: Row | None, script: Row | None) -> str:
         return "not measured: no TorchScript export"
     if "allocated" in pt.gpu and "allocated" in script.gpu:
         change = script.gpu["allocated"] / pt.gpu["allocated"] - 1
-        emulated = ", emulated" if deployment.conditions.get("emulated") else ""
+        emulated = ", emulated" if deployment.emulated else ""
         return f"{100 * change:+.0f} % (peak of the GPU allocator{emulated})"
     change = script.rss_mib / pt.rss_mib - 1
     return f"{100 * change:+.0f} % ({script.rss_mib:.0f} against {pt.rss_mib:.0f} MiB, CPU)"

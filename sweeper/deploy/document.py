@@ -22,7 +22,7 @@ def render(deployment: Deployment) -> str:
         _table(speed_table(rows, deployment.conditions["gpu"]))
         if measured
         else "Nothing could be measured; the reasons are below.",
-        _conditions(deployment, rows),
+        _conditions(deployment),
         "## Agreement with the .pt",
         _table(agreement_table(rows)),
         *_left_out(deployment),
@@ -87,12 +87,12 @@ def _agreement_row(row: Row) -> list[str]:
     return [row.name, ran, row.status.value, map50, box, score, row.reason or "–"]
 
 
-def _conditions(deployment: Deployment, rows: list[Row]) -> str:
+def _conditions(deployment: Deployment) -> str:
     c = deployment.conditions
     versions = ", ".join(f"{k} {v}" for k, v in c["versions"].items())
     shapes = "free batch and image size" if c["dynamic"] else "fixed: batch 1, larger ones split"
     return (
-        f"{_where(c, rows)}, {c['threads']} core(s), {c['imgsz']} px, {shapes}. "
+        f"{_where(deployment)}, {c['threads']} core(s), {c['imgsz']} px, {shapes}. "
         f"{c['runs']} passes per batch size in 5 turns with the .pt, {c['warmup']} before each "
         "turn not counted; a pass is the model alone, from a ready input to its raw output. "
         "× .pt is the median over turns. Load: the first in a fresh process, imports done; "
@@ -103,11 +103,12 @@ def _conditions(deployment: Deployment, rows: list[Row]) -> str:
     )
 
 
-def _where(conditions: dict[str, Any], rows: list[Row]) -> str:
+def _where(deployment: Deployment) -> str:
     """The device, and what ran elsewhere."""
+    conditions, rows = deployment.conditions, deployment.rows
     others = [r.name for r in rows if r.speeds and not r.on_gpu] if conditions["gpu"] else []
     elsewhere = f" ({', '.join(others)}: on the CPU)" if others else ""
-    if conditions.get("emulated"):
+    if deployment.emulated:
         return (
             f"Run on {conditions['device']}{elsewhere}: its memory is emulated, all times are "
             "those of the CPU and say nothing of a GPU"

@@ -97,6 +97,7 @@ class Deployment:
         rows: One per format, the ``.pt`` first.
         commands: What makes the TensorRT engine elsewhere; empty where it was made here.
         trial: Number of the trial that the weights come from; None for a file of the user's own.
+        emulated: Whether the GPU was an emulated card; then times are the CPU's.
     """
 
     study: str
@@ -105,6 +106,7 @@ class Deployment:
     rows: tuple[Row, ...]
     commands: tuple[str, ...]
     trial: int | None = None
+    emulated: bool = False
 
 
 def find(rows: Sequence[Row], name: str) -> Row | None:

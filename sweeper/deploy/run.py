@@ -25,7 +25,7 @@ from sweeper.executors.devices import find_devices
 from sweeper.memory.measure.nvml import source_of
 from sweeper.report.publish import publish
 from sweeper.training.dataset import split_images
-from sweeper.trial.record import EMULATED
+from sweeper.trial.record import EMULATED, MEASURED
 from sweeper.trial.study_folder import StudyFolder
 
 Say = Callable[[str], None]
@@ -96,6 +96,7 @@ def _fill(settings: Settings, source: Source, draft: Path, say: Say) -> Deployme
         rows,
         tuple(_commands(scene, rows)),
         source.spec.number if source.spec else None,
+        source_of(scene.device) == EMULATED,
     )
     _tidy(draft)
     (draft / "deploy.json").write_text(to_json(deployment))
@@ -172,7 +173,7 @@ def _measured(scene: Scene, row: Row, reference: Reference, say: Say) -> Row:
     if row.status is not Status.OK:
         return row
     row = measure(scene, row, reference)
-    say(f"{row.name}: {row.reason or 'measured'}")
+    say(f"{row.name}: {row.reason or source_of(scene.device)}")
     return row
 
 
@@ -181,7 +182,6 @@ def _conditions(scene: Scene, versions: dict[str, str], load: float) -> dict[str
     return {
         "device": scene.machine,
         "gpu": scene.device != "cpu",
-        "emulated": source_of(scene.device) == EMULATED,
         "threads": scene.threads,
         "cores": len(os.sched_getaffinity(0)),
         "load": load,
@@ -234,6 +234,7 @@ def _record(
             uri,
             run_id,
             metrics(deployment),
+            EMULATED if deployment.emulated else MEASURED,
             [target / "deploy.md", target / "deploy.json"],
             model,
             shape if deployment.conditions["dynamic"] else (1, *shape[1:]),

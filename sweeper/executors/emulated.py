@@ -1,4 +1,4 @@
-"""Trials on emulated cards: vram.emulated=true."""
+"""Commands and plans on emulated cards: vram.emulated=true."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from sweeper.emulator.launch import start_again
 from sweeper.emulator.machine import MIB_PER_GIB, Card, Machine, is_emulated
 from sweeper.errors import SettingsError
 from sweeper.memory.budget import AUTO_CONTEXT_GIB, load_card
+from sweeper.memory.measure.nvml import EMULATED_UUID, Device
 
 
 def emulate(vram: VramSettings, executor: ExecutorSettings) -> None:
@@ -20,6 +21,16 @@ def emulate(vram: VramSettings, executor: ExecutorSettings) -> None:
     """
     if vram.emulated and not is_emulated():
         start_again(emulated_machine(vram, executor))
+
+
+def emulated_device(vram: VramSettings, executor: ExecutorSettings) -> Device:
+    """The card that `emulate` would go to, for what needs its size only.
+
+    Raises:
+        SettingsError: What it asks for cannot be emulated.
+    """
+    card = emulated_machine(vram, executor).cards[0]
+    return Device(0, EMULATED_UUID, card.title, card.gib)
 
 
 def emulated_machine(vram: VramSettings, executor: ExecutorSettings) -> Machine:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from sweeper.doctor.finding import Finding, failures
 from sweeper.gpu_check.caps import Cap
@@ -17,10 +18,11 @@ from sweeper.report.markdown import Table, render_table
 from sweeper.trial.record import MemoryReading, Outcome, TrialResult
 
 # Checks of the doctor whose text is about the card or the software; others name files.
-SHOWN = ("gpu", "gpu memory", "torch", "allocator", "host memory", "versions")
+SHOWN = ("gpu", "gpu memory", "torch", "torch kernels", "allocator", "host memory", "versions")
+HIDDEN = "python -m sweeper.doctor says what"
 # A card may be too small for a cell, or too old for its AMP.
 FINE = {Outcome.COMPLETE, Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET, Outcome.AMP_REFUSED}
-FOLDERS = re.compile(r"(?:/[\w.@+~-]+)+/")
+FOLDERS = re.compile(r"…?(?:/[\w.@+~-]+)+/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,33 +32,36 @@ class Check:
     Attributes:
         device: The card.
         capability: Its CUDA compute capability.
-        torch: What torch and Ultralytics say on it.
         machine: Processor, memory and system.
         versions: Of the packages.
         findings: The doctor's.
-        here: The cells on this card.
+        sampler: What the sampler costs.
+        torch: What torch and Ultralytics say on it; a text says why they cannot use it.
+        here: The cells on this card; none where torch cannot use it.
+        caps: One cell under two budgets.
         emulated: The cells on an emulated card.
         no_emulated: Why there are none; empty when there are.
-        caps: One cell under two budgets.
-        sampler: What the sampler costs.
     """
 
     device: Device
     capability: str
-    torch: TorchFacts
     machine: str
     versions: str
     findings: Sequence[Finding]
-    here: Trained
-    emulated: Trained
-    no_emulated: str
-    caps: Sequence[Cap]
     sampler: SamplerCost
+    torch: TorchFacts | str
+    here: Trained = field(default_factory=list)
+    caps: Sequence[Cap] = ()
+    emulated: Trained = field(default_factory=list)
+    no_emulated: str = ""
 
     @property
     def faults(self) -> list[str]:
         """What must not be, in words; empty when all is well."""
-        found = [f"the doctor: {f.check}: {f.text}" for f in failures(self.findings)]
+        failed = failures(self.findings)
+        found = [
+            f"the doctor: {f.check}: {f.text if f.check in SHOWN else HIDDEN}" for f in failed
+        ]
         bad = [(s, r) for s, r in self.here if r.outcome not in FINE]
         found += [f"{s.model} {s.label}: {r.outcome}: {r.reason}" for s, r in bad]
         found += [
@@ -64,7 +69,9 @@ class Check:
             for c in self.caps
             if not c.held
         ]
-        if not self.caps:
+        if isinstance(self.torch, str):
+            found.append(f"nothing was trained: torch cannot use the card: {self.torch}")
+        elif not self.caps:
             found.append("no cell trained, so that no budget was tried")
         if self.sampler.error:
             found.append(f"the sampler: {self.sampler.error}")
@@ -75,16 +82,24 @@ def render(check: Check) -> str:
     """The whole document."""
     device = check.device
     faults = [f"- {fault}" for fault in check.faults] or ["- nothing that must not be"]
+    cuda = f"; torch for CUDA {check.torch.cuda}" if isinstance(check.torch, TorchFacts) else ""
     sections = [
         f"# GPU check: {device.name}, {gib(device.total_gib)} GiB, capability {check.capability}",
-        f"Peaks on this card are *{device.source}*. {check.versions}; torch for CUDA "
-        f"{check.torch.cuda}. {check.machine}.",
+        f"Peaks on this card are *{device.source}*. {check.versions}{cuda}. {check.machine}.",
         "\n".join(["**Found**", "", *faults, *(f"- {line}" for line in _summary(check))]),
         _section("Cells", _cells(check), CELLS),
         _section("Budgets", _caps(check.caps), CAPS),
         _section("The doctor", _doctor(check.findings), ""),
     ]
-    return FOLDERS.sub("…/", "\n\n".join(filter(None, sections))) + "\n"
+    return _without_folders("\n\n".join(filter(None, sections))) + "\n"
+
+
+def _without_folders(text: str) -> str:
+    """Every path as ``…/`` and its last part; a home folder, which is a name, as ``…``."""
+    home = Path.home()
+    if home.name:
+        text = text.replace(str(home), "…")
+    return FOLDERS.sub("…/", text)
 
 
 CELLS = (
@@ -103,12 +118,24 @@ def _summary(check: Check) -> list[str]:
         _agreement("emulated", [change(row.emulated, row.reserved) for row in rows]),
         f"the sampler takes {100 * sampler.core:.2f} % of a core for {sampler.per_second:.0f} "
         f"readings a second, the longest gap is {1000 * sampler.longest_gap_s:.0f} ms",
-        f"check_amp takes {duration(torch.amp_check_s)}: "
-        + ("AMP passed" if torch.amp_passed else "AMP was refused"),
+        _amp(torch) if isinstance(torch, TorchFacts) else "",
     ]
     if check.no_emulated:
         lines.append(f"nothing was emulated: {check.no_emulated}")
     return [line for line in lines if line]
+
+
+def _amp(torch: TorchFacts) -> str:
+    """What Ultralytics' AMP check said, and whether it had anything to compare with."""
+    if not torch.amp_passed:
+        return "check_amp refused AMP"
+    if torch.amp_weights == "missing":
+        return (
+            "AMP was not checked: the weights that check_amp compares with are not here and could "
+            "not be fetched, so it lets AMP pass"
+        )
+    fetched = ", its weights fetched before" if torch.amp_weights == "fetched" else ""
+    return f"check_amp takes {duration(torch.amp_check_s)}{fetched}: AMP passed"
 
 
 def _agreement(word: str, errors: list[float | None]) -> str:
@@ -208,4 +235,7 @@ def _doctor(findings: Sequence[Finding]) -> Table:
 
 
 def _section(title: str, table: Table, text: str) -> str:
+    """Heading, text and table; nothing where the table has no rows."""
+    if not table.rows:
+        return ""
     return "\n\n".join(filter(None, [f"## {title}", text, render_table(table)]))

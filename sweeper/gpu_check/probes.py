@@ -1,31 +1,36 @@
-"""What is not a training: the doctor's lines, the sampler's cost and Ultralytics' AMP check."""
+"""What is not a training: torch on the card, Ultralytics' AMP check and the sampler's cost."""
 
 from __future__ import annotations
 
 import os
 import time
 from dataclasses import dataclass
+from typing import Literal
 
-from sweeper.config.compose import compose_settings
-from sweeper.doctor.checks import full_check
-from sweeper.doctor.finding import Finding
 from sweeper.memory.measure.nvml import Device
 from sweeper.memory.measure.sampler import MemorySampler
-from sweeper.script import run_script
+from sweeper.script import ScriptError, run_script
 
 SAMPLED_S = 5.0
 
-# Touches the card as a trial does; prints torch's CUDA and how long check_amp takes.
+# Touches the card as a trial does. Without the weights that it compares with, check_amp lets AMP
+# pass unchecked; the first call may fetch them, so the second one is timed.
 CARD_SCRIPT = """
 import json, time, torch
 from ultralytics import YOLO
+from ultralytics.utils import WEIGHTS_DIR
 from ultralytics.utils.checks import check_amp
-model = YOLO("yolo11n.yaml").model.to("cuda")
-torch.cuda.synchronize()
-began = time.monotonic()
-passed = check_amp(model)
-torch.cuda.synchronize()
-print(json.dumps([torch.version.cuda, passed, time.monotonic() - began]))
+model, weights = YOLO("yolo11n.yaml").model.to("cuda"), WEIGHTS_DIR / "yolo26n.pt"
+had = weights.is_file()
+passed, seconds = check_amp(model), None
+has = weights.is_file()
+if has:
+    torch.cuda.synchronize()
+    began = time.monotonic()
+    check_amp(model)
+    torch.cuda.synchronize()
+    seconds = time.monotonic() - began
+print(json.dumps([torch.version.cuda, passed, ("missing", "fetched", "here")[had + has], seconds]))
 """
 
 
@@ -36,12 +41,14 @@ class TorchFacts:
     Attributes:
         cuda: CUDA version of torch's build.
         amp_passed: Whether Ultralytics' AMP check let AMP pass.
-        amp_check_s: How long that took, seconds.
+        amp_weights: Whether what it compares with was here.
+        amp_check_s: How long it takes, seconds; None without the weights.
     """
 
     cuda: str
     amp_passed: bool
-    amp_check_s: float
+    amp_weights: Literal["here", "fetched", "missing"]
+    amp_check_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +68,13 @@ class SamplerCost:
     error: str
 
 
-def ask_torch(device: Device) -> TorchFacts:
-    """Run `CARD_SCRIPT` on the device.
-
-    Raises:
-        ScriptError: It failed, so no training would work either.
-    """
+def ask_torch(device: Device) -> TorchFacts | str:
+    """What `CARD_SCRIPT` finds on the device; why, where it fails, as any training would."""
     environ = {"CUDA_VISIBLE_DEVICES": device.uuid, "YOLO_AUTOINSTALL": "false"}
-    return TorchFacts(*run_script(CARD_SCRIPT, environ=environ))
+    try:
+        return TorchFacts(*run_script(CARD_SCRIPT, environ=environ))
+    except ScriptError as error:
+        return str(error)
 
 
 def sampler_cost(device: Device) -> SamplerCost:
@@ -80,8 +86,3 @@ def sampler_cost(device: Device) -> SamplerCost:
     seen = sampler.stop()
     core = (time.process_time() - used) / SAMPLED_S
     return SamplerCost(core, seen.samples / SAMPLED_S, seen.longest_gap_s, seen.error)
-
-
-def ask_doctor(runs_dir: str) -> list[Finding]:
-    """Every check of the doctor, for a study as it comes."""
-    return full_check(compose_settings([f"runs_dir={runs_dir}"]))

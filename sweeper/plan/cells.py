@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from sweeper.config.settings import Settings
+from sweeper.emulator.machine import is_emulated
 from sweeper.executors.devices import find_devices
+from sweeper.executors.emulated import emulated_device
 from sweeper.memory.budget import Budget, find_budget
 from sweeper.memory.config import MemoryConfig
 from sweeper.memory.measure.nvml import Device
@@ -136,10 +138,17 @@ def _sorted(requests: list[Request]) -> tuple[Request, ...]:
 
 
 def _budget(settings: Settings) -> Budget:
-    gpu = _gpu() if settings.vram.card == "auto" else None
+    gpu = _gpu(settings) if settings.vram.card == "auto" else None
     return find_budget(settings.vram, gpu)
 
 
+def _gpu(settings: Settings) -> Device | None:
+    """The card of a study: an emulated one need not be built for a plan."""
+    if settings.vram.emulated and not is_emulated():
+        return emulated_device(settings.vram, settings.executor)
+    return _gpu_here()
+
+
 @cache
-def _gpu() -> Device | None:
+def _gpu_here() -> Device | None:
     return find_devices("auto").gpu

@@ -7,6 +7,11 @@ from sweeper.report.cells import CellSummary
 from sweeper.report.markdown import Table
 
 PREFIX = "deploy/"
+MEASURED = "Measured by `python -m sweeper.deploy`; its own table says how, and what failed."
+EMULATED = (
+    "Run by `python -m sweeper.deploy` on an emulated card: times are those of the CPU and say "
+    "nothing of a GPU. Its own table says how, and what failed."
+)
 
 # Column and metric of each export, and how its number is written.
 COLUMNS = {
@@ -19,9 +24,16 @@ COLUMNS = {
 }
 
 
+def deployment_source(winner: CellSummary | None) -> str:
+    """What the numbers of `deployment` are."""
+    record = winner.first.deployment if winner is not None else None
+    return EMULATED if record is not None and record.emulated else MEASURED
+
+
 def deployment(winner: CellSummary | None) -> Table:
-    """One row per export that was measured; empty before ``python -m sweeper.deploy``."""
-    metrics = winner.first.deployment if winner is not None else {}
+    """One row per export that ran; empty before ``python -m sweeper.deploy``."""
+    record = winner.first.deployment if winner is not None else None
+    metrics = record.metrics if record is not None else {}
     formats = dict.fromkeys(name.split("/")[1] for name in metrics)
     rows = []
     for name in formats:

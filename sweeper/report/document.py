@@ -9,7 +9,7 @@ from sweeper.numbers import limit
 from sweeper.report import article, tables
 from sweeper.report.answer import answer, command
 from sweeper.report.caveats import caveats
-from sweeper.report.deployment import deployment
+from sweeper.report.deployment import deployment, deployment_source
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, code, render_table
 from sweeper.trial.command import yolo_command
@@ -30,6 +30,7 @@ def render(findings: Findings, plots: set[str]) -> str:
         findings: Of the study.
         plots: Names of `PLOTS` that lie beside it in ``report/``.
     """
+    winner = findings.winner
     sections = [
         [f"# {title(findings)}", answer(findings)],
         _asked(findings),
@@ -44,7 +45,7 @@ def render(findings: Findings, plots: set[str]) -> str:
             *_images(plots, "parts"),
         ],
         _use(findings),
-        _section("The winner's exports", deployment(findings.winner), DEPLOYMENT),
+        _section("The winner's exports", deployment(winner), deployment_source(winner)),
         _section("Every trial", tables.every_trial(findings)),
         _article(findings),
         _caveats(findings),
@@ -52,7 +53,6 @@ def render(findings: Findings, plots: set[str]) -> str:
     return "\n\n".join(text for section in sections for text in section if text) + "\n"
 
 
-DEPLOYMENT = "Measured by `python -m sweeper.deploy`; its own table says how, and what failed."
 PARTS = "What was alive at the peak, GiB: gradients, for one, may be born only after it."
 PARETO = (
     "No other cell that was trained is better in mAP@0.5, time of the whole run and memory at "

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import Metric
+from mlflow.entities import Metric, RunTag
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from sweeper.tracking.faults import readable_faults
+from sweeper.tracking.reader import DEPLOYMENT_SOURCE
 
 FOLDER = "deploy"
 
@@ -22,11 +23,14 @@ def log_deployment(
     uri: str,
     run_id: str,
     metrics: dict[str, float],
+    source: str,
     files: Sequence[Path],
     onnx: Path | None,
     shape: tuple[int, ...],
 ) -> str:
     """Log metrics, files and the ONNX model in MLflow's own flavor.
+
+    ``source`` says what the metrics are: ``measured``, or ``emulated``.
 
     Returns:
         The URI to serve the ONNX model from; empty without one.
@@ -35,19 +39,21 @@ def log_deployment(
         StudyError: MLflow does not answer, or refuses.
     """
     with readable_faults(uri):
-        return _log(MlflowClient(tracking_uri=uri), run_id, metrics, files, onnx, shape)
+        return _log(MlflowClient(tracking_uri=uri), run_id, metrics, source, files, onnx, shape)
 
 
 def _log(
     client: MlflowClient,
     run_id: str,
     metrics: dict[str, float],
+    source: str,
     files: Sequence[Path],
     onnx: Path | None,
     shape: tuple[int, ...],
 ) -> str:
     now = int(time.time() * 1000)
-    client.log_batch(run_id, metrics=[Metric(k, v, now, 0) for k, v in metrics.items()])
+    logged = [Metric(k, v, now, 0) for k, v in metrics.items()]
+    client.log_batch(run_id, metrics=logged, tags=[RunTag(DEPLOYMENT_SOURCE, source)])
     for file in files:
         client.log_artifact(run_id, str(file), FOLDER)
     if onnx is None:

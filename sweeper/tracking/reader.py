@@ -15,8 +15,9 @@ from mlflow.entities import Run
 from sweeper.errors import StudyError
 from sweeper.tracking import tags
 from sweeper.tracking.faults import readable_faults
-from sweeper.trial.record import SINGLE, TrialResult, TrialSpec
+from sweeper.trial.record import EMULATED, SINGLE, TrialResult, TrialSpec
 from sweeper.trial.study_record import (
+    DeploymentRecord,
     Points,
     RecordedStudy,
     RecordedTrial,
@@ -27,6 +28,7 @@ from sweeper.trial.study_record import (
 LAST_START = "last_start"  # tag of a study's parent run: UTC, ISO 8601
 CURVE = "epoch_{}"  # the metric of a field of EpochReport
 DEPLOYMENT = "deploy/"  # beginning of the metrics that a deployment logged
+DEPLOYMENT_SOURCE = "deploy_source"  # tag: whether they are measured or emulated
 NEEDED = {"batch", "accumulate", "amp"}  # parameters that every trial has
 PAGE = 1000
 
@@ -171,9 +173,15 @@ def _trial(run: Run) -> RecordedTrial | None:
     spec = tags.read_tag(run, tags.SPEC, TrialSpec)
     if spec is None:
         return None
-    deployment = {k: v for k, v in run.data.metrics.items() if k.startswith(DEPLOYMENT)}
     result = tags.read_tag(run, tags.RESULT, TrialResult)
-    return RecordedTrial(spec, result, run.info.run_id, deployment)
+    return RecordedTrial(spec, result, run.info.run_id, _deployment(run, spec.number))
+
+
+def _deployment(run: Run, number: int) -> DeploymentRecord | None:
+    """What a deployment logged to the run of a trial; None where there was none."""
+    metrics = {k: v for k, v in run.data.metrics.items() if k.startswith(DEPLOYMENT)}
+    emulated = run.data.tags.get(DEPLOYMENT_SOURCE) == EMULATED
+    return DeploymentRecord(number, metrics, emulated) if metrics else None
 
 
 def _trial_runs(client: MlflowClient, experiment_id: str, study: str) -> list[Run]:

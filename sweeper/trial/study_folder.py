@@ -91,21 +91,21 @@ class StudyFolder:
                 unreadable.append(str(folder.path))
         return RecordedStudy(study, tuple(trials), tuple(unreadable))
 
-    def _read_deployment(self) -> DeploymentRecord:
+    def _read_deployment(self) -> DeploymentRecord | None:
         file = self.deployment / "deploy.json"
         with suppress(FileNotFoundError, StudyError):  # without its table the report is complete
             return from_json(DeploymentRecord, file.read_text(), str(file))
-        return DeploymentRecord()
+        return None
 
     @property
     def _record(self) -> Path:
         return self.path / "study.json"
 
 
-def _read_trial(folder: TrialFolder, deployed: DeploymentRecord) -> RecordedTrial:
+def _read_trial(folder: TrialFolder, deployed: DeploymentRecord | None) -> RecordedTrial:
     try:
         run_id = folder.run_id.read_text()
     except FileNotFoundError:
         run_id = None
-    metrics = deployed.metrics if deployed.trial == folder.number else {}
-    return RecordedTrial(folder.read_spec(), folder.read_result(), run_id, metrics)
+    own = deployed if deployed and deployed.trial == folder.number else None
+    return RecordedTrial(folder.read_spec(), folder.read_result(), run_id, own)

@@ -66,10 +66,12 @@ class DeploymentRecord:
     Attributes:
         trial: Number of the trial whose weights were exported; None when they came from a file.
         metrics: Numbers of each export under MLflow's names: ``deploy/onnx/map50``.
+        emulated: Whether they come from an emulated card: then times are the CPU's.
     """
 
     trial: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    emulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +82,13 @@ class RecordedTrial:
         spec: What it was told.
         result: What it came to; None while it runs.
         run_id: Its MLflow run, where that is known.
-        deployment: As `DeploymentRecord.metrics`; empty unless its weights were exported.
+        deployment: What its exports came to; None unless its weights were exported.
     """
 
     spec: TrialSpec
     result: TrialResult | None = None
     run_id: str | None = None
-    deployment: dict[str, float] = field(default_factory=dict)
+    deployment: DeploymentRecord | None = None
 
     @property
     def number(self) -> int:

@@ -6,27 +6,33 @@ from sweeper.deploy.rows import Deployment, Row, Speed
 
 SLOW = (Speed(1, 4.0, 4.5, 250.0), Speed(8, 18.0, 19.0, 444.0))
 FAST = (Speed(1, 2.0, 2.5, 500.0), Speed(8, 9.0, 9.5, 889.0))
-ON_GPU = {"device": "NVIDIA T4", "gpu": True, "emulated": False}
+ON_GPU = {"device": "NVIDIA T4", "gpu": True}
 
 
-def advice(conditions: dict, *rows: Row) -> dict[str, list[str]]:
-    _, *targets = recommendations(Deployment("s", "trial 0", conditions, rows, ()))
+def deployment(conditions: dict, *rows: Row, emulated: bool = False) -> Deployment:
+    return Deployment("s", "trial 0", conditions, rows, (), emulated=emulated)
+
+
+def advice(deployment: Deployment) -> dict[str, list[str]]:
+    _, *targets = recommendations(deployment)
     return {target: rest for target, *rest in targets}
 
 
 def test_what_ran_on_the_cpu_is_not_recommended_for_an_nvidia_server() -> None:
     pt = Row("pt", size_mib=5.2, device="cuda:0", speeds=SLOW)
     onnx = Row("onnx", size_mib=10.4, device="cpu", speeds=FAST)
-    both = advice(ON_GPU, pt, onnx)
+    both = advice(deployment(ON_GPU, pt, onnx))
     assert both["NVIDIA server"][0] == "**pt**" and both["edge"][0] == "**onnx**"
     assert "2.0 ms on this machine" in both["edge"][1]
-    assert advice(ON_GPU, onnx)["NVIDIA server"] == ["–", "no format ran on the GPU"]
-    assert _where(ON_GPU, [pt, onnx]) == "Measured on NVIDIA T4 (onnx: on the CPU)"
-    assert _where(ON_GPU | {"gpu": False}, [onnx]) == "Measured on NVIDIA T4"
+    assert advice(deployment(ON_GPU, onnx))["NVIDIA server"] == ["–", "no format ran on the GPU"]
+    where = _where(deployment(ON_GPU, pt, onnx))
+    assert where == "Measured on NVIDIA T4 (onnx: on the CPU)"
+    assert _where(deployment(ON_GPU | {"gpu": False}, onnx)) == "Measured on NVIDIA T4"
 
 
 def test_what_ran_on_the_gpu_is_no_edge_device_either() -> None:
-    (_, why) = advice(ON_GPU, Row("pt", size_mib=5.2, device="cuda:0", speeds=SLOW))["edge"]
+    pt = Row("pt", size_mib=5.2, device="cuda:0", speeds=SLOW)
+    (_, why) = advice(deployment(ON_GPU, pt))["edge"]
     assert "4.0 ms on the GPU of this machine, an edge device was not measured" in why
 
 
@@ -36,12 +42,12 @@ def test_an_emulated_card_recommends_nothing_and_answers_for_memory_only() -> No
         Row("pt", device="cuda:0", rss_mib=9, load_s=1, gpu=gpu, speeds=FAST),
         Row("torchscript", device="cuda:0", rss_mib=9, load_s=1, load_ratio=2, gpu=gpu),
     )
-    conditions = {"device": "Emulated t4", "gpu": True, "emulated": True}
-    targets = advice(conditions, *rows)
+    there = deployment({"device": "Emulated t4", "gpu": True}, *rows, emulated=True)
+    targets = advice(there)
     assert len(targets) == 3
     assert {use for use, _ in targets.values()} == {"–"}
     assert all("the GPU was emulated" in why for _, why in targets.values())
-    claimed = dict(claims(Deployment("s", "trial 0", conditions, rows, ())))
+    claimed = dict(claims(there))
     assert "the GPU was emulated" in claimed["TorchScript loads 3 × faster"]
     assert claimed["TorchScript takes 18 % less memory"].endswith("allocator, emulated)")
-    assert _where(conditions, list(rows)).startswith("Run on Emulated t4: its memory is emulated")
+    assert _where(there).startswith("Run on Emulated t4: its memory is emulated")

@@ -20,7 +20,9 @@ from sweeper.config.compose import compose_settings
 from sweeper.deploy.measure import Scene, measure, open_reference
 from sweeper.deploy.rows import Row, Status
 from sweeper.training.dataset import split_images
-from tests.deploy.conftest import QUICK, deploy
+from tests.conftest import MachineMaker
+from tests.deploy.conftest import QUICK
+from tests.test_end_to_end import SMALL
 
 # In a process of its own: MLflow's pyfunc warns about itself when it is imported.
 SERVE = """
@@ -84,9 +86,10 @@ def test_the_document_answers_each_target_and_claim(deployed: tuple[Path, str]) 
 
 def test_the_winners_run_has_table_and_numbers(deployed: tuple[Path, str]) -> None:
     client, run_id = winner(deployed[0])
-    found = client.get_run(run_id).data.metrics
-    assert found["deploy/onnx/images_per_s_b2"] > 0
-    assert found["deploy/pt/map50"] >= 0
+    found = client.get_run(run_id).data
+    assert found.metrics["deploy/onnx/images_per_s_b2"] > 0
+    assert found.metrics["deploy/pt/map50"] >= 0
+    assert found.tags["deploy_source"] == "measured"
     artifacts = {a.path for a in client.list_artifacts(run_id, "deploy")}
     assert artifacts >= {"deploy/deploy.md", "deploy/deploy.json", "deploy/onnx_model"}
 
@@ -141,14 +144,34 @@ def test_only_the_deployment_is_added_to_the_study(deployed: tuple[Path, str]) -
     }
 
 
-def test_a_winner_without_weights_is_trained_once_more(study: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(study, tmp_path / "copy")
-    shutil.rmtree(copy / "runs/small/trials/0000/weights")
-    done = deploy(copy, "study.name=small", "deploy.formats=[torchscript]", "deploy.epochs=2")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "training b4×a1 again" in done.stdout
-    assert "trained 2 epochs" in done.stdout
-    document = (copy / "runs/small/deploy/deploy.md").read_text()
+def test_on_a_card_a_winner_without_weights_is_trained_once_more(
+    card: MachineMaker, study: Path
+) -> None:
+    machine = card(gib=24)
+    runs = shutil.copytree(study / "runs", machine.folder / "runs")
+    shutil.rmtree(runs / "small/trials/0000/weights")
+    wanted = ("study.name=small", "deploy.formats=[torchscript]", "deploy.epochs=2")
+    done = machine.command("-m", "sweeper.deploy", *wanted, *QUICK, *SMALL)
+    assert done.code == 0, done.out + done.err
+    assert "training b4×a1 again" in done.out and "trained 2 epochs" in done.out
+    document = (runs / "small/deploy/deploy.md").read_text()
     assert "trained once more for 2 epochs: its weights were not kept." in document
     assert "**These weights detect next to nothing (mAP@0.5 0.00" in document
-    assert rows(copy / "runs/small").keys() == {"pt", "torchscript"}
+
+    found = rows(runs / "small")
+    assert found.keys() == {"pt", "torchscript"}
+    for row in found.values():
+        assert (row["status"], row["device"], row["ran"]) == ("ok", "cuda:0", "fp32")
+        # GiB: weights of 10 MiB, and more; what NVML shows has the context, too.
+        assert 0.01 < row["gpu"]["allocated"] <= row["gpu"]["reserved"] < 0.2
+        assert row["gpu"]["nvml"] == pytest.approx(row["gpu"]["reserved"] + 300 / 1024, abs=1e-3)
+
+    # It is an emulated card: nothing is called measured.
+    assert "torchscript: emulated" in done.out
+    assert "Run on Emulated 24 GB: its memory is emulated, all times are those of the" in document
+    client, run_id = winner(runs / "small")
+    assert client.get_run(run_id).data.tags["deploy_source"] == "emulated"
+    report = (runs / "small/report.md").read_text()
+    assert (
+        "by `python -m sweeper.deploy` on an emulated card: times are those of the CPU" in report
+    )

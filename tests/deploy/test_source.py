@@ -54,5 +54,6 @@ def test_the_report_finds_the_numbers_that_a_deployment_left(runs: Path) -> None
     record = load_record(compose_settings([f"runs_dir={runs}"]), "article")
     (deployed,) = [t for t in record.trials if t.deployment]
     assert deployed.number == 3
-    assert deployed.deployment["deploy/onnx/map50"] == 0.42
-    assert deployed.deployment["deploy/onnx/latency_ms_b1"] == 5.0
+    assert deployed.deployment is not None
+    assert deployed.deployment.metrics["deploy/onnx/map50"] == 0.42
+    assert deployed.deployment.metrics["deploy/onnx/latency_ms_b1"] == 5.0

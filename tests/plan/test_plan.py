@@ -21,7 +21,7 @@ from sweeper.memory.predict.parallel import predict_specs
 from sweeper.plan.__main__ import main
 from sweeper.plan.predictions import largest_batch
 from sweeper.study.specs import SpecBuilder
-from tests.conftest import link_traces
+from tests.conftest import MachineMaker, link_traces
 
 ROOT = Path(__file__).parents[2]
 Capture = pytest.CaptureFixture[str]
@@ -148,6 +148,18 @@ def test_a_setup_in_which_nothing_fits_says_so(runs: Path, capsys: Capture) -> N
     text = plan(runs, capsys, *asked)
     assert "GiB over" in text and text.splitlines()[-1].split()[:3] == ["yolo11n", "off", "none"]
     assert plan_json(runs, capsys, *asked)["largest"][0]["largest_batch"] is None
+
+
+def test_a_plan_for_an_emulated_card_is_the_one_that_is_made_on_it(
+    runs: Path, capsys: Capture, card: MachineMaker
+) -> None:
+    asked = ("batch=4", "amp=true", "data.nc=20")
+    there = plan(runs, capsys, *asked, "vram.emulated=true", "vram.fallback_card=t4")
+    assert "Budget 14.25 GiB" in there and "this GPU Emulated t4, 15.00 GiB less 5 %" in there
+    assert "simulated without a GPU" in there and "nothing was measured" in there
+    done = card(gib=15, name="t4").command("-m", "sweeper.plan", *asked, f"runs_dir={runs}")
+    assert done.code == 0, done.err
+    assert done.out == there
 
 
 def test_crowded_images_are_planned_for(runs: Path, capsys: Capture) -> None:

@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 
 from sweeper.config.compose import compose_settings
 from sweeper.config.settings import Settings
+from sweeper.deploy import rows as deploy
 from sweeper.errors import StudyError
 from sweeper.report.document import render
 from sweeper.report.findings import Findings
@@ -16,8 +17,10 @@ from sweeper.report.frames import curves_frame, trials_frame
 from sweeper.report.load import load_record, publishing_place
 from sweeper.report.publish import publish
 from sweeper.tracking import tags
+from sweeper.tracking.deploy import log_deployment
+from sweeper.trial.record import EMULATED, MEASURED
 from sweeper.trial.study_folder import StudyFolder
-from sweeper.trial.study_record import RecordedStudy
+from sweeper.trial.study_record import DeploymentRecord, RecordedStudy
 from tests.report.synthetic import ARTICLE, Row, study_record, write_study
 from tests.report.test_document import STUDIES
 
@@ -50,19 +53,27 @@ def test_both_loaders_find_the_same(name: str, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(curves_frame(one), curves_frame(other), check_exact=True)
 
 
-def test_what_was_deployed_is_in_both(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("emulated", "said"),
+    [
+        (False, "Measured by `python -m sweeper.deploy`;"),
+        (True, "on an emulated card: times are those of the CPU"),
+    ],
+)
+def test_what_was_deployed_is_in_both(tmp_path: Path, emulated: bool, said: str) -> None:
     uri = write_study(tmp_path, ARTICLE)
     folder = StudyFolder(tmp_path / "article")
+    rows = (deploy.Row("onnx", map50=0.42),)
+    deployed = deploy.Deployment("article", "trial 5", {}, rows, (), trial=5, emulated=emulated)
     folder.deployment.mkdir()
-    text = '{"study": "article", "trial": 5, "metrics": {"deploy/onnx/map50": 0.42}}'
-    (folder.deployment / "deploy.json").write_text(text)
-    client = MlflowClient(uri)
-    client.log_metric(folder.trial(5).run_id.read_text(), "deploy/onnx/map50", 0.42)
+    (folder.deployment / "deploy.json").write_text(deploy.to_json(deployed))
+    source, run_id = EMULATED if emulated else MEASURED, folder.trial(5).run_id.read_text()
+    log_deployment(uri, run_id, deploy.metrics(deployed), source, [], None, ())
+    expected = DeploymentRecord(5, {"deploy/onnx/map50": 0.42}, emulated)
     for record in (load_record(settings(tmp_path), "article"), from_mlflow(tmp_path, "article")):
-        assert [t.deployment for t in record.trials if t.deployment] == [
-            {"deploy/onnx/map50": 0.42}
-        ]
-        assert "| onnx " in render(Findings(record), set())
+        assert [t.deployment for t in record.trials if t.deployment] == [expected]
+        report = render(Findings(record), set())
+        assert "| onnx " in report and said in report
 
 
 def test_the_latest_study_is_the_one_that_was_started_last(tmp_path: Path) -> None:
