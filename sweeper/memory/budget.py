@@ -77,7 +77,8 @@ def find_budget(vram: VramSettings, gpu: Device | None) -> Budget:
         limit_gib = _positive("vram.budget_gib", vram.budget_gib)
         source = f"vram.budget_gib={limit_gib:g}"
     context_gib = _context_gib(chosen, limit_gib)
-    message = _message(chosen.card, limit_gib, gpu)
+    typed = vram.budget_gib is not None
+    message = _message(chosen.card, limit_gib, typed, gpu)
     return Budget(limit_gib, context_gib, chosen.card, source, message)
 
 
@@ -150,7 +151,12 @@ def _positive(key: str, value: float | None) -> float:
     return float(value)
 
 
-def _message(card: str, limit_gib: float, gpu: Device | None) -> str:
+def _message(card: str, limit_gib: float, typed: bool, gpu: Device | None) -> str:
+    if gpu is None and typed:
+        return (
+            f"No GPU here: memory is simulated for a budget of {limit_gib:.2f} GiB, with the CUDA "
+            f"context of the card {card}."
+        )
     if gpu is None:
         return (
             f"No GPU here: memory is simulated for the card {card}, budget {limit_gib:.2f} GiB. "

@@ -106,17 +106,17 @@ def _tables(plan: Plan) -> list[tuple[str, Rows]]:
     extra = columns(plan)
     head = ["model", *extra, "amp"]
     cells = [[*_names(c.setup, extra), *_numbers(c), _verdict(c)] for c in plan.cells]
-    largest = [
-        [*_names(setup, extra), *(_largest_numbers(cell) if cell else ["none", *"–" * 4])]
-        for setup, cell in plan.largest.items()
+    reached = [
+        [*_names(setup, extra), *_reaching(plan.exact[setup]), *_largest(plan.largest[setup])]
+        for setup in plan.largest
     ]
     numbers = ["batch", "accumulate", PEAK, "budget GiB"]
     return [
         (f"What fits ({SIMULATED})", [[*head, *numbers, "fits"], *cells]),
         (
-            f"Largest batch that fits, and accumulate for an effective batch of {wanted} "
+            f"How to reach an effective batch of {wanted}, and the largest batch that fits "
             f"({SIMULATED})",
-            [[*head, *numbers, "effective batch"], *largest],
+            [[*head, *numbers, "largest batch", "its peak GiB"], *reached],
         ),
     ]
 
@@ -134,8 +134,12 @@ def _numbers(cell: PlanCell) -> list[str]:
     return [f"{cell.batch}", f"{cell.accumulate}", peak, budget]
 
 
-def _largest_numbers(cell: PlanCell) -> list[str]:
-    return [*_numbers(cell), f"{cell.batch * cell.accumulate}"]
+def _reaching(cell: PlanCell | None) -> list[str]:
+    return _numbers(cell) if cell else ["none", *"–" * 3]
+
+
+def _largest(cell: PlanCell | None) -> list[str]:
+    return [f"{cell.batch}", f"{cell.peak_gib:.2f}"] if cell else ["none", "–"]
 
 
 def _verdict(cell: PlanCell) -> str:
@@ -189,11 +193,14 @@ def _record(cell: PlanCell) -> dict[str, Any]:
 
 
 def _largest_record(plan: Plan, setup: Setup) -> dict[str, Any]:
-    cell = plan.largest[setup]
+    largest, exact = plan.largest[setup], plan.exact[setup]
     return {
-        "largest_batch": cell.batch if cell else None,
-        "largest_accumulate": cell.accumulate if cell else None,
-        "largest_peak_gib": round(cell.peak_gib, 3) if cell else None,
+        "exact_batch": exact.batch if exact else None,
+        "exact_accumulate": exact.accumulate if exact else None,
+        "exact_peak_gib": round(exact.peak_gib, 3) if exact else None,
+        "largest_batch": largest.batch if largest else None,
+        "largest_accumulate": largest.accumulate if largest else None,
+        "largest_peak_gib": round(largest.peak_gib, 3) if largest else None,
     }
 
 

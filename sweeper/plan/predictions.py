@@ -36,11 +36,19 @@ class PlanCell(Request):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The answer: every cell, and for each setup the cell of the largest batch that fits."""
+    """The answer.
+
+    Attributes:
+        inquiry: What was asked.
+        cells: Every cell of it.
+        largest: For each setup the cell of the largest batch that fits.
+        exact: The same among the batches that divide the effective batch, which they reach.
+    """
 
     inquiry: Inquiry
     cells: tuple[PlanCell, ...]
     largest: dict[Setup, PlanCell | None]
+    exact: dict[Setup, PlanCell | None]
 
 
 def make_plan(inquiry: Inquiry, cache_dir: Path) -> Plan:
@@ -53,14 +61,17 @@ def make_plan(inquiry: Inquiry, cache_dir: Path) -> Plan:
     ask = partial(_answer, wanted=inquiry.effective_batch, cache_dir=cache_dir)
     cells: dict[Request, PlanCell] = {}
     largest: dict[Setup, PlanCell | None] = {}
+    exact: dict[Setup, PlanCell | None] = {}
     for found in in_children(ask, groups):
         cells |= found.cells
         largest |= found.largest
+        exact |= found.exact
     setups = dict.fromkeys(request.setup for request in inquiry.requests)
     return Plan(
         inquiry,
         tuple(cells[request] for request in inquiry.requests),
         {setup: largest[setup] for setup in setups},
+        {setup: exact[setup] for setup in setups},
     )
 
 
@@ -70,21 +81,28 @@ class Answer:
 
     cells: dict[Request, PlanCell]
     largest: dict[Setup, PlanCell | None]
+    exact: dict[Setup, PlanCell | None]
 
 
 def _answer(requests: list[Request], wanted: int, cache_dir: Path) -> Answer:
     predictor = Predictor(cache_dir)
 
+    def cell(setup: Setup, batch: int) -> PlanCell:
+        return predictor.cell(Request(setup, batch, accumulate_for(batch, wanted)))
+
     def largest(setup: Setup) -> PlanCell | None:
-        def cell(batch: int) -> PlanCell:
-            return predictor.cell(Request(setup, batch, accumulate_for(batch, wanted)))
+        batch = largest_batch(lambda batch: cell(setup, batch).excess_gib, wanted)
+        return cell(setup, batch) if batch else None
 
-        batch = largest_batch(lambda batch: cell(batch).excess_gib, wanted)
-        return cell(batch) if batch else None
+    def exact(setup: Setup) -> PlanCell | None:
+        divisors = (b for b in range(wanted, 0, -1) if wanted % b == 0)
+        return next((c for b in divisors if (c := cell(setup, b)).fits), None)
 
+    setups = dict.fromkeys(request.setup for request in requests)
     return Answer(
         {request: predictor.cell(request) for request in requests},
-        {setup: largest(setup) for setup in dict.fromkeys(r.setup for r in requests)},
+        {setup: largest(setup) for setup in setups},
+        {setup: exact(setup) for setup in setups},
     )
 
 

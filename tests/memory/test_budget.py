@@ -117,3 +117,11 @@ def test_every_card_file_makes_a_budget_that_its_vendor_would_recognise(name: st
     assert 0.05 <= (card.margin_gib or 0) <= (8.0 if shared else 1.0)
     assert 0.1 <= card.context_gib <= 0.8
     assert budget.limit_gib == pytest.approx(card.total_gib - (card.margin_gib or 0))
+
+
+def test_a_budget_of_ones_own_is_not_called_a_card() -> None:
+    budget = find_budget(replace(load_card("rtx3090"), budget_gib=0.8), None)
+    assert budget.message == (
+        "No GPU here: memory is simulated for a budget of 0.80 GiB, with the CUDA context of the "
+        "card rtx3090."
+    )

@@ -97,6 +97,17 @@ def test_the_largest_batch_fits_and_the_next_one_does_not(runs: Path, capsys: Ca
     assert not above["fits"] and above["peak_gib"] > 3
 
 
+def test_the_effective_batch_is_reached_exactly_whatever_the_largest_batch(
+    runs: Path, capsys: Capture
+) -> None:
+    asked = ("batch=4", "amp=false", "vram=t4", "vram.budget_gib=3", "plan.effective_batch=16")
+    (found,) = plan_json(runs, capsys, *asked)["largest"]
+    assert found["largest_batch"] not in (1, 2, 4, 8, 16)
+    assert (found["exact_batch"], found["exact_accumulate"]) == (8, 2)
+    last = plan(runs, capsys, *asked).splitlines()[-1].split()
+    assert last[2:4] == ["8", "2"] and last[-2] == str(found["largest_batch"])
+
+
 @pytest.mark.parametrize("limit", [0, 1, 7, 15, 16, 17, 31, 100])
 def test_the_search_ends_at_the_limit(limit: int) -> None:
     assert largest_batch(lambda batch: batch - limit - 0.5, 16) == limit
