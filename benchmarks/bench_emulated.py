@@ -211,7 +211,7 @@ def predict(cell: Cell) -> tuple[float, float]:
         optimizer=OPTIMIZER,
         boxes_per_image=BOXES,
     )
-    bare = Calibration(0, 0, fullest_base=BOXES, fullest_factor=0)
+    bare = Calibration(0, 0, spread=0)
     phases = replay_trace(trace, config, bare).within(CARD_GIB, 0)
     allocated = max(phase.allocated_gib for phase in phases)
     return allocated * GIB, max(phase.reserved_gib for phase in phases) * GIB

@@ -104,6 +104,7 @@ class TrialSpec:
         spent_s: Wall time of earlier parts, seconds.
         overrides: The Hydra overrides that make this cell.
         confirms: Number of the trial that this one repeats with another seed.
+        images: Images that the whole run draws; None in records from before it was counted.
     """
 
     study: str
@@ -135,6 +136,7 @@ class TrialSpec:
     spent_s: float = 0.0
     overrides: tuple[str, ...] = ()
     confirms: int | None = None
+    images: int | None = None
 
     @property
     def effective_batch(self) -> int:
