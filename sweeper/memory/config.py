@@ -29,6 +29,8 @@ class MemoryConfig:
         optimizer: Its name.
         boxes_per_image: Mean number of objects per image of a batch, after mosaic.
         images: Images that the whole run draws: the more, the fuller the fullest of them.
+        fullest_image: Boxes of the fullest one, counted in the labels; None: it is derived from
+            the two above.
     """
 
     model: str
@@ -40,6 +42,7 @@ class MemoryConfig:
     optimizer: str
     boxes_per_image: float
     images: int = ASSUMED_IMAGES
+    fullest_image: int | None = None
 
     @classmethod
     def of(cls, spec: TrialSpec) -> MemoryConfig:
@@ -54,6 +57,7 @@ class MemoryConfig:
             optimizer=spec.optimizer,
             boxes_per_image=spec.boxes_per_image,
             images=spec.images or ASSUMED_IMAGES,
+            fullest_image=spec.fullest_image,
         )
 
     @property
@@ -64,8 +68,11 @@ class MemoryConfig:
     @property
     def memory_class(self) -> MemoryConfig:
         """The same for configs that differ only in batch and length; the peak grows with both."""
-        return replace(self, batch=1, images=ASSUMED_IMAGES)
+        return replace(self, batch=1, images=ASSUMED_IMAGES, fullest_image=None)
 
-    def with_batch(self, batch: int, accumulate: int) -> MemoryConfig:
+    def with_batch(
+        self, batch: int, accumulate: int, fullest_image: int | None = None
+    ) -> MemoryConfig:
         """The same training with another batch and accumulate."""
-        return replace(self, batch=batch, accumulates=accumulate > 1)
+        accumulates = accumulate > 1
+        return replace(self, batch=batch, accumulates=accumulates, fullest_image=fullest_image)

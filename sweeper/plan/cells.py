@@ -28,21 +28,25 @@ class Setup:
         model: The model as typed.
         budget: The limit of one card.
         config: The training, at batch 1.
-        boxes_source: Where its boxes per image come from.
+        contents: What its data set holds.
     """
 
     model: str
     budget: Budget
     config: MemoryConfig
-    boxes_source: BoxesSource
+    contents: Contents
+
+    @property
+    def boxes_source(self) -> BoxesSource:
+        """Where its boxes per image come from."""
+        return self.contents.boxes_source
 
     @property
     def facets(self) -> tuple[Hashable, ...]:
         """What tells setups apart, in the order in which a plan is sorted."""
         config = self.config
         own = (config.imgsz, config.nc, config.optimizer, config.amp)
-        crowd = (config.boxes_per_image, config.images)
-        return self.model, self.budget, *own, *crowd, self.boxes_source
+        return self.model, self.budget, *own, self.contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ class Request:
     @property
     def config(self) -> MemoryConfig:
         """What its memory depends on."""
-        return self.setup.config.with_batch(self.batch, self.accumulate)
+        fullest = self.setup.contents.fullest_image(self.batch)
+        return self.setup.config.with_batch(self.batch, self.accumulate, fullest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +121,12 @@ def _setup(settings: Settings, contents: Contents) -> Setup:
         images=contents.images or ASSUMED_IMAGES,
     )
     model = settings.model.file or settings.model.name
-    return Setup(model, _budget(settings), config, contents.boxes_source)
+    return Setup(model, _budget(settings), config, contents)
 
 
 def _contents(settings: Settings, known: dict[str, Contents]) -> Contents:
-    """Labels are read once for each dataset, mosaic and length of the run."""
-    key = repr((settings.data, settings.train.extra, settings.train.epochs))
+    """Labels are read once for each dataset and way of training."""
+    key = repr((settings.data, settings.train))
     if key not in known:
         known[key] = find_contents(settings, settings.plan.boxes_per_image)
     return known[key]

@@ -11,7 +11,7 @@ from sweeper.trial.record import Outcome, TrialResult, TrialSpec
 
 # Ultralytics arguments that change how a cell learns, but not how much memory it takes.
 _NOT_MEMORY = {"lr0", "lrf", "momentum", "weight_decay", "warmup_epochs", "warmup_bias_lr"}
-_NOT_MEMORY |= {"patience", "save_period", "close_mosaic", "workers"}
+_NOT_MEMORY |= {"patience", "save_period"}
 
 PROOFS = {Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET}
 

@@ -65,6 +65,7 @@ class SpecBuilder:
             train_args=settings.train_args(),
             overrides=overrides,
             images=contents.images,
+            fullest_image=contents.fullest_image(settings.batch),
         )
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from sweeper.config.settings import Settings
 from sweeper.memory.config import ASSUMED_BOXES
+from sweeper.training.crowding import Crowd, fullest_images
 from sweeper.training.dataset import Dataset, count_classes, dataset_at_hand
 
 # Mosaic joins four images and crops the result to a quarter of its area; boxes cut by the border
@@ -26,21 +27,29 @@ class Contents:
         boxes_per_image: Mean number of objects per training image, after mosaic.
         boxes_source: Where the latter comes from.
         images: Images that the whole run draws; None where the data set is not at hand.
+        fullest_images: Boxes of the fullest of them, for batches of 1, 2, 4, ... images.
     """
 
     nc: int
     boxes_per_image: float
     boxes_source: BoxesSource
     images: int | None = None
+    fullest_images: tuple[int, ...] = ()
+
+    def fullest_image(self, batch: int) -> int | None:
+        """Boxes of the fullest image of a run; None where no labels were read."""
+        figures = self.fullest_images[: batch.bit_length()]
+        return figures[-1] if figures else None
 
 
 def read_contents(settings: Settings, dataset: Dataset) -> Contents:
     """What a checked dataset holds under the mosaic of a configuration."""
-    mosaic = settings.train_args().get("mosaic", 1.0) > 0
-    mean = dataset.boxes / dataset.train_images
+    crowd = Crowd.of(settings, dataset)
+    mosaic = crowd.mixed_epochs > 0 and settings.train_args().get("mosaic", 1.0)
+    mean = sum(dataset.boxes) / dataset.train_images
     boxes = mean * (MOSAIC_BOXES if mosaic else 1.0)
     drawn = dataset.train_images * settings.train.epochs
-    return Contents(len(dataset.names), boxes, "labels", drawn)
+    return Contents(len(dataset.names), boxes, "labels", drawn, fullest_images(crowd))
 
 
 def find_contents(settings: Settings, boxes_per_image: float | None = None) -> Contents:

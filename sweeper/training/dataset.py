@@ -33,14 +33,14 @@ class Dataset:
         names: Class names in class order.
         train_images: Images of the training split.
         val_images: Images of the validation split.
-        boxes: Boxes of the training split.
+        boxes: Boxes of each image of the training split, in the order of `split_images`.
     """
 
     yaml: Path
     names: tuple[str, ...]
     train_images: int
     val_images: int
-    boxes: int
+    boxes: tuple[int, ...]
 
 
 def prepare_dataset(data: DataSettings, runs_dir: Path) -> Dataset:
@@ -201,7 +201,7 @@ def check_dataset(path: Path, nc: int | None = None) -> Dataset:
         rest = f"\n  and {more} more" if more > 0 else ""
         some = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
         raise DataError(f"{path}: {some} in its labels:\n  {shown}{rest}")
-    return Dataset(path, names, counts["train"], counts["val"], sum(boxes))
+    return Dataset(path, names, counts["train"], counts["val"], tuple(boxes))
 
 
 def split_images(path: Path, split: str) -> list[Path]:

@@ -105,6 +105,7 @@ class TrialSpec:
         overrides: The Hydra overrides that make this cell.
         confirms: Number of the trial that this one repeats with another seed.
         images: Images that the whole run draws; None in records from before it was counted.
+        fullest_image: Boxes of the fullest of them; None as well.
     """
 
     study: str
@@ -137,6 +138,7 @@ class TrialSpec:
     overrides: tuple[str, ...] = ()
     confirms: int | None = None
     images: int | None = None
+    fullest_image: int | None = None
 
     @property
     def effective_batch(self) -> int:

@@ -19,7 +19,7 @@ def test_equal_memory_means_an_equal_config(make_spec) -> None:
 
 def test_a_memory_class_leaves_out_the_batch_alone(make_spec) -> None:
     config = MemoryConfig.of(make_spec(batch=4))
-    assert config.memory_class == config.with_batch(16, 1).memory_class
+    assert config.memory_class == config.with_batch(16, 1, fullest_image=9).memory_class
     assert config.memory_class != config.with_batch(4, 2).memory_class
 
 

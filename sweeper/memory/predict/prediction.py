@@ -221,7 +221,9 @@ def predict_peaks(config: MemoryConfig, cache_dir: Path) -> Peaks:
 def replay_trace(trace: StepTrace, config: MemoryConfig, calibration: Calibration) -> Peaks:
     """Replay training and validation of a config through the model of the allocator."""
     config = replace(config, imgsz=-(-config.imgsz // trace.stride) * trace.stride)
-    boxes = calibration.fullest(config.boxes_per_image, config.images)
+    boxes: float | None = config.fullest_image
+    if boxes is None:
+        boxes = calibration.fullest(config.boxes_per_image, config.images)
     optimizer = find_optimizer(config.optimizer)
     load = Workload(config, boxes, optimizer, calibration.pairs, calibration.steps)
     program = whole_run(trace, load)
