@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import pairwise
 from typing import Any
 
 CURVE_DIGITS = 4  # the curve of a few hundred epochs fits into a tag of MLflow
@@ -149,7 +148,11 @@ class TrialSpec:
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """One epoch as the child reports it; ``epoch`` counts from 1, ``time`` is Unix seconds."""
+    """One epoch as the child reports it; ``epoch`` counts from 1, ``time`` is Unix seconds.
+
+    ``epoch_s`` is what Ultralytics' own clock says of it, validation included; None where an
+    older version did not keep it.
+    """
 
     epoch: int
     time: float
@@ -159,6 +162,7 @@ class EpochReport:
     val_loss: float
     train_time_s: float
     learning_rate: float
+    epoch_s: float | None = None
 
 
 # Where a peak comes from: a physical GPU; torch's allocator on an emulated card; a prediction.
@@ -351,12 +355,11 @@ def summarise_epochs(epochs: tuple[EpochReport, ...]) -> dict[str, Any]:
     if not epochs:
         return {}
     best = max(epochs, key=lambda e: e.map50_95)
-    between = [after.time - before.time for before, after in pairwise(epochs)]
     return {
         "epochs": epochs,
         "trained": len(epochs),
         "curve": tuple(round(e.map50, CURVE_DIGITS) for e in epochs),
-        "epoch_s": statistics.median(between) if between else None,
+        "epoch_s": steady([e.epoch_s for e in epochs if e.epoch_s is not None]),
         "map50": best.map50,
         "map50_95": best.map50_95,
         "best_epoch": best.epoch,
