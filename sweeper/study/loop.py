@@ -156,11 +156,8 @@ class StudyLoop:
     def _continue(self, standing: list[tuple[TrialSpec, TrialResult]], rung: int) -> None:
         """Let trials go on to a rung, from the checkpoints of where they stand."""
         for spec, result in standing:
-            trained = len(result.epochs)
-            self._trials.folder(spec.number).drop_checkpoints(keep=trained)
-            self._going.append(
-                replace(spec, trained=trained, until=rung, spent_s=result.wall_time_s)
-            )
+            self._trials.folder(spec.number).drop_checkpoints(keep=result.trained)
+            self._going.append(spec.going_on(result, rung))
             del self._standing[spec.number]
 
     def _close(self, number: int, outcome: Outcome, reason: str) -> None:
@@ -170,11 +167,13 @@ class StudyLoop:
         self._tell(spec, result)
 
     def _ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        """Keep a trial that has come to a rung; a later start goes on with one that was cut."""
+        """Keep a trial that has come to a rung; one whose part was cut stands where that began."""
         self._watch(spec, result)
-        if result.paused:
-            self._standing[spec.number] = (spec, result)
-        elif not (spec.trained and result.outcome is Outcome.INTERRUPTED):
+        cut = spec.trained > 0 and result.outcome is Outcome.INTERRUPTED
+        stands = self._trials.folder(spec.number).read_part() if cut else result
+        if stands is not None and stands.paused:
+            self._standing[spec.number] = (spec, stands)
+        else:
             self._tell(spec, result)
 
     def _watch(self, spec: TrialSpec, result: TrialResult) -> None:

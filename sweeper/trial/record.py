@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -101,6 +101,7 @@ class TrialSpec:
         until: The epoch that this part of the run ends with; None is the last one.
         trained: Epochs of earlier parts, after which this one goes on from their checkpoint.
         spent_s: Wall time of earlier parts, seconds.
+        held: What earlier parts took of the device's memory; None where there are none.
         overrides: The Hydra overrides that make this cell.
         confirms: Number of the trial that this one repeats with another seed.
     """
@@ -132,6 +133,7 @@ class TrialSpec:
     until: int | None = None
     trained: int = 0
     spent_s: float = 0.0
+    held: MemoryReading | None = None
     overrides: tuple[str, ...] = ()
     confirms: int | None = None
 
@@ -144,6 +146,20 @@ class TrialSpec:
     def label(self) -> str:
         """The cell as people say it."""
         return cell_label(self.batch, self.accumulate, self.amp)
+
+    def going_on(self, result: TrialResult, until: int | None) -> TrialSpec:
+        """The spec of the part that follows what the trial has come to so far."""
+        return replace(
+            self,
+            until=until,
+            trained=result.trained,
+            spent_s=result.wall_time_s,
+            held=result.memory,
+        )
+
+    def from_the_start(self) -> TrialSpec:
+        """The spec of the same training without its earlier parts."""
+        return replace(self, until=None, trained=0, spent_s=0.0, held=None)
 
 
 @dataclass(frozen=True, slots=True)
