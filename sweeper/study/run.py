@@ -117,7 +117,7 @@ def _search(
     """Run the cells, then the confirmations; False when interrupted.
 
     Raises:
-        MachineError: Trials crash as if it were not for their cells.
+        MachineError: Trials end as if it were not for their cells.
     """
     settings = context.settings
     n_trials = settings.study.n_trials or len(space.cells)
