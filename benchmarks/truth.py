@@ -4,8 +4,9 @@
     python benchmarks/truth.py runs truth truth.json
 
 Takes an hour and a half on one core. Without amp, which an older CPU emulates: a bfloat16 run
-there takes eight times as long. truth_raccoon.json is made in the same way from 160 + 40 images of
-raccoons, of which one study is recorded:
+there takes eight times as long. truth_amp.json has the same cells with amp=true, in fp16 on an
+H200, all at once on that one GPU (their times say nothing). truth_raccoon.json is made in the same
+way from 160 + 40 images of raccoons, of which one study is recorded:
 
     python -m sweeper -m experiment=demo data=custom data.yaml=PATH data.imgsz=160 batch=2,8 \
         study.rungs=[] study.name=raccoon
