@@ -13,24 +13,16 @@ raccoons, of which one study is recorded:
 
 from __future__ import annotations
 
-import itertools
 import json
-import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import EpochReport, Outcome
+from sweeper.trial.record import Outcome
 
 HERE = Path(__file__).parent
-
-
-def epoch_s(epochs: tuple[EpochReport, ...]) -> float:
-    """Median time of an epoch with its validation, the first left out."""
-    times = [e.time for e in epochs]
-    return statistics.median(b - a for a, b in itertools.pairwise(times))
 
 
 def curves(trials: Path) -> Iterator[dict[str, Any]]:
@@ -47,7 +39,7 @@ def curves(trials: Path) -> Iterator[dict[str, Any]]:
                 "lr0": spec.train_args.get("lr0"),
                 "seed": spec.seed,
                 "map50": [round(e.map50, 4) for e in result.epochs],
-                "epoch_s": round(epoch_s(result.epochs), 3),
+                "epoch_s": round(result.epoch_s, 3),
             }
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 from sweeper.emulator.machine import Machine, environment
 
 ROOT = Path(__file__).parents[1]
-TIMEOUT_S = 240
+TIMEOUT_S = 480
 
 # What every script can use; the last line printed is what `answer` was given.
 PRELUDE = """

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 # Before anything imports Ultralytics or starts a fork server: the user's settings stay as they
@@ -36,6 +37,10 @@ MachineMaker = Callable[..., EmulatedMachine]
 
 
 # A file goes to one worker as a whole, and the last to start is waited for: the long ones first.
+# Machines are slow at times: no property fails by the clock.
+hypothesis.settings.register_profile("sweeper", deadline=None)
+hypothesis.settings.load_profile("sweeper")
+
 LONG = ("test_kill_loop.py", "test_gpu_check.py", "test_run.py")
 
 

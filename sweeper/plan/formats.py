@@ -193,14 +193,15 @@ def _record(cell: PlanCell) -> dict[str, Any]:
 
 
 def _largest_record(plan: Plan, setup: Setup) -> dict[str, Any]:
-    largest, exact = plan.largest[setup], plan.exact[setup]
+    return _found("exact", plan.exact[setup]) | _found("largest", plan.largest[setup])
+
+
+def _found(name: str, cell: PlanCell | None) -> dict[str, Any]:
+    """A cell that was searched for; None where nothing fits."""
     return {
-        "exact_batch": exact.batch if exact else None,
-        "exact_accumulate": exact.accumulate if exact else None,
-        "exact_peak_gib": round(exact.peak_gib, 3) if exact else None,
-        "largest_batch": largest.batch if largest else None,
-        "largest_accumulate": largest.accumulate if largest else None,
-        "largest_peak_gib": round(largest.peak_gib, 3) if largest else None,
+        f"{name}_batch": cell.batch if cell else None,
+        f"{name}_accumulate": cell.accumulate if cell else None,
+        f"{name}_peak_gib": round(cell.peak_gib, 3) if cell else None,
     }
 
 

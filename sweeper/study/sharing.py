@@ -96,15 +96,7 @@ def _steps(spec: TrialSpec) -> str:
 
 def _alike(spec: TrialSpec) -> TrialSpec:
     """The spec without what the micro-batch changes."""
+    plain = spec.from_the_start()
     return replace(
-        spec,
-        number=0,
-        strategy="",
-        batch=1,
-        accumulate=1,
-        predicted=None,
-        overrides=(),
-        until=None,
-        trained=0,
-        spent_s=0.0,
+        plain, number=0, strategy="", batch=1, accumulate=1, predicted=None, overrides=()
     )

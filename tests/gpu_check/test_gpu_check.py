@@ -33,6 +33,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.timeout(600)
 def test_the_check_runs_on_a_card_and_its_report_can_be_passed_on(cards) -> None:
     machine = cards(Card(6, capability="8.9"), Card(8), compute="light")
     (machine.folder / "small.py").write_text(SMALL)

@@ -166,7 +166,7 @@ def test_a_plan_for_an_emulated_card_is_the_one_that_is_made_on_it(
 ) -> None:
     asked = ("batch=4", "amp=true", "data.nc=20")
     there = plan(runs, capsys, *asked, "vram.emulated=true", "vram.fallback_card=t4")
-    assert "Budget 14.25 GiB" in there and "this GPU Emulated t4, 15.00 GiB less 5 %" in there
+    assert "Budget 14.25 GiB" in there and "this GPU Emulated t4, 15.00 GiB less 5%" in there
     assert "simulated without a GPU" in there and "nothing was measured" in there
     done = card(gib=15, name="t4").command("-m", "sweeper.plan", *asked, f"runs_dir={runs}")
     assert done.code == 0, done.err
