@@ -207,6 +207,7 @@ class MemoryReading:
         nvml_peak_gib: Peak that NVML saw of the trial; where it hides processes, of the device.
         parts: The peak broken down, GiB by part.
         note: What a reader must know to trust the number.
+        peak_upper_gib: What a simulated peak stays below with a probability of 95 %.
     """
 
     peak_gib: float
@@ -222,6 +223,7 @@ class MemoryReading:
     nvml_peak_gib: float | None = None
     parts: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    peak_upper_gib: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
