@@ -8,6 +8,11 @@ from sweeper.trial.record import TrialSpec
 
 TraceKey = tuple[str, int, bool]
 
+# Where the data set is not known: about the mean of COCO128, 929 objects in 128 images, and an
+# epoch of a small set.
+ASSUMED_BOXES = 8.0
+ASSUMED_IMAGES = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryConfig:
@@ -23,6 +28,7 @@ class MemoryConfig:
         imgsz: Image side, pixels.
         optimizer: Its name.
         boxes_per_image: Mean number of objects per image of a batch, after mosaic.
+        images: Images that the whole run draws: the more, the fuller the fullest of them.
     """
 
     model: str
@@ -33,6 +39,7 @@ class MemoryConfig:
     imgsz: int
     optimizer: str
     boxes_per_image: float
+    images: int = ASSUMED_IMAGES
 
     @classmethod
     def of(cls, spec: TrialSpec) -> MemoryConfig:
@@ -46,6 +53,7 @@ class MemoryConfig:
             imgsz=spec.imgsz,
             optimizer=spec.optimizer,
             boxes_per_image=spec.boxes_per_image,
+            images=spec.images or ASSUMED_IMAGES,
         )
 
     @property
@@ -55,8 +63,8 @@ class MemoryConfig:
 
     @property
     def memory_class(self) -> MemoryConfig:
-        """The same for configs that differ only in batch; the peak grows with it."""
-        return replace(self, batch=1)
+        """The same for configs that differ only in batch and length; the peak grows with both."""
+        return replace(self, batch=1, images=ASSUMED_IMAGES)
 
     def with_batch(self, batch: int, accumulate: int) -> MemoryConfig:
         """The same training with another batch and accumulate."""

@@ -12,7 +12,7 @@ from sweeper.emulator.machine import is_emulated
 from sweeper.executors.devices import find_devices
 from sweeper.executors.emulated import emulated_device
 from sweeper.memory.budget import Budget, find_budget
-from sweeper.memory.config import MemoryConfig
+from sweeper.memory.config import ASSUMED_IMAGES, MemoryConfig
 from sweeper.memory.measure.nvml import Device
 from sweeper.study.space import Space
 from sweeper.training.contents import BoxesSource, Contents, find_contents
@@ -40,8 +40,9 @@ class Setup:
     def facets(self) -> tuple[Hashable, ...]:
         """What tells setups apart, in the order in which a plan is sorted."""
         config = self.config
-        own = (config.imgsz, config.nc, config.optimizer, config.amp, config.boxes_per_image)
-        return self.model, self.budget, *own, self.boxes_source
+        own = (config.imgsz, config.nc, config.optimizer, config.amp)
+        crowd = (config.boxes_per_image, config.images)
+        return self.model, self.budget, *own, *crowd, self.boxes_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +113,15 @@ def _setup(settings: Settings, contents: Contents) -> Setup:
         imgsz=settings.train.imgsz,
         optimizer=settings.train.optimizer,
         boxes_per_image=contents.boxes_per_image,
+        images=contents.images or ASSUMED_IMAGES,
     )
     model = settings.model.file or settings.model.name
     return Setup(model, _budget(settings), config, contents.boxes_source)
 
 
 def _contents(settings: Settings, known: dict[str, Contents]) -> Contents:
-    """Labels are read once for each dataset and mosaic."""
-    key = repr((settings.data, settings.train.extra))
+    """Labels are read once for each dataset, mosaic and length of the run."""
+    key = repr((settings.data, settings.train.extra, settings.train.epochs))
     if key not in known:
         known[key] = find_contents(settings, settings.plan.boxes_per_image)
     return known[key]

@@ -64,6 +64,7 @@ class SpecBuilder:
             keep_weights=settings.study.keep_best,
             train_args=settings.train_args(),
             overrides=overrides,
+            images=contents.images,
         )
 
 

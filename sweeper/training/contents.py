@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from sweeper.config.settings import Settings
+from sweeper.memory.config import ASSUMED_BOXES
 from sweeper.training.dataset import Dataset, count_classes, dataset_at_hand
-
-# Where no labels are at hand: about the mean of COCO128, 929 objects in 128 images.
-ASSUMED_BOXES = 8.0
 
 # Mosaic joins four images and crops the result to a quarter of its area; boxes cut by the border
 # count as well. Twice the mean is what Ultralytics' own training logs show for COCO.
@@ -27,18 +25,22 @@ class Contents:
         nc: Number of classes.
         boxes_per_image: Mean number of objects per training image, after mosaic.
         boxes_source: Where the latter comes from.
+        images: Images that the whole run draws; None where the data set is not at hand.
     """
 
     nc: int
     boxes_per_image: float
     boxes_source: BoxesSource
+    images: int | None = None
 
 
 def read_contents(settings: Settings, dataset: Dataset) -> Contents:
     """What a checked dataset holds under the mosaic of a configuration."""
     mosaic = settings.train_args().get("mosaic", 1.0) > 0
     mean = dataset.boxes / dataset.train_images
-    return Contents(len(dataset.names), mean * (MOSAIC_BOXES if mosaic else 1.0), "labels")
+    boxes = mean * (MOSAIC_BOXES if mosaic else 1.0)
+    drawn = dataset.train_images * settings.train.epochs
+    return Contents(len(dataset.names), boxes, "labels", drawn)
 
 
 def find_contents(settings: Settings, boxes_per_image: float | None = None) -> Contents:

@@ -104,6 +104,7 @@ class TrialSpec:
         held: What earlier parts took of the device's memory; None where there are none.
         overrides: The Hydra overrides that make this cell.
         confirms: Number of the trial that this one repeats with another seed.
+        images: Images that the whole run draws; None in records from before it was counted.
     """
 
     study: str
@@ -136,6 +137,7 @@ class TrialSpec:
     held: MemoryReading | None = None
     overrides: tuple[str, ...] = ()
     confirms: int | None = None
+    images: int | None = None
 
     @property
     def effective_batch(self) -> int:
@@ -205,6 +207,7 @@ class MemoryReading:
         nvml_peak_gib: Peak that NVML saw of the trial; where it hides processes, of the device.
         parts: The peak broken down, GiB by part.
         note: What a reader must know to trust the number.
+        peak_upper_gib: What a simulated peak stays below with a probability of 95 %.
     """
 
     peak_gib: float
@@ -220,6 +223,7 @@ class MemoryReading:
     nvml_peak_gib: float | None = None
     parts: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    peak_upper_gib: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,16 @@ def test_a_healthy_machine_exits_with_0(tmp_path: Path) -> None:
     done = sweeper(tmp_path, *SMALL, module="sweeper.doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     checks = {line.split()[1] for line in done.stdout.splitlines()}
-    assert checks >= {"gpu", "torch", "disk", "dataset", "storage", "tracking", "versions"}
+    assert checks >= {
+        "gpu",
+        "torch",
+        "disk",
+        "dataset",
+        "batch",
+        "storage",
+        "tracking",
+        "versions",
+    }
     assert not list(tmp_path.rglob("*.db"))
 
 

@@ -164,3 +164,16 @@ def test_a_few_cells_are_those_that_lie_farthest_apart(make_spec) -> None:
     assert {s.effective_batch for s in first} >= {2, 16}, "both ends of the space"
     assert {s.amp for s in first} == {False, True}
     assert sorted(spread_order(specs, 4)) == list(range(len(specs)))
+
+
+def test_what_fits_comes_before_a_larger_batch_that_is_tight(make_spec) -> None:
+    fits, tight = (
+        MemoryReading(1.0, "simulated", "trace", peak_upper_gib=upper) for upper in (1.1, 99.0)
+    )
+    specs = [
+        replace(make_spec(batch=b, accumulate=8 // b), predicted=tight if b > 4 else fits)
+        for b in (2, 4, 8)
+    ]
+    assert [specs[i].batch for i in spread_order(specs, 1)] == [4, 2, 8]
+    smallest = [replace(spec, predicted=tight) for spec in specs]
+    assert [specs[i].batch for i in spread_order(smallest, 1)] == [2, 4, 8]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sweeper.memory.predict.crowd import fullest_image
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -14,23 +16,22 @@ class Calibration:
             through torch's allocator.
         workspace_share: cuDNN's scratch space that grows with the feature maps and the holes that
             batches of varying content leave, in GiB per GiB of activations.
-        fullest_base: Boxes in an epoch's fullest image, above `fullest_factor` times the mean. The
-            assigner pads every image of a batch to the fullest one, and reserved memory remembers
-            the fullest batch.
-        fullest_factor: See `fullest_base`.
+        spread: Of the boxes per image, for `fullest_image`. The assigner pads every image of a
+            batch to the fullest one, and reserved memory remembers the fullest batch.
         pairs: Bytes of every anchor and box that the target assigner holds beside what the
             installed release does: `programs.EARLIER_PAIRS` for readings of earlier releases.
+        steps: Optimizer steps before validation; 1 for readings of an epoch of one batch.
     """
 
-    workspace_gib: float = 0.03
-    workspace_share: float = 0.05
-    fullest_base: float = 4.0
-    fullest_factor: float = 4.0
+    workspace_gib: float = 0.06
+    workspace_share: float = 0.025
+    spread: float = 0.8
     pairs: tuple[int, ...] = ()
+    steps: int = 2
 
-    def fullest(self, boxes_per_image: float) -> float:
+    def fullest(self, boxes_per_image: float, images: int) -> float:
         """Padded boxes per image."""
-        return self.fullest_base + self.fullest_factor * boxes_per_image
+        return fullest_image(boxes_per_image, images, self.spread)
 
     def workspace(self, activations_gib: float) -> float:
         """GiB to add to a replay."""

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweeper.memory.config import MemoryConfig
+from sweeper.memory.config import ASSUMED_BOXES, ASSUMED_IMAGES, MemoryConfig
 from sweeper.memory.predict.allocator import Replay, Replayer
 from sweeper.memory.predict.architecture import find_architecture
+from sweeper.memory.predict.bound import LEVEL, upper
 from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace
 from sweeper.memory.predict.calibration import FITTED, Calibration
 from sweeper.memory.predict.optimizers import find_optimizer
@@ -35,6 +36,7 @@ EXAMPLES = {
     "imgsz": 640,
     "nc": 80,
     "boxes_per_image": 8,
+    "images": ASSUMED_IMAGES,
     "context_gib": CONTEXT_GIB,
 }
 
@@ -45,7 +47,8 @@ class VramPrediction:
 
     `peak_gib = reserved_gib + context_gib` is what `nvidia-smi` would show and what a budget is
     compared with. `reserved_gib` is the larger of `training_gib` and `validation_gib`; `parts` sum
-    to it.
+    to it. With probability `level` a training stays below `reserved_upper_gib` and
+    `peak_upper_gib`.
     """
 
     reserved_gib: float
@@ -57,6 +60,9 @@ class VramPrediction:
     parts: dict[str, float]
     config: MemoryConfig
     accumulate: int
+    reserved_upper_gib: float
+    peak_upper_gib: float
+    level: float
 
     @property
     def model(self) -> str:
@@ -98,10 +104,12 @@ def predict_vram(
     imgsz: int = 640,
     nc: int = 80,
     optimizer: str = "AdamW",
-    boxes_per_image: float = 8,
+    boxes_per_image: float | None = None,
     context_gib: float = CONTEXT_GIB,
     cache_dir: str | Path | None = None,
     limit_gib: float = 0.0,
+    images: int = ASSUMED_IMAGES,
+    level: float = LEVEL,
 ) -> VramPrediction:
     """Predict the peak memory of training on one CUDA device.
 
@@ -110,11 +118,14 @@ def predict_vram(
         batch: Images per forward and backward.
         accumulate: Micro-batches per optimizer step.
         imgsz: Pixels; rounded up to a multiple of 32 as Ultralytics does.
-        boxes_per_image: Mean number of objects per image in a batch, after mosaic.
+        boxes_per_image: Mean number of objects per image in a batch, after mosaic; None: it is not
+            known, 8 are assumed, and the bound allows for others.
         context_gib: Memory of the CUDA context, outside torch's allocator.
         cache_dir: Folder of traces, by default runs/cache/vram below the current directory.
         limit_gib: The card's memory or the budget. Where training takes less than half of it,
             validation adds to what training has cached; 0 stands for a card just large enough.
+        images: Images that the whole run draws: those of the training set, times the epochs.
+        level: Probability of the bound: 0.8, 0.9 or 0.95.
 
     Raises:
         ValueError: A value out of range, an unknown model or optimizer.
@@ -123,13 +134,14 @@ def predict_vram(
     _check_amount("context_gib", context_gib)
     if amp not in (True, False, "bf16"):
         raise ValueError(f"amp must be true, false or bf16 but got {amp}. Try amp=true.")
+    upper(0.0, boxes_per_image, level)  # refuses a level before the model is traced
+    boxes = ASSUMED_BOXES if boxes_per_image is None else boxes_per_image
     held = accumulate > 1
-    config = MemoryConfig(
-        str(model), nc, batch, held, bool(amp), imgsz, optimizer, boxes_per_image
-    )
+    config = MemoryConfig(str(model), nc, batch, held, bool(amp), imgsz, optimizer, boxes, images)
     peaks = predict_peaks(config, Path(cache_dir or DEFAULT_DIR))
     training, validation = peaks.within(limit_gib, context_gib)
     top = peaks.top(limit_gib, context_gib)
+    reserved_upper_gib = upper(top.reserved_gib, boxes_per_image, level)
     return VramPrediction(
         reserved_gib=top.reserved_gib,
         allocated_gib=top.allocated_gib,
@@ -140,6 +152,9 @@ def predict_vram(
         parts=top.parts,
         config=peaks.config,
         accumulate=accumulate,
+        reserved_upper_gib=reserved_upper_gib,
+        peak_upper_gib=reserved_upper_gib + context_gib,
+        level=level,
     )
 
 
@@ -194,7 +209,7 @@ def predict_peaks(config: MemoryConfig, cache_dir: Path) -> Peaks:
     Raises:
         ValueError: A value out of range, an unknown model or optimizer.
     """
-    for key in ("batch", "imgsz", "nc"):
+    for key in ("batch", "imgsz", "nc", "images"):
         _check_whole(key, getattr(config, key))
     _check_amount("boxes_per_image", config.boxes_per_image)
     find_optimizer(config.optimizer)  # before the model is traced, which takes seconds
@@ -206,8 +221,9 @@ def predict_peaks(config: MemoryConfig, cache_dir: Path) -> Peaks:
 def replay_trace(trace: StepTrace, config: MemoryConfig, calibration: Calibration) -> Peaks:
     """Replay training and validation of a config through the model of the allocator."""
     config = replace(config, imgsz=-(-config.imgsz // trace.stride) * trace.stride)
-    boxes = calibration.fullest(config.boxes_per_image)
-    load = Workload(config, boxes, find_optimizer(config.optimizer), calibration.pairs)
+    boxes = calibration.fullest(config.boxes_per_image, config.images)
+    optimizer = find_optimizer(config.optimizer)
+    load = Workload(config, boxes, optimizer, calibration.pairs, calibration.steps)
     program = whole_run(trace, load)
     train, val = program.events[: program.training], program.events[program.training :]
     replayer = Replayer()

@@ -39,12 +39,14 @@ class Workload:
         boxes: Padded number of boxes per image.
         optimizer: What the optimizer holds.
         pairs: Bytes of every anchor and box that the assigner holds beside what was traced.
+        steps: Optimizer steps before validation.
     """
 
     config: MemoryConfig
     boxes: float
     optimizer: Optimizer
     pairs: tuple[int, ...] = ()
+    steps: int = 2
 
 
 @dataclass(slots=True)
@@ -106,9 +108,9 @@ class Program:
 
 
 def whole_run(trace: StepTrace, load: Workload) -> Program:
-    """Set-up, two optimizer steps and a batch of validation, as one process runs them.
+    """Set-up, optimizer steps and a batch of validation, as one process runs them.
 
-    The optimizer's state is born in the first step and held through the second. With accumulation
+    The optimizer's state is born in the first step and held through the others. With accumulation
     a step takes two micro-batches; a third adds nothing new.
     """
     program, config = Program(), load.config
@@ -116,7 +118,7 @@ def whole_run(trace: StepTrace, load: Workload) -> Program:
     program.run(trace.sections["ema"], [1.0], "ema", {})
     images: list[int] = []
     gradients: dict[int, int] = {}
-    for number in range(4 if config.accumulates else 2):
+    for number in range(load.steps * (2 if config.accumulates else 1)):
         # Ultralytics' progress bar goes over `enumerate`, which takes a new tuple every second
         # time (CPython's enum_next): the old one holds the batch before.
         if number % 2 == 0:

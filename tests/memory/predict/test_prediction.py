@@ -47,9 +47,11 @@ def test_a_prediction_is_plain_data(cache: Path) -> None:
     found = _predict(cache, model="yolo11n.yaml", accumulate=3).to_dict()
     assert json.loads(json.dumps(found)) == found
     asked = {"model": "yolo11n", "batch": 16, "accumulate": 3, "amp": True, "imgsz": 640}
+    asked |= {"level": 0.95}
     assert found.items() >= asked.items()
     sizes = ("reserved", "allocated", "context", "peak", "training", "validation")
-    assert found.keys() == {*asked, "parts", *(f"{size}_gib" for size in sizes)}
+    bounds = {"reserved_upper_gib", "peak_upper_gib"}
+    assert found.keys() == {*asked, "parts", *bounds, *(f"{size}_gib" for size in sizes)}
 
 
 def test_memory_grows_with_batch_image_and_precision_as_it_must(cache: Path) -> None:
@@ -79,6 +81,21 @@ def test_the_weights_are_those_of_the_published_model(cache: Path) -> None:
 
 def test_crowded_images_cost_memory(cache: Path) -> None:
     assert _predict(cache, boxes_per_image=100).reserved_gib > 1.3 * _predict(cache).reserved_gib
+
+
+def test_a_longer_run_meets_a_fuller_image(cache: Path) -> None:
+    short, long = (_predict(cache, boxes_per_image=20, images=n) for n in (100, 100_000))
+    assert long.reserved_gib > 1.1 * short.reserved_gib
+
+
+def test_the_bound_is_wider_the_less_is_known_and_the_surer_it_is(cache: Path) -> None:
+    sparse, dense = (_predict(cache, boxes_per_image=mean) for mean in (4, 8))
+    unknown = _predict(cache)
+    assert unknown.reserved_gib == dense.reserved_gib
+    above = [found.reserved_upper_gib / found.reserved_gib for found in (sparse, dense, unknown)]
+    assert 1 < above[0] < above[1] < above[2]
+    assert unknown.peak_upper_gib == unknown.reserved_upper_gib + unknown.context_gib
+    assert _predict(cache, level=0.8).reserved_upper_gib < unknown.reserved_upper_gib
 
 
 def test_an_image_size_is_rounded_up_to_the_stride(cache: Path) -> None:
@@ -116,6 +133,8 @@ def test_a_damaged_cache_file_is_traced_again(tmp_path: Path) -> None:
         ({"imgsz": -640}, "imgsz .* got -640"),
         ({"nc": 0}, "nc .* got 0"),
         ({"amp": "maybe"}, "amp must be true, false or bf16 but got maybe"),
+        ({"images": 0}, "images must be a whole number, at least 1, but got 0"),
+        ({"level": 0.99}, r"level must be one of 0\.8, 0\.9, 0\.95 but got 0\.99"),
         ({"boxes_per_image": -1}, "boxes_per_image cannot be negative but got -1"),
         ({"boxes_per_image": float("nan")}, "boxes_per_image .* nan"),
         ({"context_gib": -0.5}, "context_gib cannot be negative but got -0.5"),
