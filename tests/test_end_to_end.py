@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 
 from sweeper.study.context import study_lock
 from sweeper.trial.folder import TrialFolder
+from tests.forks import Commands
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -78,19 +79,21 @@ def test_the_same_command_again_runs_nothing(study: tuple[Path, str]) -> None:
     assert len(list((folder / "runs/small/trials").iterdir())) == 4
 
 
-def test_a_study_that_another_process_runs_is_left_alone(study: tuple[Path, str]) -> None:
+def test_a_study_that_another_process_runs_is_left_alone(
+    study: tuple[Path, str], command: Commands
+) -> None:
     folder, _ = study
     with study_lock(folder / "runs/small"):
-        done = sweeper(folder, "-m", *ARGUMENTS)
-    assert done.returncode == 1
-    assert "study.name=small is being run by another process" in done.stderr
+        done = command(folder, "-m", *ARGUMENTS)
+    assert done.code == 1
+    assert "study.name=small is being run by another process" in done.err
 
 
-def test_a_single_trial_keeps_out_of_a_study(study: tuple[Path, str]) -> None:
+def test_a_single_trial_keeps_out_of_a_study(study: tuple[Path, str], command: Commands) -> None:
     folder, _ = study
-    done = sweeper(folder, "study.name=small", *SMALL)
-    assert done.returncode == 1
-    assert "study.name=small is a study; a single trial goes elsewhere" in done.stderr
+    done = command(folder, "study.name=small", *SMALL)
+    assert done.code == 1
+    assert "study.name=small is a study; a single trial goes elsewhere" in done.err
     assert len(list((folder / "runs/small/trials").iterdir())) == 4
 
 
@@ -122,12 +125,12 @@ def test_one_trial_prints_its_result(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_message_and_leaves_no_records(
-    tmp_path: Path, arguments: list[str], message: str
+    tmp_path: Path, command: Commands, arguments: list[str], message: str
 ) -> None:
-    done = sweeper(tmp_path, *arguments)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    done = command(tmp_path, *arguments)
+    assert done.code == 1
+    assert message in done.err
+    assert "Traceback" not in done.err
     assert not list(tmp_path.rglob("*.db"))
 
 
