@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 480
 COMMANDS = (
     *("sweeper.cli", "sweeper.study.run", "sweeper.deploy.run", "sweeper.doctor.checks"),
-    "sweeper.training.digits",
+    *("sweeper.training.digits", "sweeper.report.publish"),
 )
 
 
