@@ -17,7 +17,6 @@ from sweeper.gpu_check.document import Check, render
 from sweeper.gpu_check.probes import SamplerCost, TorchFacts
 from sweeper.memory.measure.nvml import Device
 from sweeper.trial.record import MEASURED, MemoryReading, Outcome, TrialResult
-from tests.conftest import MachineMaker, link_traces
 
 # One small cell, and of the doctor, who has tests of his own, only what he says of the cards; a
 # script, because its processes import it again.
@@ -35,11 +34,8 @@ if __name__ == "__main__":
 
 
 @pytest.mark.timeout(600)
-def test_the_check_runs_on_a_card_and_its_report_can_be_passed_on(
-    cards: MachineMaker, traces: Path
-) -> None:
+def test_the_check_runs_on_a_card_and_its_report_can_be_passed_on(cards) -> None:
     machine = cards(Card(6, capability="8.9"), Card(8), compute="light")
-    link_traces(machine.folder / "runs", traces)
     (machine.folder / "small.py").write_text(SMALL)
     # As a display and a program on a card that is not checked: no fault of this card.
     with machine.neighbour(1.0), machine.neighbour(7.0, card=1):
