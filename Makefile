@@ -44,7 +44,7 @@ plan: .venv/.ready ## what fits on which card, simulated (ARGS="model=yolo11x vr
 bench-vram: .venv/.ready ## compare predicted with published memory, as docs/memory.md states it
 	$(BIN)/python benchmarks/bench_vram.py
 
-bench-emulated: .venv/.ready ## compare predicted memory with torch's allocator (ARGS=--read reads anew)
+bench-emulated: .venv/.ready ## compare predicted memory with torch's allocator on cards (ARGS=--read emulates anew)
 	$(BIN)/python benchmarks/bench_emulated.py $(ARGS)
 
 bench-sweep: .venv/.ready ## the same decision by a plain Hydra grid and by a study, half an hour

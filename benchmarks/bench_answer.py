@@ -45,7 +45,7 @@ from sweeper.trial.record import TrialSpec
 from sweeper.trial.rungs import choose, default_rungs, ends, judge_rung
 
 HERE = Path(__file__).parent
-DIGITS, RACCOON = HERE / "truth.json", HERE / "truth_raccoon.json"
+DIGITS, AMP, RACCOON = (HERE / f"truth{name}.json" for name in ("", "_amp", "_raccoon"))
 FULL = 18  # curves of the digits: 6 cells without amp, 3 seeds
 WORLDS = 12  # of each kind
 ORDERS = 3  # of arrival
@@ -359,12 +359,16 @@ def show_samplings(studies: dict[str, Sequence[Sequence[Run]]]) -> None:
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    truth, check = read_truth(DIGITS), read_truth(RACCOON)
+    truth, amp, check = read_truth(DIGITS), read_truth(AMP), read_truth(RACCOON)
     print(f"truth: {len(truth)} of {FULL} curves{'' if len(truth) >= FULL else ', preliminary'}")
     worlds = {f"synthetic, {kind}": [make_world(kind, i) for i in range(WORLDS)] for kind in KINDS}
     studies: list[tuple[str, Sequence[Sequence[Run]], bool, int]] = [
         ("digits, best epoch", [truth], True, 20),
         ("digits, last epoch", [truth], False, 20),
+        ("digits with amp, which chose nothing, best epoch", [amp], True, 20),
+        ("digits with amp, last epoch", [amp], False, 20),
+        ("digits, all cells, best epoch", [truth + amp], True, 20),
+        ("digits, all cells, last epoch", [truth + amp], False, 20),
         ("raccoon, which chose nothing, best epoch", [check], True, 20),
         ("raccoon, last epoch", [check], False, 20),
         *((title, found, True, ORDERS) for title, found in worlds.items()),

@@ -1,4 +1,4 @@
-"""Compare predicted memory with torch's own allocator on an emulated card; --read reads anew."""
+"""Compare predicted memory with torch's own allocator, on an emulated card and on a GPU."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -21,19 +22,23 @@ from sweeper.emulator.launch import start_again  # noqa: E402
 from sweeper.emulator.machine import Card, Machine, is_emulated  # noqa: E402
 from sweeper.memory.config import MemoryConfig  # noqa: E402
 from sweeper.memory.predict.architecture import find_architecture  # noqa: E402
+from sweeper.memory.predict.bound import LEVEL, upper  # noqa: E402
 from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace  # noqa: E402
-from sweeper.memory.predict.calibration import Calibration  # noqa: E402
+from sweeper.memory.predict.calibration import FITTED, Calibration  # noqa: E402
 from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
 from sweeper.numbers import GIB  # noqa: E402
 
 READINGS = Path(__file__).with_name("emulated_vram.csv")
+MEASURED = Path(__file__).with_name("measured_vram.csv")
 CARD_GIB = 96  # never half full: nothing empties the cache
 CLASSES = 10
 BOXES = 4  # in every image
 BATCHES = 4  # in the epoch: even, as the second of two holds the images of the first
 OPTIMIZER = "AdamW"
+MECHANISM = Calibration(0, 0, spread=0)  # nothing fitted
 AUGMENTATION = ("mosaic", "translate", "scale", "fliplr", "hsv_h", "hsv_s", "hsv_v", "erasing")
 PEAKS = ("allocated", "reserved")
+HEAD = "model    batch accumulate amp   imgsz"
 # batch, accumulate, imgsz
 CELLS = {
     "yolo11n": ((4, 1, 96), (32, 2, 96), (16, 1, 160), (8, 2, 320), (2, 2, 640), (6, 1, 640)),
@@ -198,8 +203,9 @@ def write_data(cell: Cell, folder: Path) -> Path:
     return folder / "data.yaml"
 
 
-def predict(cell: Cell) -> tuple[float, float]:
-    """Allocated and reserved peaks, bytes: mechanism alone, nothing fitted."""
+@cache
+def predict(cell: Cell, calibration: Calibration = MECHANISM) -> tuple[float, float]:
+    """Allocated and reserved peaks, bytes."""
     trace = load_trace(find_architecture(cell.model), CLASSES, cell.amp, ROOT / DEFAULT_DIR)
     config = MemoryConfig(
         model=cell.model,
@@ -210,29 +216,72 @@ def predict(cell: Cell) -> tuple[float, float]:
         imgsz=cell.imgsz,
         optimizer=OPTIMIZER,
         boxes_per_image=BOXES,
+        images=BATCHES * cell.batch,
     )
-    bare = Calibration(0, 0, spread=0)
-    phases = replay_trace(trace, config, bare).within(CARD_GIB, 0)
+    phases = replay_trace(trace, config, calibration).within(CARD_GIB, 0)
     allocated = max(phase.allocated_gib for phase in phases)
     return allocated * GIB, max(phase.reserved_gib for phase in phases) * GIB
 
 
-def print_errors(readings: list[Reading]) -> None:
-    """A line for each cell, then the median and the worst."""
-    print("model    batch accumulate amp   imgsz  allocated GiB  error  reserved GiB  error")
-    errors: list[tuple[float, float]] = []
+def is_comparable(cell: Cell) -> bool:
+    """Whether a backward meets the optimizer's state: none does in an epoch of a single step."""
+    return BATCHES // cell.accumulate > 1
+
+
+def print_emulated(readings: list[Reading]) -> None:
+    """What mechanism alone says of an emulated card."""
+    print(f"Emulated, mechanism alone\n{HEAD}  allocated GiB  error  reserved GiB  error")
     for reading in readings:
-        cell, predicted = reading.cell, predict(reading.cell)
-        read = (reading.allocated, reading.reserved)
-        found = [p / r - 1 for p, r in zip(predicted, read, strict=True)]
-        errors.append((found[0], found[1]))
+        allocated, reserved = errors(reading)
         print(
-            f"{cell.model:8s} {cell.batch:5d} {cell.accumulate:10d} {cell.amp!s:5s} "
-            f"{cell.imgsz:5d}  {read[0] / GIB:13.3f} {found[0]:+6.1%} "
-            f"{read[1] / GIB:13.3f} {found[1]:+6.1%}"
+            f"{_name(reading.cell)}  {reading.allocated / GIB:13.3f} {allocated:+6.1%} "
+            f"{reading.reserved / GIB:13.3f} {reserved:+6.1%}"
         )
-    for name, signed in zip(("allocated", "reserved"), zip(*errors, strict=True), strict=True):
-        absolute = [abs(e) for e in signed]
+    _print_summary(readings)
+
+
+def print_measured(readings: list[Reading]) -> None:
+    """What mechanism alone, the prediction and its bound say of a GPU."""
+    compared = [reading for reading in readings if is_comparable(reading.cell)]
+    print(f"\nMeasured, reserved\n{HEAD}  reserved GiB  alone  predicted  bound ({LEVEL:.0%})")
+    for reading in compared:
+        (_, alone), (_, predicted) = errors(reading), errors(reading, FITTED)
+        print(
+            f"{_name(reading.cell)}  {reading.reserved / GIB:12.3f} {alone:+6.1%} "
+            f"{predicted:+10.1%}  {'covers' if is_covered(reading) else 'too low'}"
+        )
+    for amp in (True, False):
+        some = [reading for reading in compared if reading.cell.amp == amp]
+        print(f"amp {amp}, mechanism alone")
+        _print_summary(some)
+        signed = [errors(reading, FITTED)[1] for reading in some]
+        print(
+            f"predicted n {len(some)}  median {median(signed):+.2%}  "
+            f"{min(signed):+.2%} to {max(signed):+.2%}  "
+            f"covered by the bound {sum(map(is_covered, some))}"
+        )
+    print(f"not compared, of a single step: {len(readings) - len(compared)}")
+
+
+def errors(reading: Reading, calibration: Calibration = MECHANISM) -> tuple[float, float]:
+    """Of the allocated and of the reserved peak, as a share of what was read."""
+    allocated, reserved = predict(reading.cell, calibration)
+    return allocated / reading.allocated - 1, reserved / reading.reserved - 1
+
+
+def is_covered(reading: Reading) -> bool:
+    """Whether the reading stays below the bound, the mean of its boxes being known."""
+    return reading.reserved <= upper(predict(reading.cell, FITTED)[1], BOXES)
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell.model:8s} {cell.batch:5d} {cell.accumulate:10d} {cell.amp!s:5s} {cell.imgsz:5d}"
+
+
+def _print_summary(readings: list[Reading]) -> None:
+    both = zip(*(errors(reading) for reading in readings), strict=True)
+    for name, signed in zip(PEAKS, both, strict=True):
+        absolute = [abs(error) for error in signed]
         print(
             f"{name:9s} n {len(absolute)}  median {median(absolute):.2%}  "
             f"worst {max(absolute):.2%}"
@@ -240,13 +289,14 @@ def print_errors(readings: list[Reading]) -> None:
 
 
 def main() -> None:
-    """Print the table, or read."""
+    """Print the tables, or read."""
     cli = argparse.ArgumentParser(description=__doc__)
     cli.add_argument("--readings", type=Path, default=READINGS)
     cli.add_argument("--read", action="store_true", help="add the cells that the file lacks")
     args = cli.parse_args()
     if not args.read:
-        print_errors(load(args.readings))
+        print_emulated(load(args.readings))
+        print_measured(load(MEASURED))
     elif is_emulated():
         read(args.readings)
     else:

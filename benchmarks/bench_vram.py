@@ -26,6 +26,7 @@ from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace  # noqa: E402
 from sweeper.memory.predict.calibration import Calibration  # noqa: E402
 from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
 from sweeper.memory.predict.programs import EARLIER_PAIRS  # noqa: E402
+from sweeper.memory.verdict import verdict as judge_peak  # noqa: E402
 
 OUT_OF_MEMORY = Path(__file__).with_name("published_oom.csv")
 BOXES = [1, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
@@ -150,9 +151,7 @@ def verdict(gpu: str, predicted_gib: float, upper_gib: float) -> str:
         limit_gib, context_gib = card.total_gib - (card.margin_gib or 0), card.context_gib
     else:
         limit_gib, context_gib = OTHER_CARDS[gpu]
-    if upper_gib + context_gib <= limit_gib:
-        return "fits"
-    return "tight" if predicted_gib + context_gib <= limit_gib else "no"
+    return judge_peak(predicted_gib + context_gib, upper_gib + context_gib, limit_gib)
 
 
 def judge(readings: Sequence[Reading], fit: Fit, level: float = LEVEL) -> list[Judged]:
@@ -268,7 +267,7 @@ def _groups(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
 
 def _print_verdicts(judged: Sequence[Judged]) -> None:
     print("\nverdict for the card it ran on (all of these ran)")
-    print(f"  {dict(Counter(j.verdict for j in judged))}")
+    print(f"  {dict(Counter(str(j.verdict) for j in judged))}")
     for j in judged:
         if j.verdict != "fits":
             print(f"  {j.verdict:5s} {_line(j)}")

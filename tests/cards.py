@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -11,17 +10,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sweeper.emulator.machine import Machine, environment
-
-ROOT = Path(__file__).parents[1]
-TIMEOUT_S = 240
+from tests.forks import TIMEOUT_S, Done, ForkServer, environment_here, pipe
 
 # What every script can use; the last line printed is what `answer` was given.
 PRELUDE = """
 import json, os, sys
 import torch
+assert not torch.cuda.is_initialized()
 GIB, MIB = 2**30, 2**20
 def answer(**values):
     print(json.dumps(values))
@@ -37,54 +35,20 @@ sys.stdin.read()
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """How a script or command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
 class CardServer:
     """A process with the cards' libraries and torch, which forks for every script."""
 
     def __init__(self, libraries: Path) -> None:
         self.libraries = libraries
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.card_server"],
-            env=environment(Machine(), libraries, "", _base()),
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._read()
+        env = environment(Machine(), libraries, "", environment_here())
+        # What an optimizer imports late comes first, too, else every fork does it.
+        self._forks = ForkServer(env, "torch", "torch._dynamo", "sweeper.training.run")
 
     def run(self, script: str, env: Mapping[str, str], folder: Path) -> Done:
-        out, err = folder / "out.txt", folder / "err.txt"
-        request = {
-            "script": script,
-            "env": dict(env),
-            "folder": str(folder),
-            "out": str(out),
-            "err": str(err),
-            "timeout_s": TIMEOUT_S,
-        }
-        stdin = _pipe(self._process.stdin)
-        stdin.write(json.dumps(request) + "\n")
-        stdin.flush()
-        code = self._read()
-        return Done(code, out.read_text(), err.read_text())
+        return self._forks.run(script, env, folder)
 
     def close(self) -> None:
-        with self._process:  # closes its pipes, which ends it, and waits
-            pass
-
-    def _read(self) -> Any:
-        line = _pipe(self._process.stdout).readline()
-        assert line, "the card server died"
-        return json.loads(line)
+        self._forks.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,27 +105,11 @@ class EmulatedMachine:
             stdout=subprocess.PIPE,
             text=True,
         ) as process:
-            assert _pipe(process.stdout).readline() == "0\n", "no room for the neighbour"
+            assert pipe(process.stdout).readline() == "0\n", "no room for the neighbour"
             yield process.pid
 
 
 def emulate(machine: Machine, server: CardServer, state: str, folder: Path) -> EmulatedMachine:
     """A machine over a table of its own."""
-    env = environment(machine, server.libraries, state, _base())
+    env = environment(machine, server.libraries, state, environment_here())
     return EmulatedMachine(machine, env, folder, server)
-
-
-def _base() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("CUDA_", "EMULATOR_"))}
-    return {
-        **kept,
-        "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONFAULTHANDLER": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-
-
-def _pipe(stream: IO[str] | None) -> IO[str]:
-    assert stream is not None
-    return stream

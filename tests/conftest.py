@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 # Before anything imports Ultralytics or starts a fork server: the user's settings stay as they
@@ -18,6 +19,20 @@ _HOME = tempfile.TemporaryDirectory(prefix="sweeper-tests-")
 os.environ["YOLO_CONFIG_DIR"] = _HOME.name
 os.environ["YOLO_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+
+def _is_roomy(memory: Path) -> bool:
+    """Whether folders may lie there that programs are built in."""
+    if not memory.is_dir():
+        return False
+    room = os.statvfs(memory)
+    return not room.f_flag & os.ST_NOEXEC and room.f_bavail * room.f_frsize > 4 * 2**30
+
+
+# A study waits for the disk whenever its databases commit, which is most of its time.
+MEMORY = Path("/dev/shm")
+if _is_roomy(MEMORY):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 from sweeper.emulator.build import build  # noqa: E402
 from sweeper.emulator.machine import Card, Machine, shared_table  # noqa: E402
@@ -29,11 +44,16 @@ from sweeper.training.digits import DigitScenes, write_digits  # noqa: E402
 from sweeper.trial.folder import TrialFolder  # noqa: E402
 from sweeper.trial.record import EpochReport, TrialResult, TrialSpec  # noqa: E402
 from tests.cards import CardServer, EmulatedMachine, emulate  # noqa: E402
+from tests.forks import Commands  # noqa: E402
 from tests.memory.stub_driver import Driver, build_stub  # noqa: E402
 
 SpecMaker = Callable[..., TrialSpec]
 MachineMaker = Callable[..., EmulatedMachine]
 
+
+# Machines are slow at times: no property fails by the clock.
+hypothesis.settings.register_profile("sweeper", deadline=None)
+hypothesis.settings.load_profile("sweeper")
 
 # A file goes to one worker as a whole, and the last to start is waited for: the long ones first.
 LONG = ("test_kill_loop.py", "test_gpu_check.py", "test_run.py")
@@ -119,6 +139,14 @@ def stub_libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def driver(stub_libraries: Path, tmp_path: Path) -> Driver:
     """The stub driver, for scripts in a process of their own."""
     return Driver(stub_libraries, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def command() -> Iterator[Commands]:
+    """Runs commands that end before they train, in a moment each."""
+    commands = Commands()
+    yield commands
+    commands.close()
 
 
 @pytest.fixture(scope="session")

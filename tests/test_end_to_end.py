@@ -10,6 +10,8 @@ from mlflow import MlflowClient
 
 from sweeper.study.context import study_lock
 from sweeper.trial.folder import TrialFolder
+from tests.conftest import link_traces
+from tests.forks import Commands
 
 ROOT = Path(__file__).parent.parent
 SMALL = [
@@ -31,8 +33,9 @@ def sweeper(folder: Path, *arguments: str, module: str = "sweeper") -> subproces
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def study(tmp_path_factory: pytest.TempPathFactory, traces: Path) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("study")
+    link_traces(folder / "runs", traces)
     done = sweeper(folder, "-m", *ARGUMENTS)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, done.stdout
@@ -61,36 +64,38 @@ def test_the_terminal_says_what_runs_and_what_comes_next(study: tuple[Path, str]
     assert "\x1b" not in output
 
 
-def test_the_report_has_a_row_for_every_run(study: tuple[Path, str]) -> None:
+def test_the_report_has_a_row_for_every_run(study: tuple[Path, str], command: Commands) -> None:
     folder, _ = study
-    done = sweeper(folder, module="sweeper.report")
-    assert done.returncode == 0, done.stderr
+    done = command(folder, module="sweeper.report")
+    assert done.code == 0, done.err
     text = (folder / "runs/small/report.md").read_text()
     for label in ("b2×a4", "b2×a2", "b4×a4", "b4×a2"):
         assert f"| {label} " in text
     assert "**No recommendation: the best cell detects nothing yet**" in text
 
 
-def test_the_same_command_again_runs_nothing(study: tuple[Path, str]) -> None:
+def test_the_same_command_again_runs_nothing(study: tuple[Path, str], command: Commands) -> None:
     folder, _ = study
-    done = sweeper(folder, "-m", *ARGUMENTS)
-    assert done.returncode == 0, done.stderr
+    done = command(folder, "-m", *ARGUMENTS)
+    assert done.code == 0, done.err
     assert len(list((folder / "runs/small/trials").iterdir())) == 4
 
 
-def test_a_study_that_another_process_runs_is_left_alone(study: tuple[Path, str]) -> None:
+def test_a_study_that_another_process_runs_is_left_alone(
+    study: tuple[Path, str], command: Commands
+) -> None:
     folder, _ = study
     with study_lock(folder / "runs/small"):
-        done = sweeper(folder, "-m", *ARGUMENTS)
-    assert done.returncode == 1
-    assert "study.name=small is being run by another process" in done.stderr
+        done = command(folder, "-m", *ARGUMENTS)
+    assert done.code == 1
+    assert "study.name=small is being run by another process" in done.err
 
 
-def test_a_single_trial_keeps_out_of_a_study(study: tuple[Path, str]) -> None:
+def test_a_single_trial_keeps_out_of_a_study(study: tuple[Path, str], command: Commands) -> None:
     folder, _ = study
-    done = sweeper(folder, "study.name=small", *SMALL)
-    assert done.returncode == 1
-    assert "study.name=small is a study; a single trial goes elsewhere" in done.stderr
+    done = command(folder, "study.name=small", *SMALL)
+    assert done.code == 1
+    assert "study.name=small is a study; a single trial goes elsewhere" in done.err
     assert len(list((folder / "runs/small/trials").iterdir())) == 4
 
 
@@ -99,7 +104,8 @@ def test_everything_a_run_writes_is_under_runs(study: tuple[Path, str]) -> None:
     assert [p.name for p in folder.iterdir()] == ["runs"]
 
 
-def test_one_trial_prints_its_result(tmp_path: Path) -> None:
+def test_one_trial_prints_its_result(tmp_path: Path, traces: Path) -> None:
+    link_traces(tmp_path / "runs", traces)
     done = sweeper(tmp_path, "batch=4", "accumulate=4", "amp=true", *SMALL)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "b4×a4 amp  complete" in done.stdout
@@ -122,12 +128,12 @@ def test_one_trial_prints_its_result(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_message_and_leaves_no_records(
-    tmp_path: Path, arguments: list[str], message: str
+    tmp_path: Path, command: Commands, arguments: list[str], message: str
 ) -> None:
-    done = sweeper(tmp_path, *arguments)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    done = command(tmp_path, *arguments)
+    assert done.code == 1
+    assert message in done.err
+    assert "Traceback" not in done.err
     assert not list(tmp_path.rglob("*.db"))
 
 
@@ -148,7 +154,10 @@ def test_a_config_directory_of_the_users_own_is_searched(tmp_path: Path) -> None
     assert "epochs: 7" in done.stdout, done.stderr
 
 
-def test_a_study_in_parts_trains_the_beginning_of_the_run_that_is_planned(tmp_path: Path) -> None:
+def test_a_study_in_parts_trains_the_beginning_of_the_run_that_is_planned(
+    tmp_path: Path, traces: Path
+) -> None:
+    link_traces(tmp_path / "runs", traces)
     small = ["data.digits.train=16", "data.digits.val=4", "data.imgsz=64", "train.epochs=4"]
     done = sweeper(
         tmp_path, "-m", "batch=2,4", "accumulate=1", "amp=false", "study.rungs=[1,2]",

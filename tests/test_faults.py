@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.trial.record import Outcome
-from tests.conftest import Listener, Submitted
+from tests.conftest import Listener, Submitted, link_traces
 from tests.executors.test_local import trial_process
 from tests.study.test_optuna_study import ask_next, complete, open_study
 from tests.test_end_to_end import SMALL, sweeper
@@ -30,8 +30,9 @@ def small_disk(tmp_path: Path):
 
 
 def test_a_full_disk_is_said_and_the_same_command_goes_on_when_there_is_space(
-    small_disk: Path, tmp_path: Path
+    small_disk: Path, tmp_path: Path, traces: Path
 ) -> None:
+    link_traces(small_disk / "runs", traces)
     filler = small_disk / "filler"
     filler.write_bytes(bytes(4_700_000))
     command = ["-m", "batch=4", "accumulate=1,2", "amp=false", f"runs_dir={small_disk}/runs"]

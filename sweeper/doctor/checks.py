@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 
 from sweeper.config.settings import Settings
-from sweeper.doctor import gpu, machine, places, torch_build
+from sweeper.doctor import gpu, machine, places, room, torch_build
 from sweeper.doctor.finding import Finding, Level, failures
 from sweeper.errors import MachineError
 
@@ -26,6 +26,7 @@ def full_check(settings: Settings) -> list[Finding]:
         machine.check_host_memory(at_once),
         places.check_disk(settings, settings.study.n_trials or TRIALS),
         machine.check_data(settings),
+        room.check_room(settings),
         places.check_storage(settings),
         places.check_tracking(settings),
         machine.check_versions(),

@@ -20,7 +20,7 @@ from sweeper.executors import Watcher
 from sweeper.memory.budget import watchdog_limit_gib
 from sweeper.memory.measure.sampler import MemorySampler
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import ChildFacts, EndedBy, EpochReport, TrialFacts, TrialSpec
+from sweeper.trial.record import EndedBy, EpochReport, TrialFacts, TrialSpec
 
 POLL_S = 0.2
 EXIT_GRACE_S = 30
@@ -100,7 +100,7 @@ class LocalExecutor:
             sampled = sampler.stop() if sampler is not None else None
             _end_workers(child)
         return TrialFacts(
-            child=_written(folder, spec),
+            child=folder.read_child(),
             epochs=tuple(reports),
             sampled=sampled,
             exit_code=child.exitcode,
@@ -186,13 +186,6 @@ def _child(folder: str, device: str, connection: Connection) -> None:
     from sweeper.training.run import child_main
 
     child_main(folder, device, connection)
-
-
-def _written(folder: TrialFolder, spec: TrialSpec) -> ChildFacts | None:
-    """What this part's process wrote; a part that died leaves that of the part before."""
-    facts = folder.read_child()
-    earlier = facts is not None and facts.paused and len(facts.epochs) <= spec.trained
-    return None if earlier else facts
 
 
 def _kill_group(child: ForkServerProcess) -> None:

@@ -58,7 +58,7 @@ def main(overrides: list[str]) -> int:
 def ask(settings: Settings, device: Device) -> Check:
     """What doctor, driver and torch say, nothing being trained."""
     say(f"{device.name}: asking doctor, driver and torch")
-    origin = describe_origin(None)
+    origin = describe_origin(device)
     return Check(
         device=device,
         capability=".".join(map(str, capability(device))),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from sweeper.gpu_check.cells import Trained
 from sweeper.trial.record import Outcome, TrialSpec
 
-ROOM = 1.02  # of the peak: enough
+ROOM_GIB = 0.05  # above the peak: enough, also for a context that is about to grow
 SHORT = 0.9  # of what was alive at once: not enough, however often the cache is flushed
 
 
@@ -45,7 +45,7 @@ def capped_specs(measured: Trained) -> list[TrialSpec]:
         (pair for pair in fitting if pair[0].model == smallest), key=lambda pair: pair[1].peak_gib
     )
     context_gib = memory.context_gib or spec.context_gib
-    limits = (ROOM * memory.peak_gib, context_gib + SHORT * (memory.allocated_gib or 0.0))
+    limits = (memory.peak_gib + ROOM_GIB, context_gib + SHORT * (memory.allocated_gib or 0.0))
     capped = replace(spec, context_gib=context_gib)
     return [replace(capped, number=i, limit_gib=limit) for i, limit in enumerate(limits)]
 

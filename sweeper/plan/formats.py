@@ -8,8 +8,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from sweeper.memory.predict.bound import LEVEL
+from sweeper.memory.verdict import Verdict
 from sweeper.plan.cells import Setup
-from sweeper.plan.predictions import Plan, PlanCell
+from sweeper.plan.predictions import Found, Plan, PlanCell
 from sweeper.training.contents import BoxesSource
 from sweeper.trial.record import SIMULATED
 
@@ -27,9 +29,11 @@ LINES_OF_THEIR_OWN = ("card", "boxes per image")  # each says where it comes fro
 BOXES_SOURCES: dict[BoxesSource, str] = {
     "labels": "counted in the labels.",
     "typed": "as typed.",
-    "assumed": "assumed: no labels were read. To count yours: data=custom data.yaml=PATH.",
+    "assumed": "assumed: no labels were read, which the bound allows for. "
+    "To count yours: data=custom data.yaml=PATH.",
 }
 PEAK = f"peak GiB ({SIMULATED})"
+BOUND = f"at most ({LEVEL:.0%})"
 
 
 def render(plan: Plan, form: str) -> str:
@@ -39,7 +43,7 @@ def render(plan: Plan, form: str) -> str:
 
 def columns(plan: Plan) -> list[str]:
     """Names of `VARYING` that differ between the cells of a plan."""
-    return [n for n, text in VARYING.items() if len({text(s) for s in plan.largest}) > 1]
+    return [n for n, text in VARYING.items() if len({text(s) for s in plan.found}) > 1]
 
 
 def _table(plan: Plan) -> str:
@@ -63,14 +67,16 @@ def _json(plan: Plan) -> str:
         "effective_batch": plan.inquiry.effective_batch,
         "boxes_per_image": _shared_boxes(plan),
         "cells": [{**_record(c), "parts_gib": _rounded(c.parts)} for c in plan.cells],
-        "largest": [_setup_record(setup) | _largest_record(plan, setup) for setup in plan.largest],
+        "largest": [
+            _setup_record(setup) | _found_record(found) for setup, found in plan.found.items()
+        ],
     }
     return json.dumps(document, indent=2) + "\n"
 
 
 def _csv(plan: Plan) -> str:
     """Row per cell; what is known of its setup's largest batch stands in each of them."""
-    rows = [{**_record(c), **_largest_record(plan, c.setup)} for c in plan.cells]
+    rows = [{**_record(c), **_found_record(plan.found[c.setup])} for c in plan.cells]
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0], lineterminator="\n")
     writer.writeheader()
@@ -96,7 +102,9 @@ def _boxes_lines(plan: Plan) -> list[str]:
     """How many objects an image is taken to hold, and why."""
     number = VARYING["boxes per image"]
     lines = [
-        f"Boxes per image: {number(s)}, {BOXES_SOURCES[s.boxes_source]}" for s in plan.largest
+        f"Boxes per image: {number(s)}, {BOXES_SOURCES[s.boxes_source]} "
+        f"Images that the run draws: {s.config.images}."
+        for s in plan.found
     ]
     return list(dict.fromkeys(lines))
 
@@ -107,16 +115,21 @@ def _tables(plan: Plan) -> list[tuple[str, Rows]]:
     head = ["model", *extra, "amp"]
     cells = [[*_names(c.setup, extra), *_numbers(c), _verdict(c)] for c in plan.cells]
     reached = [
-        [*_names(setup, extra), *_reaching(plan.exact[setup]), *_largest(plan.largest[setup])]
-        for setup in plan.largest
+        [
+            *_names(setup, extra),
+            *_reaching(found.exact),
+            *_largest(found.largest),
+            _tight(found),
+        ]
+        for setup, found in plan.found.items()
     ]
-    numbers = ["batch", "accumulate", PEAK, "budget GiB"]
+    numbers = ["batch", "accumulate", PEAK, BOUND, "budget GiB"]
     return [
-        (f"What fits ({SIMULATED})", [[*head, *numbers, "fits"], *cells]),
+        (f"What fits ({SIMULATED})", [[*head, *numbers, "verdict"], *cells]),
         (
             f"How to reach an effective batch of {wanted}, and the largest batch that fits "
             f"({SIMULATED})",
-            [[*head, *numbers, "largest batch", "its peak GiB"], *reached],
+            [[*head, *numbers, "largest batch", "at most GiB", "tight up to"], *reached],
         ),
     ]
 
@@ -130,20 +143,26 @@ def _names(setup: Setup, extra: list[str]) -> list[str]:
 
 
 def _numbers(cell: PlanCell) -> list[str]:
-    peak, budget = f"{cell.peak_gib:.2f}", f"{cell.setup.budget.limit_gib:.2f}"
-    return [f"{cell.batch}", f"{cell.accumulate}", peak, budget]
+    sizes = (cell.peak_gib, cell.upper_gib, cell.setup.budget.limit_gib)
+    return [f"{cell.batch}", f"{cell.accumulate}", *(f"{gib:.2f}" for gib in sizes)]
 
 
 def _reaching(cell: PlanCell | None) -> list[str]:
-    return _numbers(cell) if cell else ["none", *"–" * 3]
+    return _numbers(cell) if cell else ["none", *"–" * 4]
 
 
 def _largest(cell: PlanCell | None) -> list[str]:
-    return [f"{cell.batch}", f"{cell.peak_gib:.2f}"] if cell else ["none", "–"]
+    return [f"{cell.batch}", f"{cell.upper_gib:.2f}"] if cell else ["none", "–"]
+
+
+def _tight(found: Found) -> str:
+    """The largest batch that is tight, if any."""
+    return f"{found.tight.batch}" if found.tight and found.tight != found.largest else "–"
 
 
 def _verdict(cell: PlanCell) -> str:
-    return "yes" if cell.fits else f"no, {cell.excess_gib:.2f} GiB over"
+    over = f", {cell.excess_gib():.2f} GiB over" if cell.verdict is Verdict.NO else ""
+    return f"{cell.verdict}{over}"
 
 
 def _aligned(rows: Rows) -> list[str]:
@@ -177,7 +196,7 @@ def _setup_record(setup: Setup) -> dict[str, Any]:
 
 def _shared_boxes(plan: Plan) -> float | None:
     """Boxes per image of every cell; None where they differ."""
-    found = {setup.config.boxes_per_image for setup in plan.largest}
+    found = {setup.config.boxes_per_image for setup in plan.found}
     return round(found.pop(), 3) if len(found) == 1 else None
 
 
@@ -187,20 +206,23 @@ def _record(cell: PlanCell) -> dict[str, Any]:
         "batch": cell.batch,
         "accumulate": cell.accumulate,
         "peak_gib": round(cell.peak_gib, 3),
-        "fits": cell.fits,
+        "peak_upper_gib": round(cell.upper_gib, 3),
+        "verdict": cell.verdict,
         "vram_source": SIMULATED,
     }
 
 
-def _largest_record(plan: Plan, setup: Setup) -> dict[str, Any]:
-    largest, exact = plan.largest[setup], plan.exact[setup]
+def _found_record(found: Found) -> dict[str, Any]:
+    named = {"exact": found.exact, "largest": found.largest, "tight": found.tight}
+    return {k: v for name, cell in named.items() for k, v in _searched(name, cell).items()}
+
+
+def _searched(name: str, cell: PlanCell | None) -> dict[str, Any]:
     return {
-        "exact_batch": exact.batch if exact else None,
-        "exact_accumulate": exact.accumulate if exact else None,
-        "exact_peak_gib": round(exact.peak_gib, 3) if exact else None,
-        "largest_batch": largest.batch if largest else None,
-        "largest_accumulate": largest.accumulate if largest else None,
-        "largest_peak_gib": round(largest.peak_gib, 3) if largest else None,
+        f"{name}_batch": cell.batch if cell else None,
+        f"{name}_accumulate": cell.accumulate if cell else None,
+        f"{name}_peak_gib": round(cell.peak_gib, 3) if cell else None,
+        f"{name}_upper_gib": round(cell.upper_gib, 3) if cell else None,
     }
 
 

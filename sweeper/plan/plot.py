@@ -9,8 +9,9 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sweeper.memory.verdict import Verdict
 from sweeper.plan.cells import Setup
-from sweeper.plan.formats import VARYING, columns
+from sweeper.plan.formats import BOUND, VARYING, columns
 from sweeper.plan.predictions import Plan, PlanCell
 from sweeper.trial.record import SIMULATED
 
@@ -30,13 +31,13 @@ COLOURS = {
 }
 PANEL_INCHES = (4.4, 3.4)
 FEWEST_BARS = 4  # a panel's width is for at least as many
-MOST_UPRIGHT = 10  # with more bars their labels are turned
-HEADROOM = 1.18  # of the highest bar or line, for the figures above the bars
+MOST_UPRIGHT = 6  # with more bars their labels are turned
+HEADROOM = 1.35  # of the highest bar or line, for the figures above the bars
 
 
 def draw(plan: Plan, form: str) -> bytes:
     """The figure as a file of the form ``png``, ``svg`` or ``pdf``."""
-    setups = list(plan.largest)
+    setups = list(plan.found)
     across = len(setups) if len(setups) <= 3 else math.ceil(math.sqrt(len(setups)))
     down = math.ceil(len(setups) / across)
     width, height = PANEL_INCHES[0] * across + 1.5, PANEL_INCHES[1] * down + 0.5
@@ -64,7 +65,7 @@ def _title(plan: Plan) -> str:
 def _bars(plan: Plan, setup: Setup) -> list[PlanCell]:
     """The cells of a setup and, wherever it lies, its largest batch."""
     cells = [cell for cell in plan.cells if cell.setup == setup]
-    largest = plan.largest[setup]
+    largest = plan.found[setup].largest
     if largest is not None and largest.batch not in {cell.batch for cell in cells}:
         cells.append(largest)
     return sorted(cells, key=lambda cell: (cell.batch, cell.accumulate))
@@ -79,7 +80,9 @@ def _draw_panel(panel: Axes, plan: Plan, cells: list[PlanCell]) -> None:
         below = [b + h for b, h in zip(below, heights, strict=True)]
     budget_gib = cells[0].setup.budget.limit_gib
     panel.axhline(budget_gib, color="black", linestyle="--", linewidth=1.2, label="budget")
-    top = max(*below, budget_gib) * HEADROOM
+    bounds = [cell.upper_gib for cell in cells]
+    panel.vlines(places, below, bounds, color="black", linewidth=1.0, label=BOUND)
+    top = max(*bounds, budget_gib) * HEADROOM
     for place, cell in zip(places, cells, strict=True):
         _write_peak(panel, place, cell, len(cells))
     panel.set_ylim(0, top)
@@ -93,16 +96,17 @@ def _draw_panel(panel: Axes, plan: Plan, cells: list[PlanCell]) -> None:
 
 
 def _write_peak(panel: Axes, place: int, cell: PlanCell, bars: int) -> None:
-    """The peak above its bar; bold where it does not fit, so that no colour has to say it."""
+    """Peak and bound above the bar; bold where it does not fit, slanted where it is tight."""
     panel.annotate(
-        f"{cell.peak_gib:.1f}",
-        (place, cell.peak_gib),
+        f"{cell.peak_gib:.1f}–{cell.upper_gib:.1f}",
+        (place, cell.upper_gib),
         (0, 2),
         textcoords="offset points",
         ha="center",
         va="bottom",
         rotation=90 if bars > MOST_UPRIGHT else 0,
-        fontweight="normal" if cell.fits else "bold",
+        fontweight="bold" if cell.verdict is Verdict.NO else "normal",
+        fontstyle="italic" if cell.verdict is Verdict.TIGHT else "normal",
         bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
     )
 
@@ -114,7 +118,7 @@ def _tick(cell: PlanCell, cells: list[PlanCell]) -> str:
 
 
 def _panel_title(plan: Plan, cell: PlanCell) -> str:
-    setup, largest = cell.setup, plan.largest[cell.setup]
+    setup, largest = cell.setup, plan.found[cell.setup].largest
     names = [setup.model, *(VARYING[name](setup) for name in columns(plan))]
     fits = f"batch ≤ {largest.batch} fits" if largest else "nothing fits"
     amp = "on" if setup.config.amp else "off"

@@ -1,4 +1,4 @@
-"""Predicted peaks of a plan's cells, and the largest batch that fits each setup."""
+"""Predicted peaks of a plan's cells, their bounds, and the largest batch that fits each setup."""
 
 from __future__ import annotations
 
@@ -11,44 +11,57 @@ from pathlib import Path
 
 from sweeper.memory.budget import violation
 from sweeper.memory.config import MemoryConfig
+from sweeper.memory.predict.bound import upper
 from sweeper.memory.predict.parallel import group_by_trace, in_children
 from sweeper.memory.predict.prediction import Peaks, predict_peaks
+from sweeper.memory.verdict import Verdict, verdict
 from sweeper.plan.cells import Inquiry, Request, Setup, accumulate_for
 
 
 @dataclass(frozen=True, slots=True)
 class PlanCell(Request):
-    """A cell with its simulated peak; ``parts`` sum to it, the CUDA context included."""
+    """A cell with its simulated peak; ``parts`` sum to it, the CUDA context included.
+
+    It stays below ``upper_gib`` with a probability of 95 %.
+    """
 
     peak_gib: float
+    upper_gib: float
     parts: dict[str, float]
 
     @property
-    def excess_gib(self) -> float:
-        """Peak minus budget, GiB."""
-        return violation(self.peak_gib, self.setup.budget.limit_gib)
+    def verdict(self) -> Verdict:
+        """Whether peak and bound keep to the budget."""
+        return verdict(self.peak_gib, self.upper_gib, self.setup.budget.limit_gib)
 
-    @property
-    def fits(self) -> bool:
-        """Whether the peak keeps to the budget."""
-        return self.excess_gib <= 0
+    def excess_gib(self, surely: bool = False) -> float:
+        """Peak, or its bound, minus budget, GiB."""
+        peak_gib = self.upper_gib if surely else self.peak_gib
+        return violation(peak_gib, self.setup.budget.limit_gib)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The largest batches of a setup, each None where nothing fits.
+
+    Attributes:
+        exact: That fits, of those that divide the effective batch, which it reaches.
+        largest: That fits.
+        tight: Whose peak keeps to the budget: what is larger than the former is tight.
+    """
+
+    exact: PlanCell | None
+    largest: PlanCell | None
+    tight: PlanCell | None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The answer.
-
-    Attributes:
-        inquiry: What was asked.
-        cells: Every cell of it.
-        largest: For each setup the cell of the largest batch that fits.
-        exact: The same among the batches that divide the effective batch, which they reach.
-    """
+    """The answer: every cell of what was asked, and what was found for each setup."""
 
     inquiry: Inquiry
     cells: tuple[PlanCell, ...]
-    largest: dict[Setup, PlanCell | None]
-    exact: dict[Setup, PlanCell | None]
+    found: dict[Setup, Found]
 
 
 def make_plan(inquiry: Inquiry, cache_dir: Path) -> Plan:
@@ -60,49 +73,38 @@ def make_plan(inquiry: Inquiry, cache_dir: Path) -> Plan:
     groups = group_by_trace(inquiry.requests, lambda request: request.config)
     ask = partial(_answer, wanted=inquiry.effective_batch, cache_dir=cache_dir)
     cells: dict[Request, PlanCell] = {}
-    largest: dict[Setup, PlanCell | None] = {}
-    exact: dict[Setup, PlanCell | None] = {}
-    for found in in_children(ask, groups):
-        cells |= found.cells
-        largest |= found.largest
-        exact |= found.exact
+    found: dict[Setup, Found] = {}
+    for some_cells, some_found in in_children(ask, groups):
+        cells |= some_cells
+        found |= some_found
     setups = dict.fromkeys(request.setup for request in inquiry.requests)
     return Plan(
         inquiry,
         tuple(cells[request] for request in inquiry.requests),
-        {setup: largest[setup] for setup in setups},
-        {setup: exact[setup] for setup in setups},
+        {setup: found[setup] for setup in setups},
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a child process found of a plan."""
-
-    cells: dict[Request, PlanCell]
-    largest: dict[Setup, PlanCell | None]
-    exact: dict[Setup, PlanCell | None]
-
-
-def _answer(requests: list[Request], wanted: int, cache_dir: Path) -> Answer:
+def _answer(
+    requests: list[Request], wanted: int, cache_dir: Path
+) -> tuple[dict[Request, PlanCell], dict[Setup, Found]]:
     predictor = Predictor(cache_dir)
 
     def cell(setup: Setup, batch: int) -> PlanCell:
         return predictor.cell(Request(setup, batch, accumulate_for(batch, wanted)))
 
-    def largest(setup: Setup) -> PlanCell | None:
-        batch = largest_batch(lambda batch: cell(setup, batch).excess_gib, wanted)
+    def largest(setup: Setup, surely: bool) -> PlanCell | None:
+        batch = largest_batch(lambda batch: cell(setup, batch).excess_gib(surely), wanted)
         return cell(setup, batch) if batch else None
 
     def exact(setup: Setup) -> PlanCell | None:
         divisors = (b for b in range(wanted, 0, -1) if wanted % b == 0)
-        return next((c for b in divisors if (c := cell(setup, b)).fits), None)
+        return next((c for b in divisors if (c := cell(setup, b)).verdict is Verdict.FITS), None)
 
     setups = dict.fromkeys(request.setup for request in requests)
-    return Answer(
+    return (
         {request: predictor.cell(request) for request in requests},
-        {setup: largest(setup) for setup in setups},
-        {setup: exact(setup) for setup in setups},
+        {s: Found(exact(s), largest(s, surely=True), largest(s, surely=False)) for s in setups},
     )
 
 
@@ -147,11 +149,13 @@ class Predictor:
         if config not in self._known:
             self._known[config] = self._predict(request)
         peak = self._known[config].top(budget.limit_gib, budget.context_gib)
+        known = None if request.setup.boxes_source == "assumed" else config.boxes_per_image
         return PlanCell(
             request.setup,
             request.batch,
             request.accumulate,
             peak_gib=peak.reserved_gib + budget.context_gib,
+            upper_gib=upper(peak.reserved_gib, known) + budget.context_gib,
             parts={"context": budget.context_gib, **peak.parts},
         )
 

@@ -61,10 +61,13 @@ def standing(findings: Findings) -> str:
     """How far the study is, when that matters to the reader; else empty."""
     study, tally = findings.study, findings.tally
     of_all = f"{tally.asked} of {study.n_trials}" if study.n_trials else str(tally.asked)
+    done = f"{of_all} trials done"
+    if tally.decided:
+        done += f", {count(tally.decided, 'more cell')} decided by them"
     if study.status is StudyStatus.KILLED:
-        return f"*The study was stopped: {of_all} trials done. The same command continues it.*"
+        return f"*The study was stopped: {done}. The same command continues it.*"
     if study.status is StudyStatus.RUNNING or tally.running:
-        return f"*The study has not ended: {of_all} trials done, {tally.running} running.*"
+        return f"*The study has not ended: {done}, {tally.running} running.*"
     if tally.failed:
         return f"*{count(tally.failed, 'trial')} of {tally.trials} failed; the reasons are below.*"
     return ""

@@ -24,6 +24,10 @@ AT_THE_EDGE = (
     "At the edge of the budget: {}. torch's allocator had to flush its cache to go on, which "
     "takes time, and a batch with more objects may not fit."
 )
+TIGHT = (
+    "Tight: {}. The peak is predicted to keep to the budget, but not with a probability of 95 %: "
+    "a smaller batch is safer where running out of memory is expensive."
+)
 CONFIGURED = (
     "torch's allocator was configured by `PYTORCH_ALLOC_CONF={}`, which changes what fits: set it "
     "for the commands of this report, too."
@@ -66,7 +70,21 @@ def _memory(findings: Findings) -> list[str]:
         *some, last = sources
         return [MIXED.format(" and ".join(some), last), *notes]
     said = {SIMULATED: BY_SIMULATION, EMULATED: BY_EMULATION}
-    return [*(said.get(source, "") for source in sources), *notes, *_allocator(findings)]
+    told = [said.get(source, "") for source in sources]
+    return [*told, *notes, *_tight(findings), *_allocator(findings)]
+
+
+def _tight(findings: Findings) -> Iterator[str]:
+    """Which cells are simulated to fit, without their bound doing so as well."""
+    tight = [c.name for c in findings.ranked if any(_is_tight(t) for t in c.complete)]
+    if tight:
+        yield TIGHT.format(", ".join(tight))
+
+
+def _is_tight(trial: RecordedTrial) -> bool:
+    memory = trial.result.memory if trial.result else None
+    upper_gib = memory.peak_upper_gib if memory else None
+    return upper_gib is not None and upper_gib > trial.spec.limit_gib
 
 
 def _allocator(findings: Findings) -> Iterator[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sweeper.numbers import NOTHING
-from sweeper.report.cells import CellSummary
 from sweeper.report.markdown import Table
+from sweeper.trial.study_record import DeploymentRecord
 
 PREFIX = "deploy/"
 MEASURED = "Measured by `python -m sweeper.deploy`; its own table says how, and what failed."
@@ -24,15 +24,13 @@ COLUMNS = {
 }
 
 
-def deployment_source(winner: CellSummary | None) -> str:
+def deployment_source(record: DeploymentRecord | None) -> str:
     """What the numbers of `deployment` are."""
-    record = winner.first.deployment if winner is not None else None
     return EMULATED if record is not None and record.emulated else MEASURED
 
 
-def deployment(winner: CellSummary | None) -> Table:
+def deployment(record: DeploymentRecord | None) -> Table:
     """One row per export that ran; empty before ``python -m sweeper.deploy``."""
-    record = winner.first.deployment if winner is not None else None
     metrics = record.metrics if record is not None else {}
     formats = dict.fromkeys(name.split("/")[1] for name in metrics)
     rows = []

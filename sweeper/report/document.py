@@ -31,6 +31,7 @@ def render(findings: Findings, plots: set[str]) -> str:
         plots: Names of `PLOTS` that lie beside it in ``report/``.
     """
     winner = findings.winner
+    exported = winner.first.deployment if winner is not None else None
     sections = [
         [f"# {title(findings)}", answer(findings)],
         _asked(findings),
@@ -45,7 +46,7 @@ def render(findings: Findings, plots: set[str]) -> str:
             *_images(plots, "parts"),
         ],
         _use(findings),
-        _section("The winner's exports", deployment(winner), deployment_source(winner)),
+        _section("The winner's exports", deployment(exported), deployment_source(exported)),
         _section("Every trial", tables.every_trial(findings)),
         _article(findings),
         _caveats(findings),

@@ -168,7 +168,8 @@ class Findings:
             and t.spec.confirms is None
             for t in trials
         )
-        return Tally(len(trials), running, complete, infeasible, pruned, failed, asked)
+        decided = sum(t.implied_by is not None for t in trials)
+        return Tally(len(trials), running, complete, infeasible, pruned, failed, asked, decided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ class Tally:
 
     ``failed`` are diverged, timed out, crashed, interrupted, disturbed and those whose amp was
     refused; ``asked`` have ended and count in ``study.n_trials``: neither those that run again,
-    nor implied or covered ones, nor repetitions.
+    nor implied or covered ones, which are ``decided`` by others, nor repetitions.
     """
 
     trials: int
@@ -187,6 +188,7 @@ class Tally:
     pruned: int
     failed: int
     asked: int
+    decided: int
 
 
 def pareto_front(cells: Iterable[CellSummary], end: End) -> list[CellSummary]:

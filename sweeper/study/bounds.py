@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sweeper.memory.budget import violation
 from sweeper.memory.config import MemoryConfig
+from sweeper.memory.verdict import Verdict, predicted_verdict
 from sweeper.trial.record import Outcome, TrialResult, TrialSpec
 
 # Ultralytics arguments that change how a cell learns, but not how much memory it takes.
@@ -77,20 +77,23 @@ class Bounds:
 def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
     """Indices of the specs, those first that prove most.
 
-    First, where memory is measured, the largest cell of each class that is predicted to fit: if
-    it does, so does all below it. Then the smallest one that is predicted not to fit: if it does
-    not, neither does any above it. Then the rest: what is predicted to fit from the largest batch
-    down, as that one is the fastest; what is not by batch, so that a wrong prediction costs one
-    failed trial per class. Of equals the one that does not accumulate comes first, as it decides
-    for the others. Where memory is simulated the predictions need no such proof.
+    First, where memory is measured, the largest cell of each class that fits by its bound: if it
+    does, so does all below it. Then the smallest one that is tight, or else predicted not to fit:
+    if it does not, neither does any above it. Where memory is simulated, what fits and what is
+    tight need no proof. Then the rest: what fits by its bound from the largest batch down, as that
+    one is the fastest; what is tight and then what is predicted not to fit by batch, so that a
+    wrong prediction costs one failed trial per class. Of equals the one that does not accumulate
+    comes first, as it decides for the others.
     """
     fit: dict[MemoryClass, list[int]] = {}
-    unfit: dict[MemoryClass, list[int]] = {}
+    doubtful: dict[MemoryClass, list[int]] = {}
+    trusted = (Verdict.FITS,) if measured else (Verdict.FITS, Verdict.TIGHT)
     for i, spec in enumerate(specs):
-        if spec.predicted is not None:
-            (unfit if predicted_unfit(spec) else fit).setdefault(memory_class(spec), []).append(i)
+        if (found := predicted_verdict(spec)) is not None:
+            place = fit if found in trusted else doubtful
+            place.setdefault(memory_class(spec), []).append(i)
     largest = [max(members, key=lambda i: specs[i].batch) for members in fit.values()]
-    smallest = [min(members, key=lambda i: specs[i].batch) for members in unfit.values()]
+    smallest = [min(members, key=lambda i: specs[i].batch) for members in doubtful.values()]
     proofs = [*(largest if measured else ()), *smallest]
     first = dict.fromkeys(sorted(proofs, key=lambda i: (i in smallest, specs[i].accumulate > 1)))
     rest = sorted(
@@ -100,14 +103,15 @@ def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
     return [*first, *rest]
 
 
-def _likely_and_fast(spec: TrialSpec) -> tuple[bool, int, bool]:
-    """Sorts what is predicted to fit from the largest batch down, then the others by batch."""
-    unfit = predicted_unfit(spec)
-    return unfit, spec.batch if unfit else -spec.batch, spec.accumulate > 1
+def _likely_and_fast(spec: TrialSpec) -> tuple[int, int, bool]:
+    """Sorts what fits by its bound from the largest batch down, then what is tight, and the rest.
+
+    The latter two from the smallest batch up.
+    """
+    rank = list(Verdict).index(predicted_verdict(spec) or Verdict.FITS)
+    return rank, spec.batch if rank else -spec.batch, spec.accumulate > 1
 
 
 def predicted_unfit(spec: TrialSpec) -> bool:
     """Whether a spec is predicted to need more than its limit; not where nothing was predicted."""
-    if spec.predicted is None:
-        return False
-    return violation(spec.predicted.peak_gib, spec.limit_gib) > 0
+    return predicted_verdict(spec) is Verdict.NO

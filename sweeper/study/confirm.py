@@ -43,12 +43,10 @@ def _specs(numbers: Sequence[int], seeds: Iterable[int], trials: Trials) -> Iter
         for number in numbers:
             original = trials.folder(number).read_spec()
             yield replace(
-                original,
+                original.from_the_start(),
                 number=FIRST_NUMBER + number * SEEDS_PER_TRIAL + offset,
                 seed=seed,
                 until=len(_end(trials, number).epochs),
-                trained=0,
-                spent_s=0.0,
                 confirms=number,
             )
 

@@ -1,29 +1,53 @@
-"""Tells crashes of a cell from those of the machine: the same reason, whatever the cell."""
+"""Tells what befalls a cell from what befalls the machine: the same, whatever the cell."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from sweeper.trial.record import Outcome, TrialResult, TrialSpec
 
 ALIKE = 3
+_CRASHED = """\
+{alike} trials in a row crashed for the same reason, so the study has stopped:
+  {reason}
+  log: {log}
+Mend it and give the same command again: it runs crashed trials again."""
+_DISTURBED = """\
+other processes on the GPU have disturbed trials, so the study is not at its end:
+  {reason}
+  log: {log}
+End them and give the same command again: it runs disturbed trials again."""
 
 
 class Crashes:
-    """Counts the trials in a row that crashed for the same reason."""
+    """Counts the trials in a row that ended for the same reason, which says nothing of a cell."""
 
     def __init__(self) -> None:
-        """None has crashed yet."""
+        """None has ended so yet."""
         self._reason, self._count = "", 0
 
     def add(self, spec: TrialSpec, result: TrialResult) -> bool:
-        """Take a trial in; whether it is the third in a row that crashed for one reason."""
-        reason = _in_general(spec, result.reason) if result.outcome is Outcome.CRASHED else ""
+        """Take a trial in; whether it is the third in a row that ended for one such reason."""
+        reason = _in_general(spec, result)
         self._count = self._count + 1 if reason and reason == self._reason else bool(reason)
         self._reason = reason
         return self._count >= ALIKE
 
 
-def _in_general(spec: TrialSpec, reason: str) -> str:
-    """The reason without what differs from trial to trial: the cell, addresses, all numbers."""
-    return re.sub(r"0x[0-9a-f]+|\d[\d.,]*", "#", reason.replace(spec.label, ""))
+def fault(result: TrialResult, log: Path) -> str:
+    """What a person must mend where trials crash, or are disturbed."""
+    words = _DISTURBED if result.outcome is Outcome.DISTURBED else _CRASHED
+    return words.format(alike=ALIKE, reason=result.reason, log=log)
+
+
+def _in_general(spec: TrialSpec, result: TrialResult) -> str:
+    """The reason without what differs from trial to trial: the cell, addresses, all numbers.
+
+    Empty where the outcome is the cell's. What other processes do looks different to each trial.
+    """
+    if result.outcome is Outcome.DISTURBED:
+        return result.outcome.value
+    if result.outcome is not Outcome.CRASHED:
+        return ""
+    return re.sub(r"0x[0-9a-f]+|\d[\d.,]*", "#", result.reason.replace(spec.label, ""))

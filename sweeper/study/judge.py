@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from sweeper.memory.budget import violation
-from sweeper.memory.measure.meter import add_sampled
+from sweeper.memory.measure.meter import add_part, add_sampled
 from sweeper.memory.measure.nvml import source_of
 from sweeper.numbers import count
 from sweeper.trial.record import (
@@ -34,6 +34,7 @@ def judge(spec: TrialSpec, facts: TrialFacts) -> TrialResult:
     memory = child.memory
     if facts.sampled:
         memory = add_sampled(memory, facts.sampled, source_of(facts.device))
+    memory = add_part(spec.held, memory)
     outcome, reason = _outcome(spec, facts, memory)
     if outcome is Outcome.AMP_REFUSED:
         memory = None  # of its set-up, not of the cell

@@ -12,7 +12,7 @@ from sweeper.errors import StudyError
 from sweeper.report.cells import cells_of
 from sweeper.report.standing import standings_of
 from sweeper.study.bounds import Bounds
-from sweeper.study.crashes import ALIKE, Crashes
+from sweeper.study.crashes import Crashes, fault
 from sweeper.study.display import StudyDisplay
 from sweeper.study.judge import cover, imply, interrupt
 from sweeper.study.optuna_study import CellStudy, outcome_of
@@ -64,12 +64,12 @@ class StudyLoop:
         self._study, self._specs, self._trials = study, specs, trials
         self._outbox, self._display = outbox, display
         self._bounds, self._crashes, self.fault = Bounds(), Crashes(), ""
+        self._disturbance = ""  # what it is that has disturbed a trial of this start
         self._sharing = Sharing(specs if share else {})
         cells = list(specs)
         # What crashed before may do so again, and comes last.
-        in_turn = sorted(
-            (cells[i] for i in order), key=lambda c: study.crashed_before(dict(c.params))
-        )
+        crashed = {c: study.ended_before(dict(c.params), Outcome.CRASHED) for c in cells}
+        in_turn = sorted((cells[i] for i in order), key=crashed.__getitem__)
         self._queue, self._by_order = deque(in_turn), bool(order)
         self._asked: dict[int, Trial] = {}
         self._rungs = rungs
@@ -97,7 +97,9 @@ class StudyLoop:
                     self._judge()
                 return self._going.popleft() if self._going else None
 
-            return self._trials.run(next_spec, self._ended) and not self.fault
+            done = self._trials.run(next_spec, self._ended)
+            self.fault = self.fault or (self._disturbance if done else "")
+            return done and not self.fault
 
     def _ask(self) -> TrialSpec | None:
         """The next trial; None when every cell is taken."""
@@ -156,11 +158,8 @@ class StudyLoop:
     def _continue(self, standing: list[tuple[TrialSpec, TrialResult]], rung: int) -> None:
         """Let trials go on to a rung, from the checkpoints of where they stand."""
         for spec, result in standing:
-            trained = len(result.epochs)
-            self._trials.folder(spec.number).drop_checkpoints(keep=trained)
-            self._going.append(
-                replace(spec, trained=trained, until=rung, spent_s=result.wall_time_s)
-            )
+            self._trials.folder(spec.number).drop_checkpoints(keep=result.trained)
+            self._going.append(spec.going_on(result, rung))
             del self._standing[spec.number]
 
     def _close(self, number: int, outcome: Outcome, reason: str) -> None:
@@ -170,28 +169,27 @@ class StudyLoop:
         self._tell(spec, result)
 
     def _ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        """Keep a trial that has come to a rung; a later start goes on with one that was cut."""
+        """Keep a trial that has come to a rung; one whose part was cut stands where that began."""
         self._watch(spec, result)
-        if result.paused:
-            self._standing[spec.number] = (spec, result)
-        elif not (spec.trained and result.outcome is Outcome.INTERRUPTED):
+        cut = spec.trained > 0 and result.outcome is Outcome.INTERRUPTED
+        stands = self._trials.folder(spec.number).read_part() if cut else result
+        if stands is not None and stands.paused:
+            self._standing[spec.number] = (spec, stands)
+        else:
             self._tell(spec, result)
 
     def _watch(self, spec: TrialSpec, result: TrialResult) -> None:
-        """Note a fault where trials crash as if it were not for their cells.
+        """Note a fault where trials end as if it were not for their cells.
 
-        A cell that crashed in an earlier start, too, is no sign of one.
+        A cell that ended so in an earlier start, too, is no sign of one.
         """
-        crashed = result.outcome is Outcome.CRASHED
-        if crashed and self._study.crashed_before(self._asked[spec.number].params):
+        log = self._trials.folder(spec.number).log
+        if result.outcome is Outcome.DISTURBED:
+            self._disturbance = fault(result, log)
+        if self._study.ended_before(self._asked[spec.number].params, result.outcome):
             return
         if self._crashes.add(spec, result):
-            self.fault = (
-                f"{ALIKE} trials in a row crashed for the same reason, so the study has stopped:\n"
-                f"  {result.reason}\n"
-                f"  log: {self._trials.folder(spec.number).log}\n"
-                "Mend it and give the same command again: it runs crashed trials again."
-            )
+            self.fault = fault(result, log)
 
     def _tell(self, spec: TrialSpec, result: TrialResult) -> None:
         """Tell Optuna last: what it holds as finished needs no second look."""
@@ -210,13 +208,14 @@ class StudyLoop:
     def _share(self, spec: TrialSpec, outcome: Outcome) -> None:
         """Let a trial decide for the cells that it stands for, or one of them take over.
 
-        They wait for one that was interrupted: its cell runs again.
+        They wait for one that was cut or disturbed: its cell runs again, and this study does not
+        end without it. A crash may be the cell's own, and shall not keep it from its answer.
         """
         if outcome in DECIDING:
             for cell in self._sharing.led_by(spec):
                 if self._study.is_open(cell):
                     self._decide(cell, cover(self._specs[cell], spec))
-        elif outcome is not Outcome.INTERRUPTED:
+        elif outcome not in {Outcome.INTERRUPTED, Outcome.DISTURBED}:
             self._sharing.give_up(spec)
 
     def _decide(self, cell: Cell, result: TrialResult) -> None:

@@ -88,7 +88,7 @@ class CellStudy:
         )
         self._require_identity(identity)
         ended = [(t, outcome) for t in self._study.trials if (outcome := outcome_of(t))]
-        self._crashed = {_key(t.params) for t, outcome in ended if outcome is Outcome.CRASHED}
+        self._ended = {(_key(t.params), outcome) for t, outcome in ended}
         decided = [(t, outcome) for t, outcome in ended if not outcome.runs_again]
         self._taken = {_key(t.params) for t, _ in decided}
         self._asked: set[int] = set()
@@ -98,9 +98,9 @@ class CellStudy:
         """Whether the cell has neither a finished nor a running trial."""
         return _key(dict(cell.params)) not in self._taken
 
-    def crashed_before(self, params: Params) -> bool:
-        """Whether a trial of the cell with these parameters crashed in an earlier start."""
-        return _key(params) in self._crashed
+    def ended_before(self, params: Params, outcome: Outcome) -> bool:
+        """Whether a trial of the cell with these parameters ended so in an earlier start."""
+        return (_key(params), outcome) in self._ended
 
     @property
     def open_cells(self) -> list[Cell]:

@@ -117,7 +117,7 @@ def _search(
     """Run the cells, then the confirmations; False when interrupted.
 
     Raises:
-        MachineError: Trials crash as if it were not for their cells.
+        MachineError: Trials end as if it were not for their cells.
     """
     settings = context.settings
     n_trials = settings.study.n_trials or len(space.cells)
@@ -156,23 +156,19 @@ def _search(
 
 
 def _finish(context: RunContext, trials: Trials, display: StudyDisplay) -> bool:
-    """Continue the recommended trial to the end of its run; False when interrupted."""
+    """Continue the recommended trial to the end of its run; False when it may go on later."""
     winner = Findings(context.folder.read_with_trials(_record(context))).recommended
     if winner is None or winner.first.result is None or not winner.first.result.paused:
         return True
     spec, result = winner.first.spec, winner.first.result
     display.note(f"finishing {spec.label}: {spec.epochs - result.trained} more epochs")
     display.start(1)
-    ended = trials.run_one(
-        replace(
-            spec,
-            trained=result.trained,
-            until=None,
-            spent_s=result.wall_time_s,
-            keep_weights=True,
-        )
-    )
-    return ended.outcome is not Outcome.INTERRUPTED
+    ended = trials.run_one(replace(spec.going_on(result, until=None), keep_weights=True))
+    recorded = trials.folder(spec.number).read_result()
+    if recorded is not None and recorded.paused:
+        display.note(f"trial {spec.number} stays as it was: {ended.reason}")
+        return False
+    return True
 
 
 def _say_result(context: RunContext, result: TrialResult, folder: TrialFolder) -> None:

@@ -59,8 +59,8 @@ def spread_order(specs: Sequence[TrialSpec], count: int) -> list[int]:
     """Indices of the specs, such that any number of the first ``count`` covers the space.
 
     Each is as far as can be from those before, in log2(effective batch) and in the number of
-    other keys that differ; of those that share their optimizer steps the largest batch that is
-    predicted to fit comes first.
+    other keys that differ; of those that share their optimizer steps the largest batch that fits
+    comes first, or where all are tight the smallest.
     """
     rest = proving_order(specs, measured=False)
     fitting = (i for i in rest if not predicted_unfit(specs[i]))
@@ -96,15 +96,7 @@ def _steps(spec: TrialSpec) -> str:
 
 def _alike(spec: TrialSpec) -> TrialSpec:
     """The spec without what the micro-batch changes."""
+    plain = spec.from_the_start()
     return replace(
-        spec,
-        number=0,
-        strategy="",
-        batch=1,
-        accumulate=1,
-        predicted=None,
-        overrides=(),
-        until=None,
-        trained=0,
-        spent_s=0.0,
+        plain, number=0, strategy="", batch=1, accumulate=1, predicted=None, overrides=()
     )

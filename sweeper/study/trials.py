@@ -119,15 +119,18 @@ class Trials:
             self._outbox.finish(spec, result, folder)
 
     def left_behind(self, number: int) -> TrialResult | None:
-        """The result of a trial of an earlier start, judged now if that had not happened.
+        """What a trial had come to, judged now if that had not happened.
 
-        None if it was not started, or if its training had not ended.
+        None if it was not started, or if no part of its training had ended.
         """
         folder = self.folder(number)
-        result = folder.read_result()
-        if result is None and folder.exists and (child := folder.read_child()) is not None:
-            result = judge(folder.read_spec(), TrialFacts(child=child))
-        return result
+        if (result := folder.read_result()) is not None or not folder.exists:
+            return result
+        spec, part = folder.read_spec(), folder.read_part()
+        if part is not None and part.trained > spec.trained:
+            return part
+        child = folder.read_child()  # of the part begun last
+        return part if child is None else self._judge(spec, TrialFacts(child=child))
 
     def _start(self, spec: TrialSpec) -> None:
         refused = None if self._measured else refuse(spec)
@@ -161,14 +164,29 @@ class Trials:
         for future in wait(self._running, timeout_s, when).done:
             spec = self._running.pop(future)
             stopped = TrialFacts(ended_by=EndedBy.STUDY)
-            result = judge(spec, stopped if future.cancelled() else future.result())
-            if _goes_on(spec, result):
+            result = self._judge(spec, stopped if future.cancelled() else future.result())
+            if self._goes_on(spec, result):
                 self._display.trial_paused(spec, result)
             else:
                 self.close(spec, result)
             yield spec, result
 
+    def _judge(self, spec: TrialSpec, facts: TrialFacts) -> TrialResult:
+        """Judge a part that has ended; what it comes to is kept, if another one may follow."""
+        result = judge(spec, facts)
+        if result.paused:
+            self.folder(spec.number).write_part(result)
+        return result
 
-def _goes_on(spec: TrialSpec, result: TrialResult) -> bool:
-    """Whether a later part may follow: this one has ended, or goes on from the one before."""
-    return result.paused or (spec.trained > 0 and result.outcome is Outcome.INTERRUPTED)
+    def _goes_on(self, spec: TrialSpec, result: TrialResult) -> bool:
+        """Whether a later part may follow: this one has ended, or goes on from the one before.
+
+        What says nothing of its cell takes nothing back that a trial had come to, when it is
+        continued beyond its last rung.
+        """
+        if result.paused or not spec.trained:
+            return result.paused
+        if result.outcome is Outcome.INTERRUPTED:
+            return True
+        unproven = result.outcome.runs_again or result.outcome is Outcome.TIMEOUT
+        return unproven and self.folder(spec.number).has_result

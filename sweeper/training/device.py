@@ -15,6 +15,7 @@ from sweeper.training.kernels import load_kernels
 from sweeper.trial.record import MemoryReading, TrialSpec
 
 DRIVER_GIB = 0.5  # the most that driver and display take of what CUDA calls the total
+GROWTH_GIB = 1 / 64  # by which a context still grows in training: 6 to 12 MiB on an H200
 NEAR_CAP = 0.95  # from this share of its cap on, the allocator has no room to speak of
 ASSUMED = "The CUDA context is assumed, not measured."
 NO_ROOM = "the GPU had no room for a CUDA context: other processes hold its memory. End them"
@@ -118,8 +119,8 @@ class DeviceMeter:
         self._refusal = refusal
 
     def _cap(self) -> None:
-        """Leave room for the larger of the contexts assumed and measured: it may still grow."""
-        context = max(self._context_gib() or 0.0, self._spec.context_gib)
+        """Leave room for the larger of the contexts assumed and measured, which still grows."""
+        context = max((self._context_gib() or 0.0) + GROWTH_GIB, self._spec.context_gib)
         self._cap_gib = cap_allocator(self._spec.limit_gib, context)
 
     def _keep(self) -> float | None:

@@ -267,6 +267,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
             val_loss=sum(float(v) for k, v in self.metrics.items() if k.startswith("val/")),
             train_time_s=self._epoch_train_s,
             learning_rate=float(self.optimizer.param_groups[0]["lr"]),
+            epoch_s=self.epoch_time,  # from when this part began to train, or the last report
         )
         self.reports.append(report)
         self.paused = not self.stop and self.epoch + 1 == self.part.until

@@ -230,7 +230,7 @@ class Field:
     def now_and_then(self, cell: Cell) -> str:
         """Where a cell is and what is expected of its end; empty before learning has begun."""
         end = self.ends.get(cell.label)
-        return f"{cell.now:.2f}, {end.map50:.2f} expected at the end, " if end else ""
+        return f"{cell.now:.2f}, {end.map50:.2f} at the end as expected then, " if end else ""
 
     def _by(self, best: Cell, gap: float, noise: float) -> str:
         amount, noise_amount = _points(gap), _points(noise).split()[0]

@@ -14,8 +14,8 @@ from sweeper.trial.record import ChildFacts, TrialResult, TrialSpec
 class TrialFolder:
     """The files of one trial; every record is written whole or not at all.
 
-    The study writes ``spec.json`` and ``result.json``, the training ``child.json`` and everything
-    else. MLflow's two marks say how far the trial is there.
+    The study writes ``spec.json``, ``part.json`` and ``result.json``, the training ``child.json``
+    and everything else. MLflow's two marks say how far the trial is there.
     """
 
     path: Path
@@ -100,10 +100,11 @@ class TrialFolder:
     def prepare(self, spec: TrialSpec) -> None:
         """Write the spec of a trial that is about to run; what an earlier attempt left goes.
 
-        A trial that goes on keeps what its earlier part left, in case this one is killed.
+        A trial that goes on keeps what it had come to, in case this part is killed.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        for old in () if spec.trained else (self._child, self._result):
+        judged = () if spec.trained else (self._part, self._result)
+        for old in (self._child, *judged):
             old.unlink(missing_ok=True)
         write_json(self._spec, spec)
 
@@ -123,6 +124,14 @@ class TrialFolder:
         """What the training saw of itself, if it came to writing it."""
         return _read(ChildFacts, self._child)
 
+    def write_part(self, result: TrialResult) -> None:
+        """Write what the trial has come to with a part that has ended; only the study does."""
+        write_json(self._part, result)
+
+    def read_part(self) -> TrialResult | None:
+        """What the trial had come to when its last part ended."""
+        return _read(TrialResult, self._part)
+
     def write_result(self, result: TrialResult) -> None:
         """Write what the trial came to; only the study does."""
         write_json(self._result, result)
@@ -138,6 +147,10 @@ class TrialFolder:
     @property
     def _child(self) -> Path:
         return self.path / "child.json"
+
+    @property
+    def _part(self) -> Path:
+        return self.path / "part.json"
 
     @property
     def _result(self) -> Path:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from itertools import pairwise
 from typing import Any
 
 CURVE_DIGITS = 4  # the curve of a few hundred epochs fits into a tag of MLflow
@@ -102,6 +101,7 @@ class TrialSpec:
         until: The epoch that this part of the run ends with; None is the last one.
         trained: Epochs of earlier parts, after which this one goes on from their checkpoint.
         spent_s: Wall time of earlier parts, seconds.
+        held: What earlier parts took of the device's memory; None where there are none.
         overrides: The Hydra overrides that make this cell.
         confirms: Number of the trial that this one repeats with another seed.
         images: Images that the whole run draws; None in records from before it was counted.
@@ -135,6 +135,7 @@ class TrialSpec:
     until: int | None = None
     trained: int = 0
     spent_s: float = 0.0
+    held: MemoryReading | None = None
     overrides: tuple[str, ...] = ()
     confirms: int | None = None
     images: int | None = None
@@ -150,10 +151,28 @@ class TrialSpec:
         """The cell as people say it."""
         return cell_label(self.batch, self.accumulate, self.amp)
 
+    def going_on(self, result: TrialResult, until: int | None) -> TrialSpec:
+        """The spec of the part that follows what the trial has come to so far."""
+        return replace(
+            self,
+            until=until,
+            trained=result.trained,
+            spent_s=result.wall_time_s,
+            held=result.memory,
+        )
+
+    def from_the_start(self) -> TrialSpec:
+        """The spec of the same training without its earlier parts."""
+        return replace(self, until=None, trained=0, spent_s=0.0, held=None)
+
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """One epoch as the child reports it; ``epoch`` counts from 1, ``time`` is Unix seconds."""
+    """One epoch as the child reports it; ``epoch`` counts from 1, ``time`` is Unix seconds.
+
+    ``epoch_s`` is what Ultralytics' own clock says of it, validation included; None where an
+    older version did not keep it.
+    """
 
     epoch: int
     time: float
@@ -163,6 +182,7 @@ class EpochReport:
     val_loss: float
     train_time_s: float
     learning_rate: float
+    epoch_s: float | None = None
 
 
 # Where a peak comes from: a physical GPU; torch's allocator on an emulated card; a prediction.
@@ -189,6 +209,7 @@ class MemoryReading:
         nvml_peak_gib: Peak that NVML saw of the trial; where it hides processes, of the device.
         parts: The peak broken down, GiB by part.
         note: What a reader must know to trust the number.
+        peak_upper_gib: What a simulated peak stays below with a probability of 95 %.
     """
 
     peak_gib: float
@@ -204,6 +225,7 @@ class MemoryReading:
     nvml_peak_gib: float | None = None
     parts: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    peak_upper_gib: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,12 +377,11 @@ def summarise_epochs(epochs: tuple[EpochReport, ...]) -> dict[str, Any]:
     if not epochs:
         return {}
     best = max(epochs, key=lambda e: e.map50_95)
-    between = [after.time - before.time for before, after in pairwise(epochs)]
     return {
         "epochs": epochs,
         "trained": len(epochs),
         "curve": tuple(round(e.map50, CURVE_DIGITS) for e in epochs),
-        "epoch_s": statistics.median(between) if between else None,
+        "epoch_s": steady([e.epoch_s for e in epochs if e.epoch_s is not None]),
         "map50": best.map50,
         "map50_95": best.map50_95,
         "best_epoch": best.epoch,

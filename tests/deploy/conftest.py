@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import link_traces
 from tests.test_end_to_end import SMALL, sweeper
 
 QUICK = ["deploy.runs=5", "deploy.warmup=1", "deploy.threads=1", "deploy.batch=2"]
@@ -19,9 +20,10 @@ def deploy(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(tmp_path_factory: pytest.TempPathFactory, traces: Path) -> Path:
     """Folder with the study ``small``; one cell, trained for real."""
     folder = tmp_path_factory.mktemp("deploy")
+    link_traces(folder / "runs", traces)
     cell = ["batch=4", "accumulate=1", "amp=false", "study.name=small", "study.keep_best=true"]
     done = sweeper(folder, "-m", *cell, *SMALL)
     assert done.returncode == 0, done.stdout + done.stderr

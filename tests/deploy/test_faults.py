@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ultralytics import YOLO
 
 from sweeper.config.compose import compose_settings
 from sweeper.deploy.document import render
@@ -15,18 +16,35 @@ from sweeper.deploy.process import Child, ChildFault
 from sweeper.deploy.rows import Deployment, Row, Status, metrics
 from sweeper.deploy.run import _record
 from sweeper.errors import DeployError
-from tests.deploy.conftest import deploy
-from tests.test_end_to_end import SMALL, sweeper
+from tests.deploy.conftest import QUICK
+from tests.forks import Commands
+from tests.report.synthetic import ARTICLE, write_study
+from tests.test_end_to_end import SMALL
+
+Refused = Callable[..., str]
 
 
-def refused(folder: Path, *arguments: str) -> str:
-    """Deploy, which must fail and change nothing; return the message."""
-    before = _files(folder)
-    done = deploy(folder, *arguments)
-    assert done.returncode == 1, done.stdout
-    assert "Traceback" not in done.stderr
-    assert _files(folder) == before
-    return done.stderr
+@pytest.fixture
+def refused(command: Commands) -> Refused:
+    """Deploys, which must fail and change nothing, and returns the message."""
+
+    def run(folder: Path, *arguments: str) -> str:
+        before = _files(folder)
+        done = command(folder, *QUICK, *SMALL, *arguments, module="sweeper.deploy")
+        assert done.code == 1, done.out
+        assert "Traceback" not in done.err
+        assert _files(folder) == before
+        return done.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of weights that nobody trained."""
+    file = tmp_path_factory.mktemp("weights") / "kept.pt"
+    YOLO("yolo11n.yaml").save(file)
+    return file
 
 
 def _files(folder: Path) -> dict[Path, int]:
@@ -35,13 +53,14 @@ def _files(folder: Path) -> dict[Path, int]:
     return {p: p.stat().st_mtime_ns for p in files}
 
 
-def test_without_any_study_nothing_is_created(tmp_path: Path) -> None:
+def test_without_any_study_nothing_is_created(refused: Refused, tmp_path: Path) -> None:
     assert "any study is not in sqlite:///runs/mlflow.db" in refused(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_study_is_named(study: Path) -> None:
-    assert "study.name=nope is not in" in refused(study, "study.name=nope")
+def test_an_unknown_study_is_named(refused: Refused, tmp_path: Path) -> None:
+    write_study(tmp_path / "runs", ARTICLE)
+    assert "study.name=nope is not in" in refused(tmp_path, "study.name=nope")
 
 
 @pytest.mark.parametrize(
@@ -57,13 +76,17 @@ def test_an_unknown_study_is_named(study: Path) -> None:
         (["deploy.batch=1"], "deploy.batch must be at least 2 but got 1"),
     ],
 )
-def test_bad_input_is_named_as_typed(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_bad_input_is_named_as_typed(
+    refused: Refused, tmp_path: Path, arguments: list[str], message: str
+) -> None:
     for name in ("model.onnx", "text.pt"):
         (tmp_path / name).write_text("no weights")
     assert message in refused(tmp_path, *arguments)
 
 
-def test_an_archive_that_holds_no_weights_ends_with_the_reason(tmp_path: Path) -> None:
+def test_an_archive_that_holds_no_weights_ends_with_the_reason(
+    refused: Refused, tmp_path: Path
+) -> None:
     with zipfile.ZipFile(tmp_path / "odd.pt", "w") as archive:
         archive.writestr("odd/readme", "no weights")
     message = refused(tmp_path, "deploy.weights=odd.pt", "deploy.formats=[torchscript]")
@@ -71,8 +94,10 @@ def test_an_archive_that_holds_no_weights_ends_with_the_reason(tmp_path: Path) -
     assert "torchscript: export:" in message
 
 
-def test_only_formats_that_cannot_be_made_here(study: Path) -> None:
-    message = refused(study, "study.name=small", "deploy.formats=[tensorrt]")
+def test_only_formats_that_cannot_be_made_here(
+    refused: Refused, weights: Path, tmp_path: Path
+) -> None:
+    message = refused(tmp_path, f"deploy.weights={weights}", "deploy.formats=[tensorrt]")
     assert "tensorrt: needs an NVIDIA GPU" in message
 
 
@@ -84,30 +109,29 @@ def test_a_missing_exporter_is_named_with_its_command() -> None:
     assert obstacle(FORMATS["onnx"], False) == ""
 
 
-def test_a_full_disk_leaves_nothing_behind(study: Path, small_disk: Path) -> None:
-    shutil.copyfile(study / "runs/small/trials/0000/weights/best.pt", study / "kept.pt")
-    done = deploy(
-        study,
-        *("deploy.weights=kept.pt", "deploy.formats=[torchscript]"),
+def test_a_full_disk_leaves_nothing_behind(
+    command: Commands, weights: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    done = command(
+        tmp_path,
+        *(*QUICK, *SMALL, f"deploy.weights={weights}", "deploy.formats=[torchscript]"),
         *(f"runs_dir={small_disk}", "data.digits.train=2", "data.digits.val=2"),
+        module="sweeper.deploy",
     )
-    assert done.returncode == 1, done.stdout
-    assert "Traceback" not in done.stderr
-    assert "gave no export" in done.stderr or "No space left" in done.stderr
+    assert done.code == 1, done.out
+    assert "Traceback" not in done.err
+    assert "gave no export" in done.err or "No space left" in done.err
     assert {p.name for p in small_disk.iterdir()} <= {"data"}
 
 
-def test_a_file_in_place_of_the_folder(study: Path, tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder(refused: Refused, weights: Path, tmp_path: Path) -> None:
     (tmp_path / "weights").write_text("in the way")
-    best = study / "runs/small/trials/0000/weights/best.pt"
-    message = refused(tmp_path, f"deploy.weights={best}", f"runs_dir={tmp_path}")
+    message = refused(tmp_path, f"deploy.weights={weights}", f"runs_dir={tmp_path}")
     assert "is a file, not a folder" in message
 
 
-def test_a_study_in_which_nothing_fits(tmp_path: Path) -> None:
-    cell = ["batch=4", "accumulate=1", "amp=false", "study.name=tight", "vram.budget_gib=0.6"]
-    done = sweeper(tmp_path, "-m", *cell, *SMALL)
-    assert done.returncode == 0, done.stderr
+def test_a_study_in_which_nothing_fits(refused: Refused, tmp_path: Path) -> None:
+    write_study(tmp_path / "runs", [ARTICLE[0], ARTICLE[4]], name="tight")
     message = refused(tmp_path, "study.name=tight")
     assert "study.name=tight has no trial that completed within its budget" in message
 
@@ -135,13 +159,12 @@ def test_exports_that_cannot_be_loaded_are_rows_with_their_reasons() -> None:
     assert metrics(deployment) == {}
 
 
-def test_a_dead_server_costs_the_record_and_not_the_exports(study: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(study, folder)
-    settings = compose_settings([f"runs_dir={folder}/runs", "tracking.uri=http://127.0.0.1:9"])
-    deployment = Deployment("small", "", {"imgsz": 64, "dynamic": True}, (), ())
+def test_a_dead_server_costs_the_record_and_not_the_exports(tmp_path: Path) -> None:
+    write_study(tmp_path / "runs", ARTICLE)
+    settings = compose_settings([f"runs_dir={tmp_path}/runs", "tracking.uri=http://127.0.0.1:9"])
+    deployment = Deployment("article", "", {"imgsz": 64, "dynamic": True}, (), ())
     with pytest.raises(DeployError, match=r"deploy is complete, but tracking\.uri=http://127"):
-        _record(settings, "0123", deployment, folder / "runs/small/deploy", print)
+        _record(settings, "0123", deployment, tmp_path / "runs/article/deploy", print)
 
 
 def test_a_child_that_is_late_is_killed(tmp_path: Path) -> None:

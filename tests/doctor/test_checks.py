@@ -11,6 +11,7 @@ from sweeper.config.compose import compose_settings
 from sweeper.doctor.checks import quick_check, require_health
 from sweeper.doctor.finding import Level
 from sweeper.errors import MachineError
+from tests.forks import Commands
 from tests.test_end_to_end import SMALL, sweeper
 
 
@@ -18,25 +19,36 @@ def test_a_healthy_machine_exits_with_0(tmp_path: Path) -> None:
     done = sweeper(tmp_path, *SMALL, module="sweeper.doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     checks = {line.split()[1] for line in done.stdout.splitlines()}
-    assert checks >= {"gpu", "torch", "disk", "dataset", "storage", "tracking", "versions"}
+    assert checks >= {
+        "gpu",
+        "torch",
+        "disk",
+        "dataset",
+        "batch",
+        "storage",
+        "tracking",
+        "versions",
+    }
     assert not list(tmp_path.rglob("*.db"))
 
 
-def test_a_failure_exits_with_1_and_json_holds_every_line(tmp_path: Path) -> None:
+def test_a_failure_exits_with_1_and_json_holds_every_line(
+    command: Commands, tmp_path: Path
+) -> None:
     (tmp_path / "runs").write_text("a file")
-    done = sweeper(tmp_path, "--json", *SMALL, module="sweeper.doctor")
-    assert done.returncode == 1
-    document = json.loads(done.stdout)
+    done = command(tmp_path, "--json", *SMALL, module="sweeper.doctor")
+    assert done.code == 1
+    document = json.loads(done.out)
     assert document["ok"] is False
     failed = [f for f in document["findings"] if f["level"] == "failure"]
     assert {f["check"] for f in failed} == {"disk", "dataset", "storage", "tracking"}
     assert all(f["remedy"] for f in failed)
 
 
-def test_a_bad_override_is_one_message(tmp_path: Path) -> None:
-    done = sweeper(tmp_path, "batch=0", module="sweeper.doctor")
-    assert done.returncode == 1
-    assert done.stderr == "error: batch must be at least 1 but got 0. Set batch=1 or more.\n"
+def test_a_bad_override_is_one_message(command: Commands, tmp_path: Path) -> None:
+    done = command(tmp_path, "batch=0", module="sweeper.doctor")
+    assert done.code == 1
+    assert done.err == "error: batch must be at least 1 but got 0. Set batch=1 or more.\n"
 
 
 def test_the_quick_part_finds_nothing(tmp_path: Path) -> None:
@@ -44,13 +56,15 @@ def test_the_quick_part_finds_nothing(tmp_path: Path) -> None:
     assert {f.level for f in quick_check(settings, 4)} == {Level.OK}
 
 
-def test_a_study_stops_before_it_starts(tmp_path: Path, closed_port: int) -> None:
+def test_a_study_stops_before_it_starts(
+    command: Commands, tmp_path: Path, closed_port: int
+) -> None:
     server = f"tracking.uri=http://127.0.0.1:{closed_port}"
     storage = f"study.storage=postgresql://127.0.0.1:{closed_port}/x"
-    done = sweeper(tmp_path, "-m", "batch=2,4", server, storage, *SMALL)
-    assert done.returncode == 1
-    assert "storage: " in done.stderr and "doctor=false" in done.stderr
-    assert "tracking: " not in done.stderr, "a study goes on without MLflow"
+    done = command(tmp_path, "-m", "batch=2,4", server, storage, *SMALL)
+    assert done.code == 1
+    assert "storage: " in done.err and "doctor=false" in done.err
+    assert "tracking: " not in done.err, "a study goes on without MLflow"
     assert not (tmp_path / "runs").exists()
 
 

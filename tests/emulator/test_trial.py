@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from sweeper.trial.folder import TrialFolder
-from tests.cards import ROOT
+from tests.forks import ROOT
 
 # Trains the cell twice: with room, then with less than it took.
 RUN = """

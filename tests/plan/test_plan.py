@@ -65,6 +65,9 @@ def test_a_cell_is_what_predict_vram_says(runs: Path, capsys: Capture) -> None:
         cache_dir=runs / "cache" / "vram",
     )
     assert cell["peak_gib"] == pytest.approx(found.peak_gib, abs=1e-3)
+    assert found.reserved_upper_gib < cell["peak_upper_gib"]  # whose boxes are assumed
+    typed = plan_json(runs, capsys, *asked, "plan.boxes_per_image=8")["cells"][0]
+    assert typed["peak_upper_gib"] == pytest.approx(found.peak_upper_gib, abs=1e-3)
     assert sum(cell["parts_gib"].values()) == pytest.approx(found.peak_gib, abs=0.01)
     assert (cell["budget_gib"], cell["nc"], cell["imgsz"]) == (14.55, 20, 640)
 
@@ -93,19 +96,28 @@ def test_the_largest_batch_fits_and_the_next_one_does_not(runs: Path, capsys: Ca
     below, above = plan_json(
         runs, capsys, *asked[1:], f"batch={batch},{batch + 1}", f"accumulate={accumulate}"
     )["cells"]
-    assert below["fits"] and below["peak_gib"] <= 3
-    assert not above["fits"] and above["peak_gib"] > 3
+    assert below["verdict"] == "fits" and below["peak_upper_gib"] <= 3
+    assert above["verdict"] == "tight" and above["peak_upper_gib"] > 3
+    tight = found["tight_batch"]
+    last, over = plan_json(runs, capsys, *asked[1:], f"batch={tight},{tight + 1}")["cells"]
+    assert last["verdict"] == "tight" and last["peak_gib"] <= 3
+    assert over["verdict"] == "no" and over["peak_gib"] > 3
 
 
 def test_the_effective_batch_is_reached_exactly_whatever_the_largest_batch(
     runs: Path, capsys: Capture
 ) -> None:
-    asked = ("batch=4", "amp=false", "vram=t4", "vram.budget_gib=3", "plan.effective_batch=16")
+    asked = ("batch=4", "amp=false", "vram=t4", "vram.budget_gib=4", "plan.effective_batch=16")
+    asked = (*asked, "plan.boxes_per_image=4")
     (found,) = plan_json(runs, capsys, *asked)["largest"]
     assert found["largest_batch"] not in (1, 2, 4, 8, 16)
     assert (found["exact_batch"], found["exact_accumulate"]) == (8, 2)
     last = plan(runs, capsys, *asked).splitlines()[-1].split()
-    assert last[2:4] == ["8", "2"] and last[-2] == str(found["largest_batch"])
+    assert last[2:4] == ["8", "2"] and last[-3:] == [
+        str(found["largest_batch"]),
+        f"{found['largest_upper_gib']:.2f}",
+        str(found["tight_batch"]),
+    ]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 7, 15, 16, 17, 31, 100])
@@ -166,7 +178,7 @@ def test_a_plan_for_an_emulated_card_is_the_one_that_is_made_on_it(
 ) -> None:
     asked = ("batch=4", "amp=true", "data.nc=20")
     there = plan(runs, capsys, *asked, "vram.emulated=true", "vram.fallback_card=t4")
-    assert "Budget 14.25 GiB" in there and "this GPU Emulated t4, 15.00 GiB less 5 %" in there
+    assert "Budget 14.25 GiB" in there and "this GPU Emulated t4, 15.00 GiB less 5%" in there
     assert "simulated without a GPU" in there and "nothing was measured" in there
     done = card(gib=15, name="t4").command("-m", "sweeper.plan", *asked, f"runs_dir={runs}")
     assert done.code == 0, done.err
@@ -228,7 +240,9 @@ def test_crowded_labels_lower_the_largest_batch(
 def test_a_number_typed_wins_over_the_labels(runs: Path, capsys: Capture, crowded: Path) -> None:
     asked = ("data=custom", f"data.yaml={crowded}", "vram=t4", "batch=2", "amp=true")
     asked = (*asked, "train.imgsz=320", "plan.boxes_per_image=5")
-    assert "Boxes per image: 5, as typed." in plan(runs, capsys, *asked)
+    assert "Boxes per image: 5, as typed. Images that the run draws: 1000." in plan(
+        runs, capsys, *asked
+    )
 
 
 def test_swept_data_sets_have_a_column_of_boxes(
@@ -245,9 +259,11 @@ def test_swept_data_sets_have_a_column_of_boxes(
 def test_the_article_s_verdicts(runs: Path, capsys: Capture) -> None:
     asked = ("model=yolo11x", "vram=rtx3090", "amp=true,false", "batch=4,8,16")
     cells = plan_json(runs, capsys, *asked)["cells"]
-    fits = {(c["amp"], c["batch"]): c["fits"] for c in cells}
-    assert not fits.pop((False, 16))
-    assert len(fits) == 5 and all(fits.values())
+    said = {(c["amp"], c["batch"]): c["verdict"] for c in cells}
+    assert said.pop((False, 16)) == "no"
+    assert len(said) == 5 and "no" not in said.values()
+    typed = plan_json(runs, capsys, "plan.boxes_per_image=4", *asked)["cells"]
+    assert [c["verdict"] for c in typed if c["batch"] == 8] == ["fits", "fits"]
 
 
 def test_the_classes_are_read_from_ones_own_data_yaml(

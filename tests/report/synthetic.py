@@ -181,7 +181,9 @@ def _spec(study: str, number: int, row: Row) -> TrialSpec:
 def _reports(row: Row) -> tuple[EpochReport, ...]:
     epoch_s = row.epoch_s or row.wall_time_s / max(len(row.map50), 1)
     return tuple(
-        EpochReport(i, 1000.0 + i * epoch_s, value, value * 0.6, 4.0 / i, 5.0 / i, 5.0, 0.001)
+        EpochReport(
+            *(i, 1000.0 + i * epoch_s, value, value * 0.6, 4.0 / i, 5.0 / i, 5.0, 0.001, epoch_s)
+        )
         for i, value in enumerate(row.map50, 1)
     )
 

@@ -251,7 +251,10 @@ class TestPicks:
 
 
 class TestTables:
-    OUT = "stopped after 6 of 40 epochs: 0.27, 0.60 expected at the end, behind b2×a1 by 30 points"
+    OUT = (
+        "stopped after 6 of 40 epochs: 0.27, 0.60 at the end as expected then, "
+        "behind b2×a1 by 30 points"
+    )
     ROWS = (
         part(2, 16, 0.8, 2.0),
         part(8, 16, 0.79, 1.0),

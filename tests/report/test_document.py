@@ -135,6 +135,18 @@ def test_an_allocator_that_struggled_or_was_configured_is_said() -> None:
     assert "At the edge" not in text and "PYTORCH_ALLOC_CONF" not in text
 
 
+def test_a_cell_that_fits_only_by_its_prediction_is_called_tight() -> None:
+    rows = [Row(4, a, False, peak_gib=20.0, map50=(0.4,), wall_time_s=9.0) for a in (1, 2)]
+    study = recorded(rows)
+    trials = []
+    for trial, upper_gib in zip(study.trials, (23.65, 23.66), strict=True):
+        memory = replace(trial.result.memory, peak_upper_gib=upper_gib)
+        trials.append(replace(trial, result=replace(trial.result, memory=memory)))
+    text = render(Findings(replace(study, trials=tuple(trials))), set())
+    assert "Tight: b4×a2. The peak is predicted to keep to the budget" in text
+    assert "Tight:" not in render(Findings(study), set())
+
+
 def test_an_emulated_study_never_calls_itself_measured() -> None:
     rows = [
         Row(4, 1, amp, peak_gib=9.0, map50=(0.4,), wall_time_s=9.0, source="emulated")

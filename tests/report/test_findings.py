@@ -10,6 +10,7 @@ from sweeper.report.cells import CellSummary
 from sweeper.report.effects import effect, strategy_changes, summarise
 from sweeper.report.findings import Findings, Tally, pareto_front
 from sweeper.trial.record import Outcome
+from sweeper.trial.study_record import StudyStatus
 from tests.report.synthetic import Row, recorded
 
 
@@ -109,8 +110,20 @@ def test_how_a_study_is_run_makes_no_cells_and_no_failures() -> None:
     findings = Findings(recorded(rows))
     assert [c.name for c in findings.cells] == ["b4×a1", "b2×a1", "b8×a1", "b16×a1"]
     assert findings.tally == Tally(
-        trials=5, running=0, complete=2, infeasible=2, pruned=0, failed=1, asked=2
+        trials=5, running=0, complete=2, infeasible=2, pruned=0, failed=1, asked=2, decided=1
     )
+
+
+def test_a_stopped_study_says_how_many_cells_need_no_trial() -> None:
+    rows = [
+        Row(8, 1, False, map50=(0.4,)),
+        Row(4, 2, False, Outcome.COVERED, implied_by=0),
+        Row(2, 4, False, Outcome.COVERED, implied_by=0),
+    ]
+    study = recorded(rows)
+    stopped = replace(study, study=replace(study.study, status=StudyStatus.KILLED))
+    said = "stopped: 1 of 7 trials done, 2 more cells decided by them. The same command"
+    assert said in answer(Findings(stopped))
 
 
 def test_a_resumed_study_in_which_nothing_fits_says_so() -> None:

@@ -21,7 +21,8 @@ Table = Callable[[TrialSpec], ChildFacts]
 
 def epochs_of(curve: list[float]) -> tuple[EpochReport, ...]:
     return tuple(
-        EpochReport(i, 1000.0 + i, m, m / 2, 1.0, 1.0, 1.0, 0.01) for i, m in enumerate(curve, 1)
+        EpochReport(i, 1000.0 + i, m, m / 2, 1.0, 1.0, 1.0, 0.01, 1.0)
+        for i, m in enumerate(curve, 1)
     )
 
 

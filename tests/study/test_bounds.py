@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.study.bounds import Bounds, memory_class, proving_order
+from sweeper.study.bounds import Bounds, memory_class, predicted_unfit, proving_order
 from sweeper.trial.record import MemoryReading, Outcome, TrialResult, TrialSpec
 
 BASE = TrialSpec(
@@ -29,8 +29,14 @@ BASE = TrialSpec(
 )
 
 
-def cell(batch: int, accumulate: int = 1, amp: bool = False, predicted: float = 1.0) -> TrialSpec:
-    reading = MemoryReading(predicted, "simulated", "trace")
+def cell(
+    batch: int,
+    accumulate: int = 1,
+    amp: bool = False,
+    predicted: float = 1.0,
+    upper: float | None = None,
+) -> TrialSpec:
+    reading = MemoryReading(predicted, "simulated", "trace", peak_upper_gib=upper)
     return replace(BASE, batch=batch, accumulate=accumulate, amp=amp, predicted=reading)
 
 
@@ -48,9 +54,9 @@ def tables(draw: st.DrawFn) -> list[tuple[TrialSpec, bool]]:
         limits = {False: most, True: min(most, less)}
         for batch in batches:
             for accumulate in accumulates:
-                predicted = draw(st.sampled_from([1.0, 20.0]))
+                said = draw(st.sampled_from([(1.0, None), (1.0, 20.0), (20.0, 30.0)]))
                 fits = batch < limits[accumulate > 1]
-                rows.append((cell(batch, accumulate, amp, predicted), fits))
+                rows.append((cell(batch, accumulate, amp, *said), fits))
     return draw(st.permutations(rows))
 
 
@@ -91,6 +97,14 @@ def test_the_order_puts_first_what_proves_most() -> None:
     specs = [cell(b, predicted=20.0 if b > 8 else 1.0) for b in (2, 4, 8, 16, 32)]
     assert [specs[i].batch for i in proving_order(specs, measured=True)] == [8, 16, 4, 2, 32]
     assert [specs[i].batch for i in proving_order(specs, measured=False)] == [16, 8, 4, 2, 32]
+
+
+def test_what_is_tight_runs_from_the_smallest_before_what_is_not_predicted_to_fit() -> None:
+    peaks = {2: (1.0, 2.0), 4: (1.0, 9.0), 8: (9.0, 11.0), 16: (9.5, 12.0), 32: (11.0, 13.0)}
+    specs = [cell(b, predicted=peak, upper=upper) for b, (peak, upper) in peaks.items()]
+    assert [specs[i].batch for i in proving_order(specs, measured=True)] == [4, 8, 2, 16, 32]
+    assert [specs[i].batch for i in proving_order(specs, measured=False)] == [32, 4, 2, 8, 16]
+    assert [predicted_unfit(spec) for spec in specs] == [False, False, False, False, True]
 
 
 def test_evidence_holds_for_its_memory_class_only() -> None:

@@ -1,4 +1,4 @@
-"""Which crashes are alike."""
+"""Which ends are alike, and not those of a cell."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def crashed(reason: str) -> TrialResult:
     "reason",
     [
         "AcceleratorError: no kernel image at 0x7f3{number}ab. See log.txt.",
-        "{label} at 640 px: out of memory. But 1{number},5 GiB were held by pid 47{number}.",
+        "{label} at 640 px: 1{number},5 GiB were held by pid 47{number}.",
     ],
 )
 def test_cells_addresses_and_numbers_do_not_matter(make_spec, reason: str) -> None:
@@ -33,3 +33,10 @@ def test_anything_else_in_between_begins_anew(make_spec, other: TrialResult) -> 
     results = [crashed(KERNEL), crashed(KERNEL), other, crashed(KERNEL), crashed(KERNEL)]
     assert [crashes.add(spec, result) for result in results] == [False] * 5
     assert crashes.add(spec, crashed(KERNEL))
+
+
+def test_what_other_processes_do_is_one_reason_whatever_it_looks_like(make_spec) -> None:
+    crashes = Crashes()
+    looks = ["tried to allocate 20 MiB", "no room for a context", "the GPU's use grew by 3 GiB"]
+    disturbed = [TrialResult(Outcome.DISTURBED, reason) for reason in looks]
+    assert [crashes.add(make_spec(), result) for result in disturbed] == [False, False, True]

@@ -1,4 +1,5 @@
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -132,7 +133,8 @@ def test_what_the_training_wrote_counts_more_than_how_its_process_ended(make_spe
 
 def test_without_a_gpu_the_prediction_refuses_what_does_not_fit(make_spec) -> None:
     assert refuse(make_spec(limit_gib=10.0)) is None
-    assert refuse(make_spec(limit_gib=10.0, predicted=reading(10.0, "simulated"))) is None
+    tight = replace(reading(10.0, "simulated"), peak_upper_gib=12.0)
+    assert refuse(make_spec(limit_gib=10.0, predicted=tight)) is None
     result = refuse(make_spec(limit_gib=10.0, predicted=reading(12.0, "simulated")))
     assert result is not None and result.outcome is Outcome.OUT_OF_MEMORY
     assert result.excess_gib == 2.0 and "2.00 GiB over the budget (simulated)" in result.reason

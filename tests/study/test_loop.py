@@ -222,6 +222,35 @@ class TestLoop:
         if not mended:
             assert [s.label for s in second.ran[-3:]] == crashed
 
+    def test_a_neighbour_stops_it_decides_nothing_and_what_it_disturbed_runs_again(
+        self, study
+    ) -> None:
+        def crowded(spec: TrialSpec) -> ChildFacts:
+            short = f"other processes hold {spec.batch} GiB"
+            return ChildFacts(Ending.OUT_OF_MEMORY, "boom", shortfall=short)
+
+        def then(spec: TrialSpec) -> ChildFacts:
+            return crowded(spec) if spec.label in disturbed else by_memory(spec)
+
+        first, second, third = (
+            TableExecutor(crowded),
+            TableExecutor(then),
+            TableExecutor(by_memory),
+        )
+        assert not study.run(first)
+        assert "other processes on the GPU" in study.fault and "hold" in study.fault
+        disturbed = [s.label for s in first.ran]
+        assert len(disturbed) == 3 and set(study.outcomes().values()) == {"disturbed"}
+
+        assert not study.run(second), "three cells are open"
+        assert [s.label for s in second.ran[:3]] == disturbed and len(second.ran) > 3
+        again = [k for k, outcome in study.outcomes().items() if outcome == "disturbed"]
+        assert len(study.outcomes()) == 24 and len(again) == 3
+
+        assert study.run(third) and not study.fault
+        assert {s.label for s in third.ran} <= set(disturbed)
+        assert "disturbed" not in study.outcomes().values()
+
     def test_n_trials_is_a_total_over_starts_and_implied_cells_are_free(self, study) -> None:
         first, second = TableExecutor(by_memory), TableExecutor(by_memory)
         study.run(first, n_trials=5)

@@ -21,6 +21,7 @@ from sweeper.trial.record import (
     EndedBy,
     Ending,
     MemoryReading,
+    SampledPeak,
     TrialFacts,
     TrialSpec,
 )
@@ -151,6 +152,56 @@ def test_a_part_that_was_killed_goes_on_from_the_rung_before(study) -> None:
     assert len(trials) == 24 and not [t for t in trials if t.state in {"running", "interrupted"}]
 
 
+def test_a_part_that_was_cut_alone_goes_on_in_the_same_start(study) -> None:
+    executor = PartsExecutor()
+    look_up = executor._look_up
+    cut: list[TrialSpec] = []
+
+    def shut_down_once(folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        if folder.read_spec().trained and not cut:
+            cut.append(folder.read_spec())
+            return TrialFacts(exit_code=-signal.SIGTERM)
+        return look_up(folder, watcher)
+
+    executor._train = shut_down_once
+    assert study.run(executor) and cut
+    assert (cut[0].number, 6, 10) in executor.trained
+    trials = read_study(study.uri, "x", "s").trials
+    assert not [t for t in trials if t.state in {"running", "interrupted"}]
+
+
+def seen_by_nvml(folder: TrialFolder, facts: TrialFacts) -> TrialFacts:
+    """The first part holds more than the second, as NVML sees it, and flushes its cache."""
+    assert facts.child is not None and facts.child.memory is not None
+    first = folder.read_spec().trained == 0
+    memory = replace(facts.child.memory, alloc_retries=3 if first else 0)
+    folder.write_child(child := replace(facts.child, memory=memory))
+    seen = SampledPeak(memory.peak_gib + (0.4 if first else 0.1), "process", 9, 0.02, False, "")
+    return replace(facts, child=child, sampled=seen)
+
+
+def test_what_an_earlier_part_took_counts_also_after_a_stop(study) -> None:
+    executor = PartsExecutor()
+    look_up = executor._look_up
+
+    def sample(folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        facts = look_up(folder, watcher)
+        if len(executor.trained) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        fits = facts.child is not None and facts.child.memory is not None
+        return seen_by_nvml(folder, facts) if fits else facts
+
+    executor._train = sample
+    assert not study.run(executor)
+    assert study.run(executor)
+    trials = [t for t in read_study(study.uri, "x", "s").trials if t.map50 is not None]
+    assert {t.result.trained for t in trials} == {5, 10}
+    for trial in trials:
+        assert trial.peak_gib == peak_gib(trial.spec) + 0.4
+        assert trial.result.memory.alloc_retries == 3
+        assert trial.wall_time_s == trial.result.trained
+
+
 def test_confirmations_train_as_far_as_what_they_repeat(study) -> None:
     study.run(PartsExecutor())
     (best,) = study.open().best()
@@ -180,10 +231,15 @@ def test_the_recommended_trial_is_finished_and_a_stop_on_the_way_loses_nothing(s
         with StudyDisplay(Console(file=io.StringIO())) as display:
             study.trials(executor, study.outbox(), display).run_one(rest)
 
-    stopped = PartsExecutor()
-    stopped._train = lambda folder, watcher: TrialFacts(ended_by=EndedBy.STUDY)
-    finish(stopped)
-    assert folder.read_result() == before and folder.checkpoint(before.trained).exists()
+    for facts in (
+        TrialFacts(ended_by=EndedBy.STUDY),
+        TrialFacts(ended_by=EndedBy.TIMEOUT),
+        TrialFacts(exit_code=-signal.SIGKILL),
+    ):
+        stopped = PartsExecutor()
+        stopped._train = lambda folder, watcher, facts=facts: facts
+        finish(stopped)
+        assert folder.read_result() == before and folder.checkpoint(before.trained).exists()
     finish(PartsExecutor())
     result = folder.read_result()
     assert (result.trained, result.paused, result.wall_time_s) == (EPOCHS, False, 20.0)

@@ -87,6 +87,24 @@ def test_where_the_trial_fails_the_next_largest_batch_takes_over(study) -> None:
     assert four["b2×a2 amp"] in {"complete", "pruned"}
 
 
+def test_cells_wait_for_a_trial_that_was_disturbed(study) -> None:
+    executor = PartsExecutor()
+    look_up = executor._look_up
+
+    def crowded(folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        spec = folder.read_spec()
+        if (spec.batch, spec.accumulate, spec.amp) == (4, 1, True):
+            return TrialFacts(child=ChildFacts(Ending.OUT_OF_MEMORY, "boom", shortfall="others"))
+        return look_up(folder, watcher)
+
+    executor._train = crowded
+    assert not study.run(executor), "a cell is open, and what it stands for"
+    assert study.outcomes()[4, 1, True] == "disturbed" and (2, 2, True) not in study.outcomes()
+    assert study.run(PartsExecutor())
+    assert study.outcomes()[4, 1, True] in {"complete", "pruned"}
+    assert study.outcomes()[2, 2, True] == "covered"
+
+
 @pytest.mark.parametrize("cut", [False, True])
 @pytest.mark.parametrize("at", [2, 11])
 def test_a_stopped_study_shares_as_if_it_had_not_been(study, at: int, cut: bool) -> None:
@@ -146,3 +164,16 @@ def test_a_few_cells_are_those_that_lie_farthest_apart(make_spec) -> None:
     assert {s.effective_batch for s in first} >= {2, 16}, "both ends of the space"
     assert {s.amp for s in first} == {False, True}
     assert sorted(spread_order(specs, 4)) == list(range(len(specs)))
+
+
+def test_what_fits_comes_before_a_larger_batch_that_is_tight(make_spec) -> None:
+    fits, tight = (
+        MemoryReading(1.0, "simulated", "trace", peak_upper_gib=upper) for upper in (1.1, 99.0)
+    )
+    specs = [
+        replace(make_spec(batch=b, accumulate=8 // b), predicted=tight if b > 4 else fits)
+        for b in (2, 4, 8)
+    ]
+    assert [specs[i].batch for i in spread_order(specs, 1)] == [4, 2, 8]
+    smallest = [replace(spec, predicted=tight) for spec in specs]
+    assert [specs[i].batch for i in spread_order(smallest, 1)] == [2, 4, 8]

@@ -48,7 +48,7 @@ def study(name: str = "s", space: str | None = "batch=4") -> StudyRecord:
 
 def result(outcome: Outcome = Outcome.COMPLETE) -> TrialResult:
     epochs = tuple(
-        EpochReport(i, 1000.0 + i, i / 10, i / 20, 3.0, 4.0, 5.0, 0.01) for i in (1, 2, 3)
+        EpochReport(i, 1000.0 + i, i / 10, i / 20, 3.0, 4.0, 5.0, 0.01, 6.0) for i in (1, 2, 3)
     )
     return TrialResult(
         outcome,

@@ -115,6 +115,10 @@ def test_a_checkpoint_of_other_settings_is_refused(make_spec, tmp_path: Path) ->
     assert "but got 1" in run_trial(replace(second, until=1), folder, "cpu", Link()).message
     facts = run_trial(second, folder, "cpu", Link())
     assert (facts.ending, facts.paused, len(facts.epochs)) == (Ending.COMPLETE, False, 2)
+    before, after = facts.epochs
+    assert 0 < after.train_time_s < after.epoch_s < after.time - before.time, (
+        "not what lay between"
+    )
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from sweeper.trial.command import yolo_command
 from sweeper.trial.record import (
     EpochReport,
@@ -31,6 +33,17 @@ def test_the_steady_time_of_an_epoch_leaves_out_the_first_one() -> None:
     assert steady([9.0, 2.0, 3.0, 2.5]) == 2.5
     assert steady([9.0]) == 9.0, "better than nothing"
     assert steady([]) is None
+
+
+def test_the_time_of_an_epoch_is_its_own_whatever_lies_between_two_parts() -> None:
+    """Ten hours at a rung, and the first epoch of each part sets up."""
+    at = {1: 1000.0, 2: 1002.0, 3: 1004.1, 4: 37004.0, 5: 37006.0}
+    took = {1: 9.0, 2: 2.0, 3: 2.1, 4: 3.0, 5: 2.0}
+    reports = tuple(replace(epoch(i, 0.1, 0.1), time=at[i], epoch_s=took[i]) for i in at)
+    assert summarise_epochs(reports)["epoch_s"] == 2.05
+    older = tuple(replace(report, epoch_s=None) for report in reports)
+    assert summarise_epochs(older)["epoch_s"] is None
+    assert summarise_epochs((*older[:3], *reports[3:]))["epoch_s"] == 2.0
 
 
 def test_the_curve_is_kept_to_four_digits() -> None:

@@ -1,4 +1,4 @@
-"""One memory reading per trial, joined from the child's and from NVML in the parent."""
+"""One memory reading per trial, joined from the child's, from NVML in the parent, and by parts."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ def add_sampled(
     elif peak_gib is not None and peak_gib > reading.peak_gib:
         reading = replace(reading, peak_gib=peak_gib, method="process")
     return reading and replace(reading, nvml_peak_gib=sampled.peak_gib, note=note)
+
+
+def add_part(earlier: MemoryReading | None, reading: MemoryReading | None) -> MemoryReading | None:
+    """Join what two parts of a trial took: the higher peak, and the cache flushes of both."""
+    if earlier is None or reading is None:
+        return reading or earlier
+    retries = [r.alloc_retries for r in (earlier, reading) if r.alloc_retries is not None]
+    higher = max(reading, earlier, key=lambda r: r.peak_gib)
+    return replace(higher, alloc_retries=sum(retries) if retries else None)
 
 
 def _notes(reading: MemoryReading | None, sampled: SampledPeak) -> list[str]:

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from sweeper.errors import SettingsError, SweeperError
 from sweeper.memory.config import MemoryConfig, TraceKey
+from sweeper.memory.predict.bound import upper
 from sweeper.memory.predict.prediction import Peaks, predict_peaks
 from sweeper.trial.record import SIMULATED, MemoryReading, TrialSpec
 
@@ -65,7 +66,7 @@ def in_children(work: Callable[[T], R], tasks: list[T]) -> list[R]:
 
 
 def reading(peaks: Peaks, context_gib: float, limit_gib: float) -> MemoryReading:
-    """A prediction in the form of a measurement, marked as simulated."""
+    """A prediction in the form of a measurement, marked as simulated; its labels were counted."""
     training, validation = peaks.within(limit_gib, context_gib)
     top = peaks.top(limit_gib, context_gib)
     return MemoryReading(
@@ -78,6 +79,7 @@ def reading(peaks: Peaks, context_gib: float, limit_gib: float) -> MemoryReading
         val_reserved_gib=validation.reserved_gib,
         context_gib=context_gib,
         parts=top.parts,
+        peak_upper_gib=upper(top.reserved_gib, peaks.config.boxes_per_image) + context_gib,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sweeper.memory.measure.meter import add_sampled
+from sweeper.memory.measure.meter import add_part, add_sampled
 from sweeper.trial.record import EMULATED, MEASURED, MemoryReading, SampledPeak
 
 OWN = MemoryReading(
@@ -65,3 +65,12 @@ def test_the_growth_of_a_device_is_kept_but_is_not_the_peak() -> None:
 
 def test_no_view_is_no_reading() -> None:
     assert add_sampled(None, sampled(None), MEASURED) is None
+
+
+def test_of_two_parts_the_higher_peak_counts_and_every_flush() -> None:
+    first = replace(OWN, peak_gib=7.9, alloc_retries=3)
+    second = replace(OWN, peak_gib=7.4, alloc_retries=1)
+    for one, other in ((first, second), (second, first)):
+        assert add_part(one, other) == replace(first, alloc_retries=4)
+    assert add_part(None, second) == second and add_part(first, None) == first
+    assert add_part(OWN, OWN) == OWN, "flushes that nobody counted are not none"

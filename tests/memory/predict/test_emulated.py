@@ -1,4 +1,4 @@
-"""Predictions from mechanism alone against torch's own allocator on emulated cards."""
+"""Predictions from mechanism alone against torch's own allocator, on emulated and real cards."""
 
 from __future__ import annotations
 
@@ -41,3 +41,14 @@ def test_the_readings_that_are_kept_are_still_predicted() -> None:
     readings = [r for r in bench.load(bench.READINGS) if r.cell.model == "yolo11n"]
     assert len(readings) == 12
     assert all(agrees(reading) for reading in readings)
+
+
+def test_a_gpu_allocates_what_is_predicted_and_reserves_less_than_the_bound() -> None:
+    readings = [r for r in bench.load(bench.MEASURED) if r.cell.model == "yolo11n"]
+    read = [r for r in readings if r.cell.imgsz == 640 and bench.is_comparable(r.cell)]
+    assert len(read) == 12
+    for reading in read:
+        allocated, reserved = bench.errors(reading)
+        assert abs(allocated) <= 0.01
+        assert abs(reserved) <= (0.02 if reading.cell.amp else 0.04)  # cuDNN's workspaces
+        assert bench.is_covered(reading)

@@ -1,12 +1,13 @@
-"""Runs scripts on emulated cards, each in a fork of a process that has imported torch.
+"""Runs scripts, each in a fork of a process that has imported the modules named by its arguments.
 
-Libraries are preloaded when a process starts and importing torch and Ultralytics takes seconds,
-so that one process does both and forks; it never touches CUDA itself. One JSON line asks for a
-script, one answers with its exit code.
+Importing torch and Ultralytics takes seconds, and a card's libraries are preloaded when a process
+starts, so that one process does both and forks; it never touches CUDA itself. One JSON line asks
+for a script, one answers with its exit code.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -15,14 +16,11 @@ import traceback
 from contextlib import redirect_stdout
 from typing import Any
 
-import torch
-import torch._dynamo  # what an optimizer imports late, in every fork
 
-with redirect_stdout(sys.stderr):  # Ultralytics may speak; answers alone go to stdout
-    import sweeper.training.run  # noqa: F401
-
-
-def main() -> None:
+def main(modules: list[str]) -> None:
+    with redirect_stdout(sys.stderr):  # Ultralytics may speak; answers alone go to stdout
+        for module in modules:
+            importlib.import_module(module)
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         pid = os.fork()
@@ -43,7 +41,6 @@ def run(request: dict[str, Any]) -> None:
     signal.alarm(request["timeout_s"])
     code = 0
     try:
-        assert not torch.cuda.is_initialized()
         exec(compile(request["script"], "script", "exec"), {"__name__": "__main__"})
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
@@ -56,4 +53,4 @@ def run(request: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

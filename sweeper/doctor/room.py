@@ -1,0 +1,34 @@
+"""How large a batch the budget has room for, as a plan says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeper.config.settings import Settings
+from sweeper.doctor.finding import Finding, ok, warning
+from sweeper.errors import SweeperError
+from sweeper.plan.cells import inquire
+from sweeper.plan.predictions import make_plan
+from sweeper.study.space import Cell, Space
+from sweeper.trial.record import SIMULATED
+
+
+def check_room(settings: Settings) -> Finding:
+    """Find the largest batch that fits, and the largest that is tight."""
+    space = Space({}, (), (Cell((), settings, ""),))
+    try:
+        plan = make_plan(inquire(space), Path(settings.runs_dir) / "cache" / "vram")
+    except (SweeperError, OSError) as error:
+        return warning("batch", f"what fits is not predicted: {error}", "")
+    ((setup, found),) = plan.found.items()
+    amp = "on" if setup.config.amp else "off"
+    where = f"{setup.model} at {setup.config.imgsz} px, amp {amp}, {SIMULATED}"
+    limit = f"{setup.budget.limit_gib:.2f} GiB"
+    if found.tight is None:
+        remedy = "Choose a smaller model or data.imgsz, or amp=true."
+        return warning("batch", f"{where}: not even batch 1 fits {limit}.", remedy)
+    tight = f"{found.tight.batch} is tight"
+    if found.largest is None:
+        return ok("batch", f"{where}: {tight} for {limit}")
+    more = f" ({tight})" if found.tight != found.largest else ""
+    return ok("batch", f"{where}: {found.largest.batch} fits {limit}{more}")

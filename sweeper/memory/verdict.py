@@ -1,0 +1,35 @@
+"""What a predicted peak and its bound say about a budget."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sweeper.memory.budget import violation
+from sweeper.trial.record import TrialSpec
+
+
+class Verdict(StrEnum):
+    """Whether a training fits, from what is safe to what is hopeless."""
+
+    FITS = "fits"  # the bound keeps to the budget
+    TIGHT = "tight"  # the prediction does, its bound does not
+    NO = "no"
+
+
+def verdict(peak_gib: float, upper_gib: float, limit_gib: float) -> Verdict:
+    """The verdict on a peak that is predicted and stays below a bound."""
+    if violation(peak_gib, limit_gib) > 0:
+        return Verdict.NO
+    return Verdict.TIGHT if violation(upper_gib, limit_gib) > 0 else Verdict.FITS
+
+
+def predicted_verdict(spec: TrialSpec) -> Verdict | None:
+    """The verdict on a spec; None where nothing was predicted.
+
+    Records from before there was a bound are taken at their prediction.
+    """
+    found = spec.predicted
+    if found is None:
+        return None
+    upper_gib = found.peak_gib if found.peak_upper_gib is None else found.peak_upper_gib
+    return verdict(found.peak_gib, upper_gib, spec.limit_gib)

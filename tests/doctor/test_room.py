@@ -1,0 +1,46 @@
+"""The largest batch, as the doctor says it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sweeper.config.compose import compose_settings
+from sweeper.doctor.finding import Finding, Level
+from sweeper.doctor.room import check_room
+from tests.conftest import link_traces
+
+
+@pytest.fixture
+def room(tmp_path: Path, traces: Path):
+    runs = link_traces(tmp_path / "runs", traces)
+
+    def check(budget_gib: float) -> Finding:
+        typed = ["data=coco128", "amp=true", "vram=t4", f"vram.budget_gib={budget_gib}"]
+        return check_room(compose_settings([*typed, f"runs_dir={runs}"]))
+
+    return check
+
+
+def test_the_largest_batch_that_fits_and_the_tight_one_are_named(room) -> None:
+    found = room(3)
+    assert found.level is Level.OK
+    said = re.fullmatch(
+        r"yolo11n at 640 px, amp on, simulated: (\d+) fits 3\.00 GiB \((\d+) is tight\)",
+        found.text,
+    )
+    assert said and int(said[1]) < int(said[2])
+
+
+def test_a_budget_without_room_is_a_warning(room) -> None:
+    found = room(0.3)
+    assert found.level is Level.WARNING and "not even batch 1 fits 0.30 GiB" in found.text
+    assert "amp=true" in found.remedy
+
+
+def test_what_cannot_be_predicted_is_said(tmp_path: Path) -> None:
+    settings = compose_settings([f"runs_dir={tmp_path}", "model=custom", "model.file=notes.yaml"])
+    found = check_room(settings)
+    assert found.level is Level.WARNING and "notes.yaml" in found.text
