@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -218,14 +218,11 @@ def predict(cell: Cell, calibration: Calibration = MECHANISM) -> tuple[float, fl
         boxes_per_image=BOXES,
         images=BATCHES * cell.batch,
     )
-    phases = replay_trace(trace, config, calibration).within(CARD_GIB, 0)
+    steps = min(calibration.steps, BATCHES // cell.accumulate)
+    peaks = replay_trace(trace, config, replace(calibration, steps=steps))
+    phases = peaks.within(CARD_GIB, 0)
     allocated = max(phase.allocated_gib for phase in phases)
     return allocated * GIB, max(phase.reserved_gib for phase in phases) * GIB
-
-
-def is_comparable(cell: Cell) -> bool:
-    """Whether a backward meets the optimizer's state: none does in an epoch of a single step."""
-    return BATCHES // cell.accumulate > 1
 
 
 def print_emulated(readings: list[Reading]) -> None:
@@ -242,16 +239,15 @@ def print_emulated(readings: list[Reading]) -> None:
 
 def print_measured(readings: list[Reading]) -> None:
     """What mechanism alone, the prediction and its bound say of a GPU."""
-    compared = [reading for reading in readings if is_comparable(reading.cell)]
     print(f"\nMeasured, reserved\n{HEAD}  reserved GiB  alone  predicted  bound ({LEVEL:.0%})")
-    for reading in compared:
+    for reading in readings:
         (_, alone), (_, predicted) = errors(reading), errors(reading, FITTED)
         print(
             f"{_name(reading.cell)}  {reading.reserved / GIB:12.3f} {alone:+6.1%} "
             f"{predicted:+10.1%}  {'covers' if is_covered(reading) else 'too low'}"
         )
     for amp in (True, False):
-        some = [reading for reading in compared if reading.cell.amp == amp]
+        some = [reading for reading in readings if reading.cell.amp == amp]
         print(f"amp {amp}, mechanism alone")
         _print_summary(some)
         signed = [errors(reading, FITTED)[1] for reading in some]
@@ -260,7 +256,6 @@ def print_measured(readings: list[Reading]) -> None:
             f"{min(signed):+.2%} to {max(signed):+.2%}  "
             f"covered by the bound {sum(map(is_covered, some))}"
         )
-    print(f"not compared, of a single step: {len(readings) - len(compared)}")
 
 
 def errors(reading: Reading, calibration: Calibration = MECHANISM) -> tuple[float, float]:

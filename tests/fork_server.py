@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from contextlib import redirect_stdout
 from typing import Any
@@ -34,6 +35,7 @@ def run(request: dict[str, Any]) -> None:
     """Become the script; its process ends here."""
     os.environ.clear()
     os.environ.update(request["env"])
+    tempfile.tempdir = None  # the script's own, which TMPDIR names
     os.chdir(request["folder"])
     for descriptor, name in enumerate((os.devnull, request["out"], request["err"])):
         flags = os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC

@@ -48,7 +48,7 @@ class ForkServer:
         out, err = (Path(self._output.name, name) for name in ("out.txt", "err.txt"))
         request = {
             "script": script,
-            "env": dict(env),
+            "env": {**env, "TMPDIR": self._output.name},
             "folder": str(folder),
             "out": str(out),
             "err": str(err),

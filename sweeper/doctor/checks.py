@@ -14,7 +14,7 @@ TRIALS = 24  # cells of the default space
 
 
 def full_check(settings: Settings) -> list[Finding]:
-    """Every check; takes some seconds, because torch is imported once in a child."""
+    """Every check; takes some seconds: torch is imported in children, the model traced."""
     seen, devices = gpu.check_nvml(settings)
     slots = settings.executor.slots
     at_once = slots if isinstance(slots, int) else max(1, len(devices))

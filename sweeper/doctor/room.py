@@ -23,9 +23,12 @@ def check_room(settings: Settings) -> Finding:
     ((setup, found),) = plan.found.items()
     amp = "on" if setup.config.amp else "off"
     where = f"{setup.model} at {setup.config.imgsz} px, amp {amp}, {SIMULATED}"
+    if setup.boxes_source == "assumed":
+        where += f", {setup.config.boxes_per_image:g} boxes per image assumed"
     limit = f"{setup.budget.limit_gib:.2f} GiB"
     if found.tight is None:
-        remedy = "Choose a smaller model or data.imgsz, or amp=true."
+        other = "" if setup.config.amp else ", or amp=true"
+        remedy = f"Choose a smaller model or data.imgsz{other}."
         return warning("batch", f"{where}: not even batch 1 fits {limit}.", remedy)
     tight = f"{found.tight.batch} is tight"
     if found.largest is None:

@@ -67,8 +67,8 @@ class MemoryConfig:
 
     @property
     def memory_class(self) -> MemoryConfig:
-        """The same for configs that differ only in batch and length; the peak grows with both."""
-        return replace(self, batch=1, images=ASSUMED_IMAGES, fullest_image=None)
+        """The same for configs that differ only in batch; the peak grows with it."""
+        return replace(self, batch=1, fullest_image=None)
 
     def with_batch(
         self, batch: int, accumulate: int, fullest_image: int | None = None

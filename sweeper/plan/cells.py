@@ -15,7 +15,7 @@ from sweeper.memory.budget import Budget, find_budget
 from sweeper.memory.config import ASSUMED_IMAGES, MemoryConfig
 from sweeper.memory.measure.nvml import Device
 from sweeper.study.space import Space
-from sweeper.training.contents import BoxesSource, Contents, find_contents
+from sweeper.training.contents import BoxesSource, Contents, ContentsFinder
 
 EFFECTIVE_BATCH = 16  # where neither plan.effective_batch nor study.effective_batch is set
 
@@ -99,11 +99,11 @@ def inquire(space: Space) -> Inquiry:
     first = space.cells[0].settings
     wanted = first.plan.effective_batch or first.study.effective_batch or EFFECTIVE_BATCH
     given = any(space.names(key) for key in ("accumulate", "memory"))
-    datasets: dict[str, Contents] = {}
+    finder = ContentsFinder()
     requests: dict[Request, None] = {}
     for settings in (cell.settings for cell in space.cells):
         accumulate = settings.accumulate if given else accumulate_for(settings.batch, wanted)
-        setup = _setup(settings, _contents(settings, datasets))
+        setup = _setup(settings, finder.find(settings))
         requests[Request(setup, settings.batch, accumulate)] = None
     return Inquiry(_sorted(list(requests)), wanted)
 
@@ -122,14 +122,6 @@ def _setup(settings: Settings, contents: Contents) -> Setup:
     )
     model = settings.model.file or settings.model.name
     return Setup(model, _budget(settings), config, contents)
-
-
-def _contents(settings: Settings, known: dict[str, Contents]) -> Contents:
-    """Labels are read once for each dataset and way of training."""
-    key = repr((settings.data, settings.train))
-    if key not in known:
-        known[key] = find_contents(settings, settings.plan.boxes_per_image)
-    return known[key]
 
 
 def _sorted(requests: list[Request]) -> tuple[Request, ...]:

@@ -24,8 +24,9 @@ VARYING: dict[str, Callable[[Setup], str]] = {
     "nc": lambda setup: f"{setup.config.nc}",
     "optimizer": lambda setup: setup.config.optimizer,
     "boxes per image": lambda setup: f"{round(setup.config.boxes_per_image, 1):g}",
+    "images": lambda setup: f"{setup.config.images}",
 }
-LINES_OF_THEIR_OWN = ("card", "boxes per image")  # each says where it comes from
+LINES_OF_THEIR_OWN = ("card", "boxes per image", "images")
 BOXES_SOURCES: dict[BoxesSource, str] = {
     "labels": "counted in the labels.",
     "typed": "as typed.",
@@ -191,6 +192,7 @@ def _setup_record(setup: Setup) -> dict[str, Any]:
         "amp": config.amp,
         "boxes_per_image": round(config.boxes_per_image, 3),
         "boxes_source": setup.boxes_source,
+        "images": config.images,
     }
 
 
@@ -205,6 +207,7 @@ def _record(cell: PlanCell) -> dict[str, Any]:
         **_setup_record(cell.setup),
         "batch": cell.batch,
         "accumulate": cell.accumulate,
+        "fullest_image": cell.config.fullest_image,
         "peak_gib": round(cell.peak_gib, 3),
         "peak_upper_gib": round(cell.upper_gib, 3),
         "verdict": cell.verdict,

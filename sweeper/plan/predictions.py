@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -161,9 +159,7 @@ class Predictor:
 
     def _predict(self, request: Request) -> Peaks:
         try:
-            # Ultralytics may print when it is imported; stdout is the plan's alone.
-            with redirect_stdout(sys.stderr):
-                return predict_peaks(request.config, self._cache_dir)
+            return predict_peaks(request.config, self._cache_dir)
         except ValueError as error:
             raise ValueError(_as_typed(str(error), request.setup)) from error
 

@@ -96,7 +96,5 @@ def _steps(spec: TrialSpec) -> str:
 
 def _alike(spec: TrialSpec) -> TrialSpec:
     """The spec without what the micro-batch changes."""
-    plain = spec.from_the_start()
-    return replace(
-        plain, number=0, strategy="", batch=1, accumulate=1, predicted=None, overrides=()
-    )
+    plain = replace(spec.from_the_start(), number=0, strategy="", predicted=None, overrides=())
+    return replace(plain, batch=1, accumulate=1, images=None, fullest_image=None)

@@ -37,8 +37,8 @@ class SpecBuilder:
             DataError: The dataset has faults.
         """
         dataset = self.dataset(settings)
-        contents = read_contents(settings, dataset)
         _require_enough_images(settings, dataset)
+        contents = read_contents(settings, dataset)
         return TrialSpec(
             study=self._study,
             number=0,

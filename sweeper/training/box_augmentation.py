@@ -1,4 +1,4 @@
-"""Ultralytics' augmentation of the boxes alone: no image is read, no pixel computed."""
+"""Ultralytics' augmentation of the boxes alone: no pixel is computed."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from typing import Any
 
 import numpy as np
 from ultralytics.cfg import get_cfg
+from ultralytics.data import utils
 from ultralytics.data.augment import Compose, v8_transforms
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import img2label_paths, verify_image_label
 
 from sweeper.training.order import seed_everything
 
-ONE_CLASS = (
-    False,
-    1,
-    0,
-    0,
-    True,
-)  # to verify_image_label: which class a box is of is all the same
+# To verify_image_label: which class a box is of is all the same.
+ONE_CLASS = (False, 1, 0, 0, True)
+# It would write a damaged JPEG anew, which is the training's business. This module is imported by
+# a child process that only counts.
+utils._replace_image = lambda *_: None
 
 
 class BoxAugmentation(YOLODataset):  # type: ignore[misc]

@@ -52,20 +52,27 @@ def read_contents(settings: Settings, dataset: Dataset) -> Contents:
     return Contents(len(dataset.names), boxes, "labels", drawn, fullest_images(crowd))
 
 
-def find_contents(settings: Settings, boxes_per_image: float | None = None) -> Contents:
-    """What a configuration's dataset holds; nothing is downloaded.
+class ContentsFinder:
+    """What the datasets of configurations hold; labels are read once, nothing is downloaded."""
 
-    Args:
-        settings: The configuration.
-        boxes_per_image: As typed, which saves reading the labels; None: the labels decide if they
-            are at hand, else `ASSUMED_BOXES`.
+    def __init__(self) -> None:
+        self._datasets: dict[str, Dataset | None] = {}
 
-    Raises:
-        SweeperError: The number of classes is not known, or the dataset has faults.
-    """
-    if boxes_per_image is not None:
-        return Contents(count_classes(settings.data), boxes_per_image, "typed")
-    dataset = dataset_at_hand(settings.data, Path(settings.runs_dir))
-    if dataset is None:
-        return Contents(count_classes(settings.data), ASSUMED_BOXES, "assumed")
-    return read_contents(settings, dataset)
+    def find(self, settings: Settings) -> Contents:
+        """What a configuration's dataset holds.
+
+        `plan.boxes_per_image` saves reading the labels; where it is not typed they decide if they
+        are at hand, else `ASSUMED_BOXES`.
+
+        Raises:
+            SweeperError: The number of classes is not known, or the dataset has faults.
+        """
+        if settings.plan.boxes_per_image is not None:
+            return Contents(count_classes(settings.data), settings.plan.boxes_per_image, "typed")
+        key = repr(settings.data)
+        if key not in self._datasets:
+            self._datasets[key] = dataset_at_hand(settings.data, Path(settings.runs_dir))
+        dataset = self._datasets[key]
+        if dataset is None:
+            return Contents(count_classes(settings.data), ASSUMED_BOXES, "assumed")
+        return read_contents(settings, dataset)

@@ -102,7 +102,7 @@ def search_images(crowd: Crowd) -> tuple[int, ...]:
 
 
 def _fullest(crowd: Crowd, pool: int, augmentation: BoxAugmentation) -> int:
-    """Boxes that one run in twenty has more of in an image.
+    """Boxes that one run in twenty has more of in an image; of `MOST_DRAWN` images the most.
 
     The images of many runs are drawn as a run draws them, and augmented from the most crowded on
     until those that are left have no more boxes to begin with.

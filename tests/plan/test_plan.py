@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,14 +196,15 @@ def test_crowded_images_are_planned_for(runs: Path, capsys: Capture) -> None:
 
 @pytest.fixture
 def crowded(tmp_path: Path) -> Path:
-    """The data.yaml of two small images with 27 boxes each."""
-    boxes = "".join(f"0 0.5 0.5 0.2 {0.2 + i / 100}\n" for i in range(27))  # of equals one counts
+    """The data.yaml of 20 small images with 18 to 36 boxes."""
+    boxes = [f"0 0.5 0.5 0.2 {0.2 + i / 100}\n" for i in range(36)]  # of equals one counts
     for split in ("train", "val"):
         (tmp_path / "images" / split).mkdir(parents=True)
         (tmp_path / "labels" / split).mkdir(parents=True)
-        for i in range(2):
+        for i in range(20):
             Image.new("RGB", (32, 32)).save(tmp_path / "images" / split / f"{i}.jpg")
-            (tmp_path / "labels" / split / f"{i}.txt").write_text(boxes)
+            text = "".join(boxes[: 18 if i % 2 else 36])
+            (tmp_path / "labels" / split / f"{i}.txt").write_text(text)
     file = tmp_path / "data.yaml"
     file.write_text("train: images/train\nval: images/val\nnames: [bolt]\n")
     return file
@@ -212,17 +214,36 @@ def crowded(tmp_path: Path) -> Path:
 def test_plan_and_study_predict_the_same_peak(
     runs: Path, capsys: Capture, crowded: Path, more: tuple[str, ...], boxes: float
 ) -> None:
-    asked = ["data=custom", f"data.yaml={crowded}", "vram=t4", "batch=2", "accumulate=1", *more]
+    asked = ["data=custom", f"data.yaml={crowded}", "vram=t4", "accumulate=1", *more]
     asked += ["amp=true", "train.imgsz=320", f"runs_dir={runs}"]
-    (planned,) = plan_json(runs, capsys, *asked)["cells"]
-    assert (planned["boxes_per_image"], planned["boxes_source"]) == (boxes, "labels")
+    batches = (1, 3, 8, 16)
+    planned = plan_json(runs, capsys, *asked, f"batch={','.join(map(str, batches))}")["cells"]
+    assert {(p["boxes_per_image"], p["boxes_source"]) for p in planned} == {(boxes, "labels")}
     settings = compose_settings(asked)
-    budget = find_budget(settings.vram, None)
-    spec = SpecBuilder("s", budget, threads=1).build(settings, "x")
-    (predicted,) = predict_specs([spec], runs / "cache" / "vram")
-    assert predicted.predicted is not None
-    assert planned["peak_gib"] == round(predicted.predicted.peak_gib, 3)
-    assert (planned["nc"], planned["budget_gib"]) == (spec.nc, round(spec.limit_gib, 3))
+    builder = SpecBuilder("s", find_budget(settings.vram, None), threads=1)
+    specs = [builder.build(replace(settings, batch=batch), "x") for batch in batches]
+    specs = predict_specs(specs, runs / "cache" / "vram")
+    for cell, spec in zip(planned, specs, strict=True):
+        assert spec.predicted is not None and spec.predicted.peak_upper_gib is not None
+        assert cell["peak_gib"] == round(spec.predicted.peak_gib, 3)
+        assert cell["peak_upper_gib"] == round(spec.predicted.peak_upper_gib, 3)
+        assert (cell["fullest_image"], cell["images"]) == (
+            spec.fullest_image,
+            spec.images,
+        )
+        assert (cell["nc"], cell["budget_gib"]) == (spec.nc, round(spec.limit_gib, 3))
+    fullest = [spec.fullest_image or 0 for spec in specs]
+    assert fullest == [36] * 4 if more else fullest[0] > fullest[-1] > 36
+
+
+def test_what_ultralytics_says_stays_out_of_the_document(
+    runs: Path, crowded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "new").mkdir()
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "new"))  # it says that it writes there
+    asked = ("data=custom", f"data.yaml={crowded}", "vram=t4", "batch=2", "amp=true")
+    done = run(*asked, "train.imgsz=320", f"runs_dir={runs}", "plan.format=json")
+    assert json.loads(done.stdout)["cells"] and "Ultralytics" in done.stderr
 
 
 def test_crowded_labels_lower_the_largest_batch(

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.config.compose import compose_settings
 from sweeper.executors import Watcher
 from sweeper.study import loop
-from sweeper.study.sharing import spread_order
+from sweeper.study.sharing import Sharing, spread_order
+from sweeper.study.space import Cell
 from sweeper.tracking import read_study
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import ChildFacts, EndedBy, Ending, MemoryReading, TrialFacts, TrialSpec
@@ -53,6 +55,19 @@ def test_the_largest_batch_that_fits_is_trained_for_all_that_share_its_steps(stu
     assert outcomes["covered"] == sum(map(fits, specs)) - len(trained) > 0
     assert outcomes["implied"] + outcomes["out_of_memory"] == len(larger)
     assert sum(outcomes.values()) == len(specs), "every cell is decided"
+
+
+@pytest.mark.parametrize("recorded", [{}, {"images": None, "fullest_image": None}])
+def test_how_full_the_images_of_a_batch_are_keeps_no_cells_apart(
+    make_spec, recorded: dict[str, None]
+) -> None:
+    small = make_spec(batch=2, accumulate=4, images=720, fullest_image=127)
+    large = make_spec(batch=8, accumulate=1, images=720, fullest_image=113)
+    cells = [Cell((name,), compose_settings([]), "") for name in ("small", "large")]
+    sharing = Sharing(dict(zip(cells, (small, large), strict=True)))
+    sharing.lead(replace(large, **recorded))  # by an earlier version: neither was counted
+    assert [sharing.is_led(cell) for cell in cells] == [True, False]
+    assert sharing.led_by(large) == cells[:1]
 
 
 def test_a_covered_cell_names_its_evidence_and_counts_for_nothing(study) -> None:

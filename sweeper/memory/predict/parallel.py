@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -54,7 +55,7 @@ def in_children(work: Callable[[T], R], tasks: list[T]) -> list[R]:
         SweeperError: A child was killed.
     """
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(CHILDREN, mp_context=context, initializer=_follow_parent) as pool:
+    with ProcessPoolExecutor(CHILDREN, mp_context=context, initializer=_begin) as pool:
         try:
             return list(pool.map(work, tasks))
         except ValueError as error:
@@ -94,8 +95,9 @@ def _predict(spec: TrialSpec, cache_dir: Path) -> TrialSpec:
     return replace(spec, predicted=reading(peaks, spec.context_gib, spec.limit_gib))
 
 
-def _follow_parent() -> None:
-    """End silently with Ctrl-C, and when the parent is killed."""
+def _begin() -> None:
+    """Leave stdout, where Ultralytics may speak, to the parent, and end with it or with Ctrl-C."""
+    sys.stdout = sys.stderr
     for number in (signal.SIGINT, signal.SIGTERM):  # undo sweeper.executors.preload
         signal.signal(number, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
