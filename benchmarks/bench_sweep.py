@@ -10,8 +10,6 @@ chosen cell reaches at the end, and how long its run takes.
 
 from __future__ import annotations
 
-import csv
-import itertools
 import json
 import os
 import statistics
@@ -52,7 +50,7 @@ class Study:
         seconds: Wall time of the command.
         start_s: Of it, until the first trial trains.
         begin_s: Median per trial that starts, beside Ultralytics' epochs.
-        continue_s: The same for each time that a trial goes on from a checkpoint.
+        continue_s: The same for a trial that goes on from a checkpoint.
         between_s: What the study itself takes per trial.
         chosen: The recommended cell.
     """
@@ -100,11 +98,11 @@ def study(folder: Path, epochs: int) -> Study:
         spec, result = trial.read_spec(), trial.read_result()
         if result is None or not result.iterations:
             continue
-        parts = _epochs_s(trial.path / "results.csv")
-        first_s = spec.spent_s or result.wall_time_s
-        begin.append(first_s - parts[0])
-        if again := len(parts) - 1:
-            going_on.append((result.wall_time_s - first_s - sum(parts[1:])) / again)
+        epochs_s = [epoch.epoch_s or 0.0 for epoch in result.epochs]
+        first_s = spec.spent_s or result.wall_time_s  # two rungs: at most two parts
+        begin.append(first_s - sum(epochs_s[: spec.trained or None]))
+        if spec.trained:
+            going_on.append(result.wall_time_s - first_s - sum(epochs_s[spec.trained :]))
         trained_s += result.wall_time_s
     start_s = min(p.stat().st_mtime for p in folder.glob("ours/trials/*/args.yaml")) - began
     between_s = (seconds - start_s - trained_s) / len(begin)
@@ -112,14 +110,6 @@ def study(folder: Path, epochs: int) -> Study:
     assert best is not None, "the study recommends nothing"
     medians = statistics.median(begin), statistics.median(going_on)
     return Study(seconds, start_s, *medians, between_s, (best["batch"], best["accumulate"]))
-
-
-def _epochs_s(path: Path) -> list[float]:
-    """Seconds of Ultralytics' epochs, by part: its clock starts anew with each."""
-    with path.open() as file:
-        times = [float(row["time"]) for row in csv.DictReader(file)]
-    ends = [a for a, b in itertools.pairwise([*times, 0.0]) if b < a]
-    return ends
 
 
 def main() -> None:
