@@ -93,7 +93,7 @@ def study(folder: Path, epochs: int) -> Study:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     seconds = time.perf_counter() - started
-    begin, going_on, trained_s = [], [], 0.0
+    begin, going_on, firsts, trained_s = [], [], [], 0.0
     for trial in TrialFolder.all_of(folder / "ours/trials"):
         spec, result = trial.read_spec(), trial.read_result()
         if result is None or not result.iterations:
@@ -103,8 +103,9 @@ def study(folder: Path, epochs: int) -> Study:
         begin.append(first_s - sum(epochs_s[: spec.trained or None]))
         if spec.trained:
             going_on.append(result.wall_time_s - first_s - sum(epochs_s[spec.trained :]))
+        firsts.append(result.epochs[0].time - epochs_s[0])
         trained_s += result.wall_time_s
-    start_s = min(p.stat().st_mtime for p in folder.glob("ours/trials/*/args.yaml")) - began
+    start_s = min(firsts) - began
     between_s = (seconds - start_s - trained_s) / len(begin)
     best = load_study("ours", runs_dir=str(folder)).best
     assert best is not None, "the study recommends nothing"

@@ -19,6 +19,7 @@ _HOME = tempfile.TemporaryDirectory(prefix="sweeper-tests-")
 os.environ["YOLO_CONFIG_DIR"] = _HOME.name
 os.environ["YOLO_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # its queues stay in /dev/shm
 
 
 def _is_roomy(memory: Path) -> bool:
