@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from sweeper.memory.budget import violation
-from sweeper.trial.record import TrialSpec
+from sweeper.trial.record import MemoryReading, TrialSpec
 
 
 class Verdict(StrEnum):
@@ -24,12 +24,12 @@ def verdict(peak_gib: float, upper_gib: float, limit_gib: float) -> Verdict:
 
 
 def predicted_verdict(spec: TrialSpec) -> Verdict | None:
-    """The verdict on a spec; None where nothing was predicted.
+    """The verdict on a spec; None where nothing was predicted."""
+    return reading_verdict(spec.predicted, spec.limit_gib) if spec.predicted else None
 
-    Records from before there was a bound are taken at their prediction.
-    """
-    found = spec.predicted
-    if found is None:
-        return None
-    upper_gib = found.peak_gib if found.peak_upper_gib is None else found.peak_upper_gib
-    return verdict(found.peak_gib, upper_gib, spec.limit_gib)
+
+def reading_verdict(reading: MemoryReading, limit_gib: float) -> Verdict:
+    """The verdict on a reading; one without a bound is taken at its peak."""
+    bound_gib = reading.peak_upper_gib
+    upper_gib = reading.peak_gib if bound_gib is None else bound_gib
+    return verdict(reading.peak_gib, upper_gib, limit_gib)

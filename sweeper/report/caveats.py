@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sweeper.memory.verdict import Verdict, reading_verdict
 from sweeper.numbers import count
 from sweeper.report.findings import Findings
 from sweeper.trial.record import EMULATED, MEASURED, SIMULATED, Outcome
@@ -83,8 +84,9 @@ def _tight(findings: Findings) -> Iterator[str]:
 
 def _is_tight(trial: RecordedTrial) -> bool:
     memory = trial.result.memory if trial.result else None
-    upper_gib = memory.peak_upper_gib if memory else None
-    return upper_gib is not None and upper_gib > trial.spec.limit_gib
+    if memory is None:
+        return False
+    return reading_verdict(memory, trial.spec.limit_gib) is Verdict.TIGHT
 
 
 def _allocator(findings: Findings) -> Iterator[str]:
