@@ -42,7 +42,9 @@ def run(request: dict[str, Any]) -> None:
         os.dup2(os.open(name, flags, 0o600), descriptor)
     signal.alarm(request["timeout_s"])
     code = 0
+    torch = sys.modules.get("torch")
     try:
+        assert torch is None or not torch.cuda.is_initialized(), "a fork could not use CUDA"
         exec(compile(request["script"], "script", "exec"), {"__name__": "__main__"})
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
