@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from importlib.metadata import version
@@ -108,14 +109,19 @@ def read(file: Path) -> None:
             writer.writeheader()
         for cell in cells():
             if cell not in known:
-                peaks = in_fork(cell)
+                peaks = train_in_fork(cell)
                 writer.writerow({**asdict(cell), **peaks, "source": "emulated", **versions})
                 lines.flush()
                 print(cell, peaks, flush=True)
 
 
-def in_fork(cell: Cell) -> dict[str, int]:
+def train_in_fork(cell: Cell) -> dict[str, int]:
     """Train a cell in a process of its own."""
+    return in_fork(lambda folder: train(cell, folder))
+
+
+def in_fork(work: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """What ``work`` answers, given a folder, in a process of its own."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -123,7 +129,7 @@ def in_fork(cell: Cell) -> dict[str, int]:
             with tempfile.TemporaryDirectory() as folder, os.fdopen(writer, "w") as answer:
                 silence = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(silence, 1)
-                answer.write(json.dumps(train(cell, Path(folder))))
+                answer.write(json.dumps(work(Path(folder))))
         finally:
             os._exit(0)  # torch's threads may not survive the end of Python
     os.close(writer)
@@ -131,7 +137,7 @@ def in_fork(cell: Cell) -> dict[str, int]:
         text = answer.read()
     os.waitpid(pid, 0)
     if not text:
-        raise RuntimeError(f"{cell} did not train")
+        raise RuntimeError("the training died")
     return dict(json.loads(text))
 
 

@@ -86,6 +86,17 @@ class TrainSettings:
 
 
 @dataclass
+class MemorySettings:
+    """Keys under ``memory.``; the group's choices are strategies over batch, accumulate, amp.
+
+    Attributes:
+        allocator: ``default``, as the environment configures torch's, or ``expandable`` segments.
+    """
+
+    allocator: str = "default"
+
+
+@dataclass
 class VramSettings:
     """Group ``vram``, one file per card; GiB, None is to be found out.
 
@@ -220,6 +231,7 @@ class Settings:
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    memory: MemorySettings = field(default_factory=MemorySettings)
     vram: VramSettings = field(default_factory=VramSettings)
     study: StudySettings = field(default_factory=StudySettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)

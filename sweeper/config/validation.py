@@ -12,6 +12,7 @@ import yaml
 
 from sweeper.config.settings import Settings
 from sweeper.errors import SettingsError
+from sweeper.memory.alloc_conf import ALLOCATORS
 from sweeper.trial.record import SINGLE
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
@@ -38,6 +39,7 @@ def validate(settings: Settings) -> None:
             f"train.lr_scaling={settings.train.lr_scaling} is not known to hold for "
             "train.optimizer=MuSGD. Set train.lr_scaling=none or another optimizer."
         )
+    _one_of("memory.allocator", settings.memory.allocator, ALLOCATORS)
     _one_of("executor.name", settings.executor.name, ("local", "debug"))
     if settings.study.name in RESERVED or "/" in (settings.study.name or ""):
         raise SettingsError(

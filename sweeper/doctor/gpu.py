@@ -11,6 +11,7 @@ from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, failure, ok, warning
 from sweeper.errors import SettingsError, SweeperError
 from sweeper.executors.devices import used_devices
+from sweeper.memory.alloc_conf import VARIABLES
 from sweeper.memory.budget import find_budget
 from sweeper.memory.measure.device_usage import DeviceUsage, processes_gib
 from sweeper.memory.measure.nvml import Device, NvmlUnavailable, list_devices
@@ -81,7 +82,7 @@ def _idle(device: Device, limit_gib: float) -> Finding:
 
 def check_allocator(devices: tuple[Device, ...], environ: Mapping[str, str]) -> Finding:
     """cudaMallocAsync keeps no statistics and knows no cap, so nothing could be measured."""
-    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+    for name in VARIABLES:
         if re.search(r"backend\s*:\s*cudaMallocAsync", environ.get(name, "")):
             text = f"{name}={environ[name]}: this backend keeps no statistics to measure with."
             level = failure if devices else warning

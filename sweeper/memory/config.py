@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from sweeper.memory.alloc_conf import is_expandable
 from sweeper.trial.record import TrialSpec
 
 TraceKey = tuple[str, int, bool]
@@ -31,6 +32,7 @@ class MemoryConfig:
         images: Images that the whole run draws: the more, the fuller the fullest of them.
         fullest_image: Boxes of the fullest one, counted in the labels; None: it is derived from
             the two above.
+        expandable: Whether the allocator's segments grow.
     """
 
     model: str
@@ -43,6 +45,7 @@ class MemoryConfig:
     boxes_per_image: float
     images: int = ASSUMED_IMAGES
     fullest_image: int | None = None
+    expandable: bool = False
 
     @classmethod
     def of(cls, spec: TrialSpec) -> MemoryConfig:
@@ -58,6 +61,7 @@ class MemoryConfig:
             boxes_per_image=spec.boxes_per_image,
             images=spec.images or ASSUMED_IMAGES,
             fullest_image=spec.fullest_image,
+            expandable=is_expandable(spec.alloc_conf),
         )
 
     @property

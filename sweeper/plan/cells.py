@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,7 @@ from sweeper.config.settings import Settings
 from sweeper.emulator.machine import is_emulated
 from sweeper.executors.devices import find_devices
 from sweeper.executors.emulated import emulated_device
+from sweeper.memory.alloc_conf import alloc_conf, is_expandable
 from sweeper.memory.budget import Budget, find_budget
 from sweeper.memory.config import ASSUMED_IMAGES, MemoryConfig
 from sweeper.memory.measure.nvml import Device
@@ -45,7 +47,7 @@ class Setup:
     def facets(self) -> tuple[Hashable, ...]:
         """What tells setups apart, in the order in which a plan is sorted."""
         config = self.config
-        own = (config.imgsz, config.nc, config.optimizer, config.amp)
+        own = (config.imgsz, config.nc, config.optimizer, config.expandable, config.amp)
         return self.model, self.budget, *own, self.contents
 
 
@@ -119,6 +121,7 @@ def _setup(settings: Settings, contents: Contents) -> Setup:
         optimizer=settings.train.optimizer,
         boxes_per_image=contents.boxes_per_image,
         images=contents.images or ASSUMED_IMAGES,
+        expandable=is_expandable(alloc_conf(settings.memory.allocator, os.environ)),
     )
     model = settings.model.file or settings.model.name
     return Setup(model, _budget(settings), config, contents)

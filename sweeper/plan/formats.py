@@ -23,6 +23,7 @@ VARYING: dict[str, Callable[[Setup], str]] = {
     "imgsz": lambda setup: f"{setup.config.imgsz}",
     "nc": lambda setup: f"{setup.config.nc}",
     "optimizer": lambda setup: setup.config.optimizer,
+    "allocator": lambda setup: "expandable" if setup.config.expandable else "default",
     "boxes per image": lambda setup: f"{round(setup.config.boxes_per_image, 1):g}",
     "images": lambda setup: f"{setup.config.images}",
 }
@@ -189,6 +190,7 @@ def _setup_record(setup: Setup) -> dict[str, Any]:
         "imgsz": config.imgsz,
         "nc": config.nc,
         "optimizer": config.optimizer,
+        "allocator": "expandable" if config.expandable else "default",
         "amp": config.amp,
         "boxes_per_image": round(config.boxes_per_image, 3),
         "boxes_source": setup.boxes_source,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from sweeper.memory.alloc_conf import alloc_conf
 from sweeper.study.space import MEMORY_KEYS, Space
 
 # How a study is run, not what a trial is.
 _NOT_IDENTITY = {"study", "executor", "tracking", "runs_dir", "vram"}
-_NOT_IDENTITY |= {"plan", "report", "deploy", "doctor"}
+_NOT_IDENTITY |= {"plan", "report", "deploy", "doctor", "memory.allocator"}
 
 
 def identity(
@@ -22,8 +24,9 @@ def identity(
     """
     first = space.cells[0].settings
     swept = set(space.dimensions)
-    if "memory" in swept:
-        swept |= set(MEMORY_KEYS)
+    if "memory" in swept:  # the strategies; what lies under ``memory.`` is not theirs
+        swept = (swept - {"memory"}) | set(MEMORY_KEYS)
+    configured = alloc_conf(first.memory.allocator, os.environ)
     common = {
         key: value
         for key, value in _flatten(asdict(first))
@@ -36,6 +39,7 @@ def identity(
         **common,
         "vram.budget_gib": budget_gib,
         "memory": source,
+        **({"PYTORCH_ALLOC_CONF": configured} if configured else {}),
     }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 from sweeper.config.settings import Settings
 from sweeper.errors import SettingsError
+from sweeper.memory.alloc_conf import alloc_conf
 from sweeper.memory.budget import Budget
 from sweeper.training.contents import read_contents
 from sweeper.training.dataset import Dataset, prepare_dataset
@@ -66,6 +68,7 @@ class SpecBuilder:
             overrides=overrides,
             images=contents.images,
             fullest_image=contents.fullest_image(settings.batch),
+            alloc_conf=alloc_conf(settings.memory.allocator, os.environ),
         )
 
 

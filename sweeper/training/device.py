@@ -39,6 +39,8 @@ class DeviceMeter:
         """
         self._spec, self._source = spec, source_of(uuid)
         os.environ["CUDA_VISIBLE_DEVICES"] = uuid
+        if spec.alloc_conf:
+            torch._C._accelerator_setAllocatorSettings(spec.alloc_conf)
         _open_context()
         self._usage = _usage_of(uuid)
         self._peak_gib = 0.0

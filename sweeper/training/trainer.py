@@ -117,7 +117,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         self.start_epoch = self._numbers.epoch = self._state["epochs"]
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
-        """Build without the table of layers: counting operations takes longer than all the rest."""
+        """Build without the table of layers: counting operations takes longest of all."""
         return super().get_model(cfg, weights, verbose=False)
 
     def _build_train_pipeline(self) -> None:

@@ -28,6 +28,7 @@ def command_arguments(spec: TrialSpec) -> dict[str, Any]:
 
 
 def yolo_command(spec: TrialSpec) -> str:
-    """The plain Ultralytics command that trains this cell."""
+    """The plain Ultralytics command that trains this cell, with the allocator it needs."""
+    allocator = [f"PYTORCH_ALLOC_CONF={shlex.quote(spec.alloc_conf)}"] if spec.alloc_conf else []
     arguments = [shlex.quote(f"{k}={v}") for k, v in command_arguments(spec).items()]
-    return " ".join(["yolo detect train", *arguments])
+    return " ".join([*allocator, "yolo detect train", *arguments])

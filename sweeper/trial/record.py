@@ -106,6 +106,7 @@ class TrialSpec:
         confirms: Number of the trial that this one repeats with another seed.
         images: Images that the whole run draws; None in records from before it was counted.
         fullest_image: Boxes of the fullest of them; None as well.
+        alloc_conf: What torch's allocator is told, as PYTORCH_ALLOC_CONF says it.
     """
 
     study: str
@@ -140,6 +141,7 @@ class TrialSpec:
     confirms: int | None = None
     images: int | None = None
     fullest_image: int | None = None
+    alloc_conf: str = ""
 
     @property
     def effective_batch(self) -> int:

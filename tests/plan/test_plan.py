@@ -146,6 +146,14 @@ def test_cards_models_and_sizes_can_be_swept(runs: Path, capsys: Capture) -> Non
     assert "Budget 14.55 GiB" in text and "Budget 23.65 GiB" in text
 
 
+def test_growing_segments_are_planned_for(runs: Path, capsys: Capture) -> None:
+    asked = ("vram=t4", "batch=8", "amp=true", "memory.allocator=default,expandable")
+    plain, expandable = plan_json(runs, capsys, *asked)["cells"]
+    assert [c["allocator"] for c in (plain, expandable)] == ["default", "expandable"]
+    assert expandable["peak_gib"] < plain["peak_gib"]
+    assert "allocator" in plan(runs, capsys, *asked).splitlines()[5].split()
+
+
 def test_what_memory_does_not_depend_on_makes_no_cells(runs: Path, capsys: Capture) -> None:
     cells = plan_json(runs, capsys, "seed=1,2", "batch=4", "amp=true", "vram=t4")["cells"]
     assert len(cells) == 1

@@ -266,6 +266,20 @@ def test_the_reading_says_how_the_allocator_was_configured_and_that_it_struggled
     assert seen == {"conf": "max_split_size_mb:512", "retries": 1}
 
 
+def test_the_allocator_is_what_the_trial_asks_for(card, make_spec) -> None:
+    script = """
+        meter.start()
+        held = take(1)
+        segments = [s["is_expandable"] for s in torch.cuda.memory_snapshot()]
+        answer(conf=meter.read().alloc_conf, expandable=all(segments))
+    """
+    told = "max_split_size_mb:512,expandable_segments:True"
+    spec = make_spec(limit_gib=3.0, context_gib=0.25, alloc_conf=told)
+    machine = card(gib=8, context_mib=256)
+    seen = meter(machine, spec, script, PYTORCH_CUDA_ALLOC_CONF="max_split_size_mb:512")
+    assert seen == {"conf": told, "expandable": True}
+
+
 def test_an_allocator_with_room_is_not_short(card, make_spec) -> None:
     seen = meter(
         card(gib=8, context_mib=256),

@@ -18,15 +18,26 @@ ROUND_LARGE = 2 * MIB
 
 
 class Block:
-    """A piece of a segment, linked to its neighbours so that free ones can be merged."""
+    """A piece of a segment, linked to its neighbours so that free ones can be merged.
 
-    __slots__ = ("address", "after", "before", "free", "size", "small")
+    Attributes:
+        size: Bytes.
+        address: Where it begins.
+        small: Whether it belongs to the small pool.
+        before: The neighbour at lower addresses.
+        after: The neighbour at higher addresses.
+        free: Whether nobody uses it.
+        mapped: Whether its addresses hold memory.
+    """
+
+    __slots__ = ("address", "after", "before", "free", "mapped", "size", "small")
 
     def __init__(self, size: int, address: int, small: bool) -> None:
         self.size, self.address, self.small = size, address, small
         self.before: Block | None = None
         self.after: Block | None = None
         self.free = False
+        self.mapped = True
 
 
 def segment_size(size: int) -> int:
@@ -58,8 +69,7 @@ class CachingAllocator:
         size = max(MIN_BLOCK, -(-nbytes // MIN_BLOCK) * MIN_BLOCK)
         small = size <= SMALL_SIZE
         block = self._take(size, small) or self._grow(size, small)
-        rest = block.size - size
-        if rest >= MIN_BLOCK if small else rest > SMALL_SIZE:
+        if self._is_worth(block.size - size, small):
             self._split(block, size)
         self.allocated += block.size
         self.peak_allocated = max(self.peak_allocated, self.allocated)
@@ -68,21 +78,7 @@ class CachingAllocator:
     def release(self, block: Block) -> None:
         """Give a block back to its pool and merge it with free neighbours."""
         self.allocated -= block.size
-        before, after = block.before, block.after
-        if before is not None and before.free:
-            self._leave(before)
-            before.size += block.size
-            before.after = after
-            if after is not None:
-                after.before = before
-            block = before
-        if after is not None and after.free:
-            self._leave(after)
-            block.size += after.size
-            block.after = after.after
-            if block.after is not None:
-                block.after.before = block
-        self._enter(block)
+        self._enter(self._merge(block))
 
     def empty_cache(self) -> None:
         """Return the segments that are wholly free to the driver."""
@@ -97,7 +93,7 @@ class CachingAllocator:
 
     def copy(self) -> tuple[CachingAllocator, dict[int, Block]]:
         """The same state once more, and its blocks in use by address."""
-        other, used = CachingAllocator(), {}
+        other, used = type(self)(), {}
         other.allocated, other.peak_allocated = self.allocated, self.peak_allocated
         other.reserved, other._top = self.reserved, self._top
         for first in self._segments:
@@ -105,7 +101,7 @@ class CachingAllocator:
             before: Block | None = None
             while block is not None:
                 twin = Block(block.size, block.address, block.small)
-                twin.before = before
+                twin.before, twin.mapped = before, block.mapped
                 if before is None:
                     other._segments.append(twin)
                 else:
@@ -133,9 +129,31 @@ class CachingAllocator:
         self.reserved += block.size
         return block
 
+    def _is_worth(self, rest: int, small: bool) -> bool:
+        """Whether what a request leaves of a block is split off."""
+        return rest >= MIN_BLOCK if small else rest > SMALL_SIZE
+
+    def _merge(self, block: Block) -> Block:
+        """Join a block with its neighbours that are free, and mapped as it is."""
+        before, after = block.before, block.after
+        if before is not None and before.free and before.mapped == block.mapped:
+            self._leave(before)
+            before.size += block.size
+            before.after = after
+            if after is not None:
+                after.before = before
+            block = before
+        if after is not None and after.free and after.mapped == block.mapped:
+            self._leave(after)
+            block.size += after.size
+            block.after = after.after
+            if block.after is not None:
+                block.after.before = block
+        return block
+
     def _split(self, block: Block, size: int) -> None:
         rest = Block(block.size - size, block.address + size, block.small)
-        rest.before, rest.after = block, block.after
+        rest.before, rest.after, rest.mapped = block, block.after, block.mapped
         if rest.after is not None:
             rest.after.before = rest
         block.after, block.size = rest, size
@@ -160,10 +178,13 @@ class Replay:
 
 
 class Replayer:
-    """Replays `(number, nbytes)` births and `(-number, 0)` deaths, numbers from 1."""
+    """Replays `(number, nbytes)` births and `(-number, 0)` deaths, numbers from 1.
 
-    def __init__(self) -> None:
-        self._allocator = CachingAllocator()
+    An empty storage asks the allocator for nothing.
+    """
+
+    def __init__(self, allocator: CachingAllocator) -> None:
+        self._allocator = allocator
         self._live: dict[int, Block] = {}
         self._done = 0
 
@@ -172,19 +193,19 @@ class Replayer:
         allocator, live = self._allocator, self._live
         peak, peak_event, reserved = allocator.allocated, self._done - 1, allocator.reserved
         for index, (number, nbytes) in enumerate(events, self._done):
-            if number > 0:
+            if nbytes > 0:
                 live[number] = allocator.malloc(nbytes)
                 if allocator.allocated > peak:
                     peak, peak_event = allocator.allocated, index
-            else:
+            elif -number in live:
                 allocator.release(live.pop(-number))
         self._done += len(events)
         return Replay(peak, max(reserved, allocator.reserved), peak_event)
 
     def emptied(self) -> Replayer:
         """Another one that goes on from here with an empty cache."""
-        other = Replayer()
-        other._allocator, used = self._allocator.copy()
+        allocator, used = self._allocator.copy()
+        other = Replayer(allocator)
         other._live = {number: used[block.address] for number, block in self._live.items()}
         other._done = self._done
         other._allocator.empty_cache()

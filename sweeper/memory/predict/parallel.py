@@ -92,7 +92,8 @@ def _predict_group(
 
 def _predict(spec: TrialSpec, cache_dir: Path) -> TrialSpec:
     peaks = predict_peaks(MemoryConfig.of(spec), cache_dir)
-    return replace(spec, predicted=reading(peaks, spec.context_gib, spec.limit_gib))
+    predicted = reading(peaks, spec.context_gib, spec.limit_gib)
+    return replace(spec, predicted=replace(predicted, alloc_conf=spec.alloc_conf))
 
 
 def _begin() -> None:

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sweeper.memory.alloc_conf import ALLOCATORS
 from sweeper.memory.config import ASSUMED_BOXES, ASSUMED_IMAGES, MemoryConfig
-from sweeper.memory.predict.allocator import Replay, Replayer
+from sweeper.memory.predict.allocator import CachingAllocator, Replay, Replayer
 from sweeper.memory.predict.architecture import find_architecture
 from sweeper.memory.predict.bound import LEVEL, upper
 from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace
 from sweeper.memory.predict.calibration import FITTED, Calibration
+from sweeper.memory.predict.expandable import ExpandableAllocator
 from sweeper.memory.predict.optimizers import find_optimizer
 from sweeper.memory.predict.polynomials import StepTrace
 from sweeper.memory.predict.programs import Program, Workload, whole_run
@@ -110,6 +112,7 @@ def predict_vram(
     limit_gib: float = 0.0,
     images: int = ASSUMED_IMAGES,
     level: float = LEVEL,
+    allocator: str = "default",
 ) -> VramPrediction:
     """Predict the peak memory of training on one CUDA device.
 
@@ -126,6 +129,7 @@ def predict_vram(
             validation adds to what training has cached; 0 stands for a card just large enough.
         images: Images that the whole run draws: those of the training set, times the epochs.
         level: Probability of the bound: 0.8, 0.9 or 0.95.
+        allocator: ``default``, or ``expandable`` for ``expandable_segments:True``.
 
     Raises:
         ValueError: A value out of range, an unknown model or optimizer.
@@ -134,10 +138,26 @@ def predict_vram(
     _check_amount("context_gib", context_gib)
     if amp not in (True, False, "bf16"):
         raise ValueError(f"amp must be true, false or bf16 but got {amp}. Try amp=true.")
+    if allocator not in ALLOCATORS:
+        raise ValueError(
+            f"allocator must be one of {', '.join(ALLOCATORS)} but got {allocator}. "
+            "Try allocator=expandable."
+        )
     upper(0.0, boxes_per_image, level)  # refuses a level before the model is traced
     boxes = ASSUMED_BOXES if boxes_per_image is None else boxes_per_image
     held = accumulate > 1
-    config = MemoryConfig(str(model), nc, batch, held, bool(amp), imgsz, optimizer, boxes, images)
+    config = MemoryConfig(
+        str(model),
+        nc,
+        batch,
+        held,
+        bool(amp),
+        imgsz,
+        optimizer,
+        boxes,
+        images,
+        expandable=allocator == "expandable",
+    )
     peaks = predict_peaks(config, Path(cache_dir or DEFAULT_DIR))
     training, validation = peaks.within(limit_gib, context_gib)
     top = peaks.top(limit_gib, context_gib)
@@ -228,7 +248,7 @@ def replay_trace(trace: StepTrace, config: MemoryConfig, calibration: Calibratio
     load = Workload(config, boxes, optimizer, calibration.pairs, calibration.steps)
     program = whole_run(trace, load)
     train, val = program.events[: program.training], program.events[program.training :]
-    replayer = Replayer()
+    replayer = Replayer(ExpandableAllocator() if config.expandable else CachingAllocator())
     trained = replayer.replay(train)
     emptied = replayer.emptied().replay(val)
     training = _peak(program, trained, calibration)

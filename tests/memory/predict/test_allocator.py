@@ -83,14 +83,16 @@ def test_a_random_history_keeps_the_books() -> None:
 
 
 def test_a_replay_reports_the_peak_and_the_event_that_made_it() -> None:
-    result = Replayer().replay([(1, 30 * MIB), (2, 20 * MIB), (-1, 0), (3, 4 * MIB)])
+    result = Replayer(CachingAllocator()).replay(
+        [(1, 30 * MIB), (2, 20 * MIB), (-1, 0), (3, 4 * MIB)]
+    )
     assert result.allocated == 50 * MIB
     assert result.reserved == 50 * MIB
     assert result.peak_event == 1
 
 
 def test_a_replay_goes_on_with_the_cache_or_with_an_empty_one() -> None:
-    replayer = Replayer()
+    replayer = Replayer(CachingAllocator())
     replayer.replay([(1, 30 * MIB), (2, 4 * MIB), (3, 4 * MIB), (-1, 0), (-2, 0)])
     emptied = replayer.emptied()
     for once_more, reserved in ((replayer, 90), (emptied, 60)):  # 20 of it around number 3

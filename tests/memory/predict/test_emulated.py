@@ -11,8 +11,8 @@ from benchmarks import bench_emulated as bench
 # Ultralytics is imported once; each cell trains in a fork.
 READ = """
 import ultralytics
-from benchmarks.bench_emulated import Cell, in_fork
-answer(peaks=[in_fork(Cell("yolo11n", batch, accumulate, amp, imgsz))
+from benchmarks.bench_emulated import Cell, train_in_fork
+answer(peaks=[train_in_fork(Cell("yolo11n", batch, accumulate, amp, imgsz))
               for batch, accumulate, amp, imgsz in {cells}])
 """
 CELLS = [(2, 1, False, 96), (3, 2, True, 128)]

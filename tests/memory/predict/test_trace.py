@@ -10,7 +10,7 @@ import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import DetectionModel
 
-from sweeper.memory.predict.allocator import Replay, Replayer
+from sweeper.memory.predict.allocator import CachingAllocator, Replay, Replayer
 from sweeper.memory.predict.architecture import find_architecture
 from sweeper.memory.predict.polynomials import Events, SectionTrace, loss_basis, model_basis
 from sweeper.memory.predict.storage_log import StorageLog
@@ -46,7 +46,7 @@ def _model() -> Any:
 
 
 def replay(events: Events) -> Replay:
-    return Replayer().replay([event for event in events if event[0]])
+    return Replayer(CachingAllocator()).replay([event for event in events if event[0]])
 
 
 def _events(sections: list[SectionTrace], basis: list[float]) -> Events:
