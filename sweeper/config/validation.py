@@ -12,8 +12,7 @@ import yaml
 
 from sweeper.config.settings import Settings
 from sweeper.errors import SettingsError
-from sweeper.memory.alloc_conf import ALLOCATORS
-from sweeper.trial.record import SINGLE
+from sweeper.trial.record import ALLOCATORS, SINGLE
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
 REPORT_FORMATS = ("markdown", "html")

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 
 VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # torch prefers the first
-ALLOCATORS = ("default", "expandable")
 EXPANDABLE = "expandable_segments:True"
 
 

@@ -64,6 +64,9 @@ class Outcome(StrEnum):
         return self in {Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET, Outcome.IMPLIED}
 
 
+ALLOCATORS = ("default", "expandable")  # values of memory.allocator
+
+
 def cell_label(batch: int, accumulate: int, amp: bool) -> str:
     """The name of a memory strategy as people say it: ``b4×a4 amp``."""
     return f"b{batch}×a{accumulate}" + (" amp" if amp else "")

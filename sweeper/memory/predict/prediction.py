@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweeper.memory.alloc_conf import ALLOCATORS
 from sweeper.memory.config import ASSUMED_BOXES, ASSUMED_IMAGES, MemoryConfig
 from sweeper.memory.predict.allocator import CachingAllocator, Replay, Replayer
 from sweeper.memory.predict.architecture import find_architecture
@@ -19,6 +18,7 @@ from sweeper.memory.predict.optimizers import find_optimizer
 from sweeper.memory.predict.polynomials import StepTrace
 from sweeper.memory.predict.programs import Program, Workload, whole_run
 from sweeper.numbers import GIB
+from sweeper.trial.record import ALLOCATORS
 
 # The context of a T4 to A100 with CUDA 12's lazy loading is 0.3 to 0.6 GiB.
 CONTEXT_GIB = 0.5
