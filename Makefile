@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report ui plan deploy doctor card gpu-check test check clean soak docs
+.PHONY: help sweep report ui plan deploy doctor card gpu-check test check lint clean soak docs
 .PHONY: bench-vram bench-emulated bench-sweep bench-scale bench-answer
 
 help: ## list the targets
@@ -62,13 +62,15 @@ soak: .venv/.ready ## kill studies at random moments for ten minutes, then check
 docs: .venv/.ready ## run the commands of the README and docs/, trainings cut short
 	$(BIN)/python -m tests.run_docs
 
-test: .venv/.ready check ## run the checks and the tests
-	$(BIN)/python -m pytest
+test: .venv/.ready lint ## run the checks and the tests
+	$(BIN)/mypy & types=$$!; $(BIN)/python -m pytest && wait $$types
 
-check: .venv/.ready ## ruff and mypy
+check: .venv/.ready lint ## ruff and mypy
+	$(BIN)/mypy
+
+lint: .venv/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 
 clean: ## remove caches and the virtual environment, never runs/
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
