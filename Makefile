@@ -6,10 +6,10 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help sweep report ui plan deploy doctor card gpu-check test check lint clean soak docs
-.PHONY: bench-vram bench-emulated bench-sweep bench-scale bench-answer
+.PHONY: bench-vram bench-smallest bench-crowding bench-emulated bench-sweep bench-scale bench-answer
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 .venv/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -46,6 +46,12 @@ bench-vram: .venv/.ready ## compare predicted with published memory, as docs/mem
 
 bench-emulated: .venv/.ready ## compare predicted memory with torch's allocator on cards (ARGS=--read emulates anew)
 	$(BIN)/python benchmarks/bench_emulated.py $(ARGS)
+
+bench-smallest: .venv/.ready ## the smallest emulated card on which several epochs survive (ARGS=--read finds it anew)
+	$(BIN)/python benchmarks/bench_smallest.py $(ARGS)
+
+bench-crowding: .venv/.ready ## fullest image found in labels against Ultralytics' loader (ARGS=DATA.yaml)
+	$(BIN)/python benchmarks/bench_crowding.py $(ARGS)
 
 bench-sweep: .venv/.ready ## the same decision by a plain Hydra grid and by a study, half an hour
 	$(BIN)/python benchmarks/bench_sweep.py

@@ -28,6 +28,10 @@ from bench_emulated import MECHANISM, Silent, in_fork  # noqa: E402
 
 from sweeper.emulator.launch import start_again  # noqa: E402
 from sweeper.emulator.machine import Card, Machine, is_emulated  # noqa: E402
+from sweeper.memory.config import MemoryConfig  # noqa: E402
+from sweeper.memory.predict.architecture import find_architecture  # noqa: E402
+from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace  # noqa: E402
+from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
 from sweeper.numbers import GIB  # noqa: E402
 
 READINGS = Path(__file__).with_name("smallest_card.csv")
@@ -35,6 +39,7 @@ CARD_GIB = 96.0
 EPOCHS = 4
 IMAGES, VALIDATION = 80, 32
 MEAN_BOXES, SPREAD, MOST_BOXES = 6.0, 0.8, 60  # boxes per image before mosaic, lognormal
+SIZES = ("allocated", "first", "whole", "survived", "failed")
 CLOSE = 0.02  # of the card's size: where the bisection ends
 # model, batch, imgsz
 TRAININGS = (("yolo11n", 8, 320), ("yolo11m", 8, 224))
@@ -62,7 +67,8 @@ class Smallest:
         whole: The same over all epochs.
         survived: The least that the allocator had to be allowed.
         failed: The most with which the run ran out of memory.
-        predicted: Reserved, of the whole run.
+        boxes: Mean boxes per image, after mosaic.
+        fullest: Boxes of the fullest image, found in the labels.
     """
 
     case: Case
@@ -71,7 +77,28 @@ class Smallest:
     whole: int
     survived: int
     failed: int
-    predicted: int
+    boxes: float
+    fullest: int
+
+    @property
+    def predicted(self) -> int:
+        """Reserved in the whole run, by mechanism alone."""
+        case = self.case
+        config = MemoryConfig(
+            model=f"{case.model}.yaml",
+            nc=1,
+            batch=case.batch,
+            accumulates=False,
+            amp=case.amp,
+            imgsz=case.imgsz,
+            optimizer="AdamW",
+            boxes_per_image=self.boxes,
+            images=IMAGES * EPOCHS,
+            fullest_image=self.fullest,
+            expandable=case.allocator == "expandable",
+        )
+        trace = load_trace(find_architecture(config.model), 1, case.amp, ROOT / DEFAULT_DIR)
+        return round(replay_trace(trace, config, MECHANISM).top(CARD_GIB, 0).reserved_gib * GIB)
 
 
 def cases() -> list[Case]:
@@ -107,10 +134,6 @@ def train(case: Case, allowed: int, epochs: int, folder: Path) -> dict[str, Any]
     from sweeper.config.compose import compose_settings
     from sweeper.executors.devices import find_devices
     from sweeper.memory.budget import find_budget
-    from sweeper.memory.config import MemoryConfig
-    from sweeper.memory.predict.architecture import find_architecture
-    from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace
-    from sweeper.memory.predict.prediction import replay_trace
     from sweeper.study.specs import SpecBuilder
     from sweeper.training.device import GROWTH_GIB
     from sweeper.training.run import run_trial
@@ -130,9 +153,6 @@ def train(case: Case, allowed: int, epochs: int, folder: Path) -> dict[str, Any]
     context_gib = Machine().context_mib / 2**10 + GROWTH_GIB
     limit_gib = allowed / GIB + context_gib
     spec = replace(spec, context_gib=context_gib, limit_gib=limit_gib)
-    config = MemoryConfig.of(spec)
-    trace = load_trace(find_architecture(config.model), config.nc, config.amp, ROOT / DEFAULT_DIR)
-    peaks = replay_trace(trace, config, MECHANISM)
     trial = TrialFolder(folder / "trial")
     trial.prepare(spec)
     facts = run_trial(spec, trial, devices.names[0], Silent())
@@ -142,7 +162,8 @@ def train(case: Case, allowed: int, epochs: int, folder: Path) -> dict[str, Any]
         "survived": facts.ending == "complete",
         "allocated": round((facts.memory.allocated_gib or 0) * GIB),
         "reserved": round((facts.memory.reserved_gib or 0) * GIB),
-        "predicted": round(peaks.top(CARD_GIB, 0).reserved_gib * GIB),
+        "boxes": spec.boxes_per_image,
+        "fullest": spec.fullest_image,
     }
 
 
@@ -166,22 +187,17 @@ def find(case: Case) -> Smallest:
         else:
             failed = middle
     peaks = whole["allocated"], first["reserved"], whole["reserved"]
-    return Smallest(case, *peaks, survived, failed, whole["predicted"])
+    return Smallest(case, *peaks, survived, failed, whole["boxes"], whole["fullest"])
 
 
 def load(file: Path) -> Iterator[Smallest]:
     """The readings of a file."""
-    names = [field.name for field in fields(Smallest)][1:]
     with file.open(newline="") as lines:
         for row in csv.DictReader(lines):
-            case = Case(
-                row["model"],
-                int(row["batch"]),
-                int(row["imgsz"]),
-                row["amp"] == "True",
-                row["allocator"],
-            )
-            yield Smallest(case, *(int(row[name]) for name in names))
+            amp = row["amp"] == "True"
+            case = Case(row["model"], int(row["batch"]), int(row["imgsz"]), amp, row["allocator"])
+            sizes = (int(row[name]) for name in SIZES)
+            yield Smallest(case, *sizes, boxes=float(row["boxes"]), fullest=int(row["fullest"]))
 
 
 def read(file: Path) -> None:
