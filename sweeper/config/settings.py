@@ -91,9 +91,12 @@ class MemorySettings:
 
     Attributes:
         allocator: ``default``, as the environment configures torch's, or ``expandable`` segments.
+        checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone``
+            or ``all``.
     """
 
     allocator: str = "default"
+    checkpoint: str = "none"
 
 
 @dataclass

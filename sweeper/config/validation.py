@@ -12,7 +12,7 @@ import yaml
 
 from sweeper.config.settings import Settings
 from sweeper.errors import SettingsError
-from sweeper.trial.record import ALLOCATORS, SINGLE
+from sweeper.trial.record import ALLOCATORS, CHECKPOINTS, SINGLE
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
 REPORT_FORMATS = ("markdown", "html")
@@ -39,6 +39,7 @@ def validate(settings: Settings) -> None:
             "train.optimizer=MuSGD. Set train.lr_scaling=none or another optimizer."
         )
     _one_of("memory.allocator", settings.memory.allocator, ALLOCATORS)
+    _one_of("memory.checkpoint", settings.memory.checkpoint, CHECKPOINTS)
     _one_of("executor.name", settings.executor.name, ("local", "debug"))
     if settings.study.name in RESERVED or "/" in (settings.study.name or ""):
         raise SettingsError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from sweeper.memory.alloc_conf import is_expandable
 from sweeper.trial.record import TrialSpec
 
-TraceKey = tuple[str, int, bool]
+TraceKey = tuple[str, int, bool, str]
 
 # Where the data set is not known: about the mean of COCO128, 929 objects in 128 images, and an
 # epoch of a small set.
@@ -33,6 +33,7 @@ class MemoryConfig:
         fullest_image: Boxes of the fullest one, counted in the labels; None: it is derived from
             the two above.
         expandable: Whether the allocator's segments grow.
+        checkpoint: Layers whose activations the backward computes again, ``none``, ``backbone`` or ``all``.
     """
 
     model: str
@@ -46,6 +47,7 @@ class MemoryConfig:
     images: int = ASSUMED_IMAGES
     fullest_image: int | None = None
     expandable: bool = False
+    checkpoint: str = "none"
 
     @classmethod
     def of(cls, spec: TrialSpec) -> MemoryConfig:
@@ -62,12 +64,13 @@ class MemoryConfig:
             images=spec.images or ASSUMED_IMAGES,
             fullest_image=spec.fullest_image,
             expandable=is_expandable(spec.alloc_conf),
+            checkpoint=spec.checkpoint,
         )
 
     @property
     def trace_key(self) -> TraceKey:
         """The same for configs that are predicted from one trace."""
-        return self.model, self.nc, self.amp
+        return self.model, self.nc, self.amp, self.checkpoint
 
     @property
     def memory_class(self) -> MemoryConfig:

@@ -47,8 +47,8 @@ class Setup:
     def facets(self) -> tuple[Hashable, ...]:
         """What tells setups apart, in the order in which a plan is sorted."""
         config = self.config
-        own = (config.imgsz, config.nc, config.optimizer, config.expandable, config.amp)
-        return self.model, self.budget, *own, self.contents
+        own = (config.imgsz, config.nc, config.optimizer, config.expandable, config.checkpoint)
+        return self.model, self.budget, *own, config.amp, self.contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,7 @@ def _setup(settings: Settings, contents: Contents) -> Setup:
         boxes_per_image=contents.boxes_per_image,
         images=contents.images or ASSUMED_IMAGES,
         expandable=is_expandable(alloc_conf(settings.memory.allocator, os.environ)),
+        checkpoint=settings.memory.checkpoint,
     )
     model = settings.model.file or settings.model.name
     return Setup(model, _budget(settings), config, contents)

@@ -24,6 +24,7 @@ VARYING: dict[str, Callable[[Setup], str]] = {
     "nc": lambda setup: f"{setup.config.nc}",
     "optimizer": lambda setup: setup.config.optimizer,
     "allocator": lambda setup: "expandable" if setup.config.expandable else "default",
+    "checkpoint": lambda setup: setup.config.checkpoint,
     "boxes per image": lambda setup: f"{round(setup.config.boxes_per_image, 1):g}",
     "images": lambda setup: f"{setup.config.images}",
 }
@@ -191,6 +192,7 @@ def _setup_record(setup: Setup) -> dict[str, Any]:
         "nc": config.nc,
         "optimizer": config.optimizer,
         "allocator": "expandable" if config.expandable else "default",
+        "checkpoint": config.checkpoint,
         "amp": config.amp,
         "boxes_per_image": round(config.boxes_per_image, 3),
         "boxes_source": setup.boxes_source,

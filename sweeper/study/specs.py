@@ -69,6 +69,7 @@ class SpecBuilder:
             images=contents.images,
             fullest_image=contents.fullest_image(settings.batch),
             alloc_conf=alloc_conf(settings.memory.allocator, os.environ),
+            checkpoint=settings.memory.checkpoint,
         )
 
 

@@ -13,6 +13,7 @@ import ultralytics.engine.trainer as engine
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import autocast as ultralytics_autocast
 
+from sweeper.memory.recompute import recompute
 from sweeper.numbers import GIB
 from sweeper.training import checkpoint
 from sweeper.training.checkpoint import Part
@@ -201,6 +202,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         return False
 
     def _start(self) -> None:
+        recompute(engine.unwrap_model(self.model), self.spec.checkpoint)  # not the EMA's copy
         self.started = time.monotonic()
 
     def _start_epoch(self) -> None:

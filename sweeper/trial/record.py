@@ -65,6 +65,7 @@ class Outcome(StrEnum):
 
 
 ALLOCATORS = ("default", "expandable")  # values of memory.allocator
+CHECKPOINTS = ("none", "backbone", "all")  # of memory.checkpoint
 
 
 def cell_label(batch: int, accumulate: int, amp: bool) -> str:
@@ -110,6 +111,8 @@ class TrialSpec:
         images: Images that the whole run draws; None in records from before it was counted.
         fullest_image: Boxes of the fullest of them; None as well.
         alloc_conf: What torch's allocator is told, as PYTORCH_ALLOC_CONF says it.
+        checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone`` or
+            ``all``.
     """
 
     study: str
@@ -145,6 +148,7 @@ class TrialSpec:
     images: int | None = None
     fullest_image: int | None = None
     alloc_conf: str = ""
+    checkpoint: str = "none"
 
     @property
     def effective_batch(self) -> int:

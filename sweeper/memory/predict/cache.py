@@ -16,20 +16,22 @@ import numpy as np
 from sweeper.memory.predict.architecture import Architecture
 from sweeper.memory.predict.polynomials import SectionTrace, StepTrace
 
-FORMAT = 6  # raise it whenever what `trace` writes changes
+FORMAT = 7  # raise it whenever what `trace` writes changes
 DEFAULT_DIR = Path("runs/cache/vram")
 DIGEST_SIZE = hashlib.sha256().digest_size  # a trace follows its checksum
 ARRAYS = ("numbers", "coefficients", "kept")
 
 
-def load_trace(architecture: Architecture, nc: int, amp: bool, cache_dir: Path) -> StepTrace:
+def load_trace(
+    architecture: Architecture, nc: int, amp: bool, cache_dir: Path, checkpoint: str = "none"
+) -> StepTrace:
     """A trace from the cache, or traced now (the only place that imports torch) and cached."""
-    file = cache_dir / f"{_key(architecture, nc, amp)}.trace"
+    file = cache_dir / f"{_key(architecture, nc, amp, checkpoint)}.trace"
     trace = read(file)
     if trace is None:
         from sweeper.memory.predict.trace import trace_step
 
-        trace = trace_step(architecture, nc, amp)
+        trace = trace_step(architecture, nc, amp, checkpoint)
         with suppress(OSError):  # a folder that cannot be written costs time, not the answer
             write(file, trace)
     return trace
@@ -77,7 +79,8 @@ def write(file: Path, trace: StepTrace) -> None:
     beside.replace(file)
 
 
-def _key(architecture: Architecture, nc: int, amp: bool) -> str:
-    parts = [FORMAT, version("torch"), version("ultralytics"), architecture.digest, nc, bool(amp)]
+def _key(architecture: Architecture, nc: int, amp: bool, checkpoint: str) -> str:
+    versions = version("torch"), version("ultralytics")
+    parts = [FORMAT, *versions, architecture.digest, nc, bool(amp), checkpoint]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     return f"{architecture.name}-{digest}"

@@ -18,7 +18,7 @@ from sweeper.memory.predict.optimizers import find_optimizer
 from sweeper.memory.predict.polynomials import StepTrace
 from sweeper.memory.predict.programs import Program, Workload, whole_run
 from sweeper.numbers import GIB
-from sweeper.trial.record import ALLOCATORS
+from sweeper.trial.record import ALLOCATORS, CHECKPOINTS
 
 # The context of a T4 to A100 with CUDA 12's lazy loading is 0.3 to 0.6 GiB.
 CONTEXT_GIB = 0.5
@@ -113,6 +113,7 @@ def predict_vram(
     images: int = ASSUMED_IMAGES,
     level: float = LEVEL,
     allocator: str = "default",
+    checkpoint: str = "none",
 ) -> VramPrediction:
     """Predict the peak memory of training on one CUDA device.
 
@@ -130,6 +131,7 @@ def predict_vram(
         images: Images that the whole run draws: those of the training set, times the epochs.
         level: Probability of the bound: 0.8, 0.9 or 0.95.
         allocator: ``default``, or ``expandable`` for ``expandable_segments:True``.
+        checkpoint: Layers that the backward computes again: ``none``, ``backbone`` or ``all``.
 
     Raises:
         ValueError: A value out of range, an unknown model or optimizer.
@@ -138,11 +140,8 @@ def predict_vram(
     _check_amount("context_gib", context_gib)
     if amp not in (True, False, "bf16"):
         raise ValueError(f"amp must be true, false or bf16 but got {amp}. Try amp=true.")
-    if allocator not in ALLOCATORS:
-        raise ValueError(
-            f"allocator must be one of {', '.join(ALLOCATORS)} but got {allocator}. "
-            "Try allocator=expandable."
-        )
+    _check_one_of("allocator", allocator, ALLOCATORS)
+    _check_one_of("checkpoint", checkpoint, CHECKPOINTS)
     upper(0.0, boxes_per_image, level)  # refuses a level before the model is traced
     boxes = ASSUMED_BOXES if boxes_per_image is None else boxes_per_image
     held = accumulate > 1
@@ -157,6 +156,7 @@ def predict_vram(
         boxes,
         images,
         expandable=allocator == "expandable",
+        checkpoint=checkpoint,
     )
     peaks = predict_peaks(config, Path(cache_dir or DEFAULT_DIR))
     training, validation = peaks.within(limit_gib, context_gib)
@@ -234,7 +234,7 @@ def predict_peaks(config: MemoryConfig, cache_dir: Path) -> Peaks:
     _check_amount("boxes_per_image", config.boxes_per_image)
     find_optimizer(config.optimizer)  # before the model is traced, which takes seconds
     architecture = find_architecture(config.model)
-    trace = load_trace(architecture, config.nc, config.amp, cache_dir)
+    trace = load_trace(architecture, config.nc, config.amp, cache_dir, config.checkpoint)
     return replay_trace(trace, config, FITTED)
 
 
@@ -266,6 +266,13 @@ def _check_whole(key: str, value: object) -> None:
         raise ValueError(
             f"{key} must be a whole number, at least 1, but got {value}. "
             f"Try {key}={EXAMPLES[key]}."
+        )
+
+
+def _check_one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(
+            f"{key} must be one of {', '.join(allowed)} but got {value}. Try {key}={allowed[-1]}."
         )
 
 

@@ -36,6 +36,7 @@ from sweeper.memory.predict.traced_sections import (
     trace_model,
     trace_setup,
 )
+from sweeper.memory.recompute import recompute
 
 # (batch, strides per side). Two batches and three sizes determine the five terms of `model_basis`.
 # Nothing may be 1: a tensor with a dimension of 1 is contiguous by chance and skips copies that
@@ -69,7 +70,9 @@ BUILD_ERRORS = (
 )
 
 
-def trace_step(architecture: Architecture, nc: int, amp: bool) -> StepTrace:
+def trace_step(
+    architecture: Architecture, nc: int, amp: bool, checkpoint: str = "none"
+) -> StepTrace:
     """Trace every section of training and validation on the CPU, in one thread.
 
     Raises:
@@ -83,7 +86,7 @@ def trace_step(architecture: Architecture, nc: int, amp: bool) -> StepTrace:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(".dfl" not in name)  # as the trainer freezes them
         try:
-            return _trace(model, amp)
+            return _trace(model, amp, checkpoint)
         except ValueError as error:
             given = architecture.given
             raise ValueError(f"model={given} cannot be predicted: {error}. {REMEDY}") from error
@@ -107,8 +110,9 @@ def _read_weights(weights: Path | None) -> Any:
     return (checkpoint.get("ema") or checkpoint["model"]).yaml
 
 
-def _trace(model: Any, amp: bool) -> StepTrace:
+def _trace(model: Any, amp: bool, checkpoint: str) -> StepTrace:
     ema, setup = trace_setup(model)
+    recompute(model, checkpoint)
     stride = max(int(model.stride.max()), 32)
     sizes = [(batch, strides * stride) for batch, strides in MODEL_POINTS]
     points = [model_basis(*size) for size in sizes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -42,7 +42,8 @@ def trace_model(model: Any, amp: bool, batch: int, imgsz: int) -> StorageLog:
             log.mark("release")
             del preds
         log.mark("backward")
-        stand_in.backward()
+        with CudaAutocast() if amp else nullcontext():  # layers may be computed again
+            _backward(stand_in)
         del stand_in
     log.close([p.grad for p in parameters if p.grad is not None])
     model.zero_grad()
@@ -84,6 +85,19 @@ def trace_loss(
             loss.backward()
         del loss
     return log.close([])
+
+
+def _backward(value: torch.Tensor) -> None:
+    """As `value.backward()`, which takes a function mode off before it begins."""
+    torch.autograd.graph._engine_run_backward(
+        (value,),
+        (torch.ones_like(value),),
+        keep_graph=False,
+        create_graph=False,
+        inputs=(),
+        allow_unreachable=True,
+        accumulate_grad=True,
+    )
 
 
 def outputs(preds: Any) -> list[torch.Tensor]:
