@@ -33,7 +33,8 @@ class MemoryConfig:
         fullest_image: Boxes of the fullest one, counted in the labels; None: it is derived from
             the two above.
         expandable: Whether the allocator's segments grow.
-        checkpoint: Layers whose activations the backward computes again, ``none``, ``backbone`` or ``all``.
+        checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone`` or
+            ``all``.
     """
 
     model: str

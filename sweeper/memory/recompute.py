@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+Context = AbstractContextManager[None]
+
 
 def recompute(model: Any, part: str) -> None:
     """Have a detection model keep what its layers put out, and compute what they hold anew.
@@ -22,13 +24,10 @@ def recompute(model: Any, part: str) -> None:
         model: An Ultralytics DetectionModel that is about to train; copies of it recompute, too.
         part: ``none``, ``backbone`` or ``all`` layers.
     """
-    layers = list(model.model)
-    if part == "backbone":
-        layers = layers[: len(model.yaml["backbone"])]
-    for layer in layers if part != "none" else ():
-        if next(layer.parameters(), None) is None:
-            continue  # it holds nothing to compute anew
-        layer.forward = partial(_forward, layer.forward, layer)
+    count = {"none": 0, "backbone": len(model.yaml["backbone"]), "all": len(model.model)}[part]
+    for layer in model.model[:count]:
+        if next(layer.parameters(), None) is not None:  # else it holds nothing
+            layer.forward = partial(_forward, layer.forward, layer)
 
 
 def _forward(forward: Callable[..., Any], layer: nn.Module, *inputs: Any) -> Any:
@@ -38,7 +37,8 @@ def _forward(forward: Callable[..., Any], layer: nn.Module, *inputs: Any) -> Any
     )
 
 
-def _contexts(layer: nn.Module) -> tuple[AbstractContextManager[None], ...]:
+def _contexts(layer: nn.Module) -> tuple[Context, Context]:
+    """Those of the first time and of the second."""
     return nullcontext(), _without_statistics(layer)
 
 
