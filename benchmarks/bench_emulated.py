@@ -39,7 +39,7 @@ OPTIMIZER = "AdamW"
 MECHANISM = Calibration(0, 0, spread=0)  # nothing fitted
 AUGMENTATION = ("mosaic", "translate", "scale", "fliplr", "hsv_h", "hsv_s", "hsv_v", "erasing")
 PEAKS = ("allocated", "reserved")
-HEAD = "model    batch accumulate amp   imgsz"
+HEAD = "model    batch accumulate amp   imgsz checkpoint"
 # batch, accumulate, imgsz
 CELLS = {
     "yolo11n": ((4, 1, 96), (32, 2, 96), (16, 1, 160), (8, 2, 320), (2, 2, 640), (6, 1, 640)),
@@ -47,6 +47,10 @@ CELLS = {
     "yolo11m": ((4, 2, 96), (8, 1, 160), (4, 1, 320), (6, 2, 224), (2, 1, 640), (2, 2, 512)),
     "yolo11x": ((2, 1, 96), (8, 2, 96), (4, 1, 160), (2, 2, 224), (2, 1, 320), (2, 2, 640)),
 }
+
+
+# The same, with the backward computing activations again
+CHECKPOINTED = {"yolo11n": (8, 1, 320), "yolo11m": (4, 1, 320), "yolo11x": (2, 1, 320)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Cell:
     accumulate: int
     amp: bool
     imgsz: int
+    checkpoint: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,13 @@ def cells() -> list[Cell]:
         for size in sizes
         for amp in (False, True)
     ]
-    return sorted(found, key=lambda cell: cell.batch * cell.imgsz**2)
+    found += [
+        Cell(model, *size[:2], amp, size[2], part)
+        for model, size in CHECKPOINTED.items()
+        for amp in (False, True)
+        for part in ("none", "backbone", "all")
+    ]
+    return sorted(dict.fromkeys(found), key=lambda cell: cell.batch * cell.imgsz**2)
 
 
 def load(file: Path) -> list[Reading]:
@@ -88,7 +99,8 @@ def load(file: Path) -> list[Reading]:
 
 def _reading(row: dict[str, str]) -> Reading:
     numbers = {key: int(row[key]) for key in ("batch", "accumulate", "imgsz")}
-    cell = Cell(model=row["model"], amp=row["amp"] == "True", **numbers)
+    checkpoint = row.get("checkpoint") or "none"  # the GPU has read none
+    cell = Cell(model=row["model"], amp=row["amp"] == "True", checkpoint=checkpoint, **numbers)
     return Reading(cell, int(row["allocated"]), int(row["reserved"]))
 
 
@@ -212,7 +224,8 @@ def write_data(cell: Cell, folder: Path) -> Path:
 @cache
 def predict(cell: Cell, calibration: Calibration = MECHANISM) -> tuple[float, float]:
     """Allocated and reserved peaks, bytes."""
-    trace = load_trace(find_architecture(cell.model), CLASSES, cell.amp, ROOT / DEFAULT_DIR)
+    architecture, folder = find_architecture(cell.model), ROOT / DEFAULT_DIR
+    trace = load_trace(architecture, CLASSES, cell.amp, folder, cell.checkpoint)
     config = MemoryConfig(
         model=cell.model,
         nc=CLASSES,
@@ -276,7 +289,7 @@ def is_covered(reading: Reading) -> bool:
 
 
 def _name(cell: Cell) -> str:
-    return f"{cell.model:8s} {cell.batch:5d} {cell.accumulate:10d} {cell.amp!s:5s} {cell.imgsz:5d}"
+    return f"{cell.model:8s} {cell.batch:5d} {cell.accumulate:10d} {cell.amp!s:5s} {cell.imgsz:5d} {cell.checkpoint:10s}"
 
 
 def _print_summary(readings: list[Reading]) -> None:

@@ -46,9 +46,9 @@ def escape(text: str) -> str:
     return line.replace("|", "\\|").replace("<", "\\<")
 
 
-def code(text: str) -> str:
-    """A command to copy."""
-    return f"```sh\n{text}\n```"
+def code(text: str, language: str = "sh") -> str:
+    """A command or a script to copy."""
+    return f"```{language}\n{text}\n```"
 
 
 def _line(row: list[str], widths: list[int], lefts: list[bool]) -> str:

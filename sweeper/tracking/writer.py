@@ -36,6 +36,7 @@ PARAMS: dict[str, Callable[[TrialSpec], Any]] = {
     "epochs": lambda s: s.epochs,
     "optimizer": lambda s: s.optimizer,
     "lr0": lambda s: s.train_args.get("lr0"),
+    "checkpoint": lambda s: s.checkpoint,
     "seed": lambda s: s.seed,
     "budget_gib": lambda s: s.limit_gib,
 }

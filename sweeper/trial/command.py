@@ -32,3 +32,18 @@ def yolo_command(spec: TrialSpec) -> str:
     allocator = [f"PYTORCH_ALLOC_CONF={shlex.quote(spec.alloc_conf)}"] if spec.alloc_conf else []
     arguments = [shlex.quote(f"{k}={v}") for k, v in command_arguments(spec).items()]
     return " ".join([*allocator, "yolo detect train", *arguments])
+
+
+def recompute_snippet(spec: TrialSpec) -> str:
+    """The same training in Python, for `memory.checkpoint`, which Ultralytics does not have."""
+    arguments = command_arguments(spec)
+    model = arguments.pop("model")
+    lines = ",\n".join(f"    {k}={v!r}" for k, v in arguments.items())
+    return (
+        "from ultralytics import YOLO\n\n"
+        "from sweeper.memory.recompute import recompute\n\n"
+        f"model = YOLO({model!r})\n"
+        'model.add_callback("on_train_start", '
+        f"lambda trainer: recompute(trainer.model, {spec.checkpoint!r}))\n"
+        f"model.train(\n{lines},\n)"
+    )

@@ -101,6 +101,16 @@ def test_the_same_seed_gives_the_same_losses_and_another_one_does_not(
     assert losses[0] == losses[1] != losses[2]
 
 
+def test_what_is_computed_again_learns_the_same(make_spec, tmp_path: Path) -> None:
+    plain, again = (
+        train(make_spec(checkpoint=part, accumulate=2), tmp_path / part)
+        for part in ("none", "all")
+    )
+    assert again.outcome is Outcome.COMPLETE, again.reason
+    for name in ("map50", "train_loss", "val_loss"):
+        assert [getattr(e, name) for e in plain.epochs] == [getattr(e, name) for e in again.epochs]
+
+
 @pytest.mark.parametrize(("amp", "dtype"), [(False, "float32"), (True, "bfloat16")])
 def test_amp_on_the_cpu_is_real_autocast(
     make_spec, tmp_path: Path, monkeypatch, amp: bool, dtype: str

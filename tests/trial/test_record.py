@@ -1,12 +1,18 @@
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
-from sweeper.trial.command import yolo_command
+from sweeper.trial.command import recompute_snippet, yolo_command
 from sweeper.trial.record import (
     EpochReport,
     Outcome,
     steady,
     summarise_epochs,
 )
+
+ROOT = Path(__file__).parents[2]
 
 
 def epoch(number: int, map50: float, map50_95: float) -> EpochReport:
@@ -22,6 +28,27 @@ def test_the_plain_command_accumulates_through_nbs(make_spec) -> None:
     command = yolo_command(make_spec(batch=4, accumulate=4, amp=True))
     assert command.startswith("yolo detect train model=yolo11n.yaml ")
     assert " batch=4 nbs=16 amp=True " in command
+
+
+def test_the_snippet_for_recomputation_trains(make_spec, tmp_path: Path) -> None:
+    spec = make_spec(checkpoint="backbone", epochs=1)
+    counted = "for layer in trainer.model.model: print(type(layer.forward).__name__)"
+    script = recompute_snippet(spec).replace(
+        "model.train(",
+        f"def count(trainer):\n    {counted}\n"
+        'model.add_callback("on_train_end", count)\nmodel.train(device="cpu", plots=False,',
+        1,
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "YOLO_CONFIG_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split().count("partial") == 11
 
 
 def test_exactly_the_memory_outcomes_are_infeasible() -> None:
