@@ -289,7 +289,8 @@ def is_covered(reading: Reading) -> bool:
 
 
 def _name(cell: Cell) -> str:
-    return f"{cell.model:8s} {cell.batch:5d} {cell.accumulate:10d} {cell.amp!s:5s} {cell.imgsz:5d} {cell.checkpoint:10s}"
+    sizes = f"{cell.batch:5d} {cell.accumulate:10d} {cell.amp!s:5s} {cell.imgsz:5d}"
+    return f"{cell.model:8s} {sizes} {cell.checkpoint:10s}"
 
 
 def _print_summary(readings: list[Reading]) -> None:
