@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help sweep report ui plan deploy doctor card gpu-check test check lint clean soak docs
-.PHONY: bench-vram bench-smallest bench-crowding bench-emulated bench-sweep bench-scale bench-answer
+.PHONY: bench-vram bench-smallest bench-crowding bench-recompute bench-emulated bench-sweep bench-scale bench-answer
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ bench-smallest: .venv/.ready ## the smallest emulated card on which several epoc
 
 bench-crowding: .venv/.ready ## fullest image found in labels against Ultralytics' loader (ARGS=DATA.yaml)
 	$(BIN)/python benchmarks/bench_crowding.py $(ARGS)
+
+bench-recompute: .venv/.ready ## what memory.checkpoint costs, side by side (ARGS=--predict: what it saves)
+	$(BIN)/python benchmarks/bench_recompute.py $(ARGS)
 
 bench-sweep: .venv/.ready ## the same decision by a plain Hydra grid and by a study, half an hour
 	$(BIN)/python benchmarks/bench_sweep.py

@@ -50,7 +50,7 @@ CELLS = {
 
 
 # The same, with the backward computing activations again
-CHECKPOINTED = {"yolo11n": (8, 1, 320), "yolo11m": (4, 1, 320), "yolo11x": (2, 1, 320)}
+CHECKPOINTED = {"yolo11n": (16, 1, 160), "yolo11m": (8, 1, 160), "yolo11x": (4, 1, 160)}
 
 
 @dataclass(frozen=True, slots=True)
