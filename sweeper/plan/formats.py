@@ -29,6 +29,7 @@ VARYING: dict[str, Callable[[Setup], str]] = {
     "images": lambda setup: f"{setup.config.images}",
 }
 LINES_OF_THEIR_OWN = ("card", "boxes per image", "images")
+AS_ALWAYS = {"allocator": "default", "checkpoint": "none"}  # goes without saying
 BOXES_SOURCES: dict[BoxesSource, str] = {
     "labels": "counted in the labels.",
     "typed": "as typed.",
@@ -91,7 +92,8 @@ def _preamble(plan: Plan) -> list[str]:
     """What holds for every number."""
     asked, first = plan.inquiry, plan.cells[0].setup
     same = [name for name in VARYING if name not in columns(plan)]
-    facts = [f"{n}={VARYING[n](first)}" for n in same if n not in LINES_OF_THEIR_OWN]
+    said = {n: VARYING[n](first) for n in same if n not in LINES_OF_THEIR_OWN}
+    facts = [f"{n}={text}" for n, text in said.items() if AS_ALWAYS.get(n) != text]
     facts += ["nothing was measured"]
     lines = [f"Peak device memory, {SIMULATED} without a GPU: {', '.join(facts)}."]
     lines += _boxes_lines(plan)
