@@ -28,16 +28,15 @@ from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace  # noqa: E402
 from sweeper.memory.predict.calibration import FITTED, Calibration  # noqa: E402
 from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
 from sweeper.numbers import GIB  # noqa: E402
+from sweeper.training.full_images import BATCHES, few_steps  # noqa: E402
 
 READINGS = Path(__file__).with_name("emulated_vram.csv")
 MEASURED = Path(__file__).with_name("measured_vram.csv")
 CARD_GIB = 96  # never half full: nothing empties the cache
 CLASSES = 10
 BOXES = 4  # in every image
-BATCHES = 4  # in the epoch: even, as the second of two holds the images of the first
 OPTIMIZER = "AdamW"
 MECHANISM = Calibration(0, 0, spread=0)  # nothing fitted
-AUGMENTATION = ("mosaic", "translate", "scale", "fliplr", "hsv_h", "hsv_s", "hsv_v", "erasing")
 PEAKS = ("allocated", "reserved")
 HEAD = "model    batch accumulate amp   imgsz checkpoint"
 # batch, accumulate, imgsz
@@ -160,7 +159,7 @@ def train(cell: Cell, folder: Path) -> dict[str, int]:
     from sweeper.trial.folder import TrialFolder
 
     trial = TrialFolder(folder / "trial")
-    spec = describe(cell, write_data(cell, folder / "data"))
+    spec = few_steps(replace(config_of(cell), fullest_image=BOXES), folder / "data", CARD_GIB)
     trial.prepare(spec)
     facts = run_trial(spec, trial, find_devices("auto").names[0], Silent())
     memory = facts.memory
@@ -180,54 +179,10 @@ class Silent:
         """Ignore progress."""
 
 
-def describe(cell: Cell, data: Path) -> Any:
-    """One epoch without augmentation, so that every image keeps its boxes."""
-    from sweeper.trial.record import TrialSpec
-
-    return TrialSpec(
-        study="emulated",
-        number=0,
-        strategy="",
-        model_file=f"{cell.model}.yaml",
-        data="grey",
-        data_yaml=str(data),
-        nc=CLASSES,
-        boxes_per_image=BOXES,
-        epochs=1,
-        optimizer=OPTIMIZER,
-        seed=0,
-        limit_gib=CARD_GIB,
-        train_args={**dict.fromkeys(AUGMENTATION, 0.0), "warmup_epochs": 0.0, "workers": 0},
-        **asdict(cell),
-    )
-
-
-def write_data(cell: Cell, folder: Path) -> Path:
-    """Square grey images with four boxes each; one validation batch, of twice the images."""
-    from PIL import Image
-
-    labels = "\n".join(f"0 {x} {y} 0.3 0.3" for x in (0.25, 0.75) for y in (0.25, 0.75))
-    for split, count in (("train", BATCHES * cell.batch), ("val", 2 * cell.batch)):
-        images, texts = folder / "images" / split, folder / "labels" / split
-        images.mkdir(parents=True)
-        texts.mkdir(parents=True)
-        for number in range(count):
-            image = Image.new("RGB", (cell.imgsz, cell.imgsz), (number, 114, 114))
-            image.save(images / f"{number}.png")
-            (texts / f"{number}.txt").write_text(labels)
-    names = {number: str(number) for number in range(CLASSES)}
-    content = {"path": str(folder), "train": "images/train", "val": "images/val", "names": names}
-    (folder / "data.yaml").write_text(json.dumps(content))  # JSON is YAML
-    return folder / "data.yaml"
-
-
-@cache
-def predict(cell: Cell, calibration: Calibration = MECHANISM) -> tuple[float, float]:
-    """Allocated and reserved peaks, bytes."""
-    architecture, folder = find_architecture(cell.model), ROOT / DEFAULT_DIR
-    trace = load_trace(architecture, CLASSES, cell.amp, folder, cell.checkpoint)
-    config = MemoryConfig(
-        model=cell.model,
+def config_of(cell: Cell) -> MemoryConfig:
+    """What the memory of a cell depends on."""
+    return MemoryConfig(
+        model=f"{cell.model}.yaml",
         nc=CLASSES,
         batch=cell.batch,
         accumulates=cell.accumulate > 1,
@@ -236,9 +191,17 @@ def predict(cell: Cell, calibration: Calibration = MECHANISM) -> tuple[float, fl
         optimizer=OPTIMIZER,
         boxes_per_image=BOXES,
         images=BATCHES * cell.batch,
+        checkpoint=cell.checkpoint,
     )
+
+
+@cache
+def predict(cell: Cell, calibration: Calibration = MECHANISM) -> tuple[float, float]:
+    """Allocated and reserved peaks, bytes."""
+    architecture, folder = find_architecture(cell.model), ROOT / DEFAULT_DIR
+    trace = load_trace(architecture, CLASSES, cell.amp, folder, cell.checkpoint)
     steps = min(calibration.steps, BATCHES // cell.accumulate)
-    peaks = replay_trace(trace, config, replace(calibration, steps=steps))
+    peaks = replay_trace(trace, config_of(cell), replace(calibration, steps=steps))
     phases = peaks.within(CARD_GIB, 0)
     allocated = max(phase.allocated_gib for phase in phases)
     return allocated * GIB, max(phase.reserved_gib for phase in phases) * GIB

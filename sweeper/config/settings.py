@@ -177,6 +177,8 @@ class PlanSettings:
     plot: str | None = None
     effective_batch: int | None = None
     boxes_per_image: float | None = None
+    verify: bool = False
+    export: str | None = None
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from sweeper.config.settings import Settings
+from sweeper.config.settings import PlanSettings, Settings
 from sweeper.errors import SettingsError
 from sweeper.trial.record import ALLOCATORS, CHECKPOINTS, SINGLE
 
@@ -54,6 +54,7 @@ def validate(settings: Settings) -> None:
             "choose any cell. Set study.sampler=auto or leave study.share out."
         )
     _one_of("plan.format", settings.plan.format, PLAN_FORMATS)
+    _check_plan(settings.plan)
     _one_of("report.format", settings.report.format, REPORT_FORMATS)
     if settings.train.rect and settings.accumulate > 1:
         raise SettingsError(
@@ -69,6 +70,19 @@ def validate(settings: Settings) -> None:
     for name in settings.deploy.formats:
         _one_of("deploy.formats", name, EXPORTS)
     _check_extra(settings)
+
+
+def _check_plan(plan: PlanSettings) -> None:
+    if plan.export is not None and not plan.verify:
+        raise SettingsError(
+            f"plan.export={plan.export} writes what plan.verify=true measures. Set both, or "
+            "plan.output for the plan itself."
+        )
+    if plan.verify and plan.format == "csv":
+        raise SettingsError(
+            "plan.format=csv has one row for each predicted cell and no place for what "
+            "plan.verify=true measures. Set plan.format=json, or plan.export=readings.csv besides."
+        )
 
 
 def _check_rungs(settings: Settings) -> None:

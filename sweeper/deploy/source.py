@@ -13,12 +13,11 @@ from rich.console import Console
 from sweeper.config.settings import Settings
 from sweeper.errors import DeployError, StudyError
 from sweeper.executors.devices import find_devices
-from sweeper.executors.local import LocalExecutor
 from sweeper.numbers import count, duration
 from sweeper.report.findings import Findings
 from sweeper.report.load import load_record
 from sweeper.study.display import StudyDisplay
-from sweeper.study.trials import Trials
+from sweeper.study.trials import unrecorded_trials
 from sweeper.training.dataset import prepare_dataset
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import Outcome, TrialResult, TrialSpec
@@ -140,11 +139,6 @@ def train_again(
 
 def _train(spec: TrialSpec, folder: Path) -> TrialResult:
     """Run one trial below ``folder``, as a study would, without records elsewhere."""
-    devices = find_devices(1)
-    executor = LocalExecutor(devices.names)
     display = StudyDisplay(Console(file=io.StringIO()))
-    try:
-        trials = Trials(folder, executor, None, display, measured=devices.gpu is not None)
+    with unrecorded_trials(folder, find_devices(1), display) as trials:
         return trials.run_one(spec)
-    finally:
-        executor.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from sweeper.config.settings import ExecutorSettings, VramSettings
 from sweeper.emulator.launch import start_again
@@ -12,15 +13,22 @@ from sweeper.memory.budget import AUTO_CONTEXT_GIB, load_card
 from sweeper.memory.measure.nvml import EMULATED_UUID, Device
 
 
-def emulate(vram: VramSettings, executor: ExecutorSettings) -> None:
+def emulate(
+    vram: VramSettings, executor: ExecutorSettings, compute: Literal["all", "light"] = "all"
+) -> None:
     """Begin this command again on emulated cards, if it asks for them and is not there yet.
+
+    Args:
+        vram: The cards.
+        executor: How many of them.
+        compute: ``light`` where only memory matters.
 
     Raises:
         SettingsError: What it asks for cannot be emulated.
         EmulatorError: The card cannot be built.
     """
     if vram.emulated and not is_emulated():
-        start_again(emulated_machine(vram, executor))
+        start_again(replace(emulated_machine(vram, executor), compute=compute))
 
 
 def emulated_device(vram: VramSettings, executor: ExecutorSettings) -> Device:

@@ -14,12 +14,11 @@ from sweeper.config.compose import compose_settings
 from sweeper.config.settings import Settings
 from sweeper.errors import readable_errors
 from sweeper.executors.devices import find_devices
-from sweeper.executors.local import LocalExecutor
 from sweeper.memory.budget import Budget
 from sweeper.memory.predict.parallel import predict_specs
 from sweeper.study.display import StudyDisplay
 from sweeper.study.specs import SpecBuilder
-from sweeper.study.trials import Trials
+from sweeper.study.trials import unrecorded_trials
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import TrialResult, TrialSpec, cell_label
 
@@ -56,14 +55,10 @@ def prepare(folder: Path, specs: Iterable[TrialSpec]) -> None:
 def train(folder: Path) -> bool:
     """Train every spec of a folder, one after the other; False when a signal stopped it."""
     todo = [trial.read_spec() for trial in TrialFolder.all_of(folder)]
-    executor = LocalExecutor(find_devices(1).names)
-    try:
-        with StudyDisplay() as display:
-            display.start(len(todo))
-            trials = Trials(folder, executor, None, display, measured=True)
-            return trials.run(lambda: todo.pop(0) if todo else None, lambda *_: None)
-    finally:
-        executor.close()
+    display = StudyDisplay()
+    display.start(len(todo))
+    with unrecorded_trials(folder, find_devices(1), display) as trials:
+        return trials.run(lambda: todo.pop(0) if todo else None, lambda *_: None)
 
 
 def read(folder: Path) -> Trained:

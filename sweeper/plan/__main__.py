@@ -1,6 +1,7 @@
 """``python -m sweeper.plan model=yolo11n,yolo11s vram=rtx3090,t4``: what fits on which card.
 
-Takes the overrides and the sweep syntax of ``python -m sweeper -m``; needs no GPU and no data set.
+Takes the overrides and the sweep syntax of ``python -m sweeper -m``; needs no GPU and no data set,
+unless ``plan.verify=true`` asks the card that is here whether the plan is true of it.
 Without a sweep: the study's default batches and amp. Without ``data``: 640 px, 80 classes.
 
   data.nc=3                        number of classes; or data=custom data.yaml=PATH
@@ -9,6 +10,9 @@ Without a sweep: the study's default batches and amp. Without ``data``: 640 px, 
   plan.plot=FILE.png               draw peak against batch, with the budget
   plan.effective_batch=64          images per optimizer step to reach (16)
   plan.boxes_per_image=20          mean objects per image after mosaic (your labels, else 8)
+  plan.verify=true                 train a few steps with the largest batches on the card here, or
+                                   with vram.emulated=true on an emulated one (not in csv)
+  plan.export=readings.csv         write what was measured so, to contribute it; names no one
 """
 
 from __future__ import annotations
@@ -16,29 +20,42 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sweeper.errors import readable_errors
+from sweeper.errors import MachineError, readable_errors
+from sweeper.executors.emulated import emulate
+from sweeper.executors.local import warm_up
 from sweeper.plan.cells import inquire
+from sweeper.plan.export import readings
 from sweeper.plan.files import check_target, write_whole
 from sweeper.plan.formats import render
 from sweeper.plan.predictions import make_plan
+from sweeper.plan.verify import card_here, verify
 from sweeper.study.space import plan_space
 
 PLOTS = (".png", ".svg", ".pdf")
 
 
 def main(overrides: list[str]) -> None:
-    """Print, write and draw the plan.
+    """Print, write and draw the plan, verified if it is to be.
 
     Raises:
-        SweeperError: A person must act, as the message says; no plan has been written.
+        SweeperError: A person must act, as the message says. No plan has been written, unless a
+            training ended in a way that says nothing about memory.
     """
     space = plan_space(overrides)
     settings = space.cells[0].settings
     wanted = settings.plan
     output = check_target("plan.output", wanted.output)
     plot = check_target("plan.plot", wanted.plot, PLOTS)
-    plan = make_plan(inquire(space), Path(settings.runs_dir) / "cache" / "vram")
-    text = render(plan, wanted.format)
+    export = check_target("plan.export", wanted.export, (".csv",))
+    if wanted.verify:
+        emulate(settings.vram, settings.executor, compute="light")
+    inquiry = inquire(space)
+    device = card_here(inquiry) if wanted.verify else None
+    if device is not None:
+        warm_up()
+    plan = make_plan(inquiry, Path(settings.runs_dir) / "cache" / "vram")
+    verification = verify(plan, device, settings) if device is not None else None
+    text = render(plan, wanted.format, verification)
     if plot is not None:
         from sweeper.plan.plot import draw  # matplotlib takes a second to import
 
@@ -49,6 +66,11 @@ def main(overrides: list[str]) -> None:
     else:
         write_whole("plan.output", output, text.encode())
         print(f"written to {output}", file=sys.stderr)
+    if verification is not None and export is not None:
+        write_whole("plan.export", export, readings(verification).encode())
+        print(f"exported to {export}", file=sys.stderr)
+    if verification is not None and verification.fault:
+        raise MachineError(verification.fault)
 
 
 if __name__ == "__main__":

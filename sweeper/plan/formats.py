@@ -10,8 +10,10 @@ from typing import Any
 
 from sweeper.memory.predict.bound import LEVEL
 from sweeper.memory.verdict import Verdict
+from sweeper.plan import verified
 from sweeper.plan.cells import Setup
 from sweeper.plan.predictions import Found, Plan, PlanCell
+from sweeper.plan.verify import Verification
 from sweeper.training.contents import BoxesSource
 from sweeper.trial.record import SIMULATED
 
@@ -40,9 +42,11 @@ PEAK = f"peak GiB ({SIMULATED})"
 BOUND = f"at most ({LEVEL:.0%})"
 
 
-def render(plan: Plan, form: str) -> str:
-    """The plan as ``table``, ``markdown``, ``json`` or ``csv``."""
-    return {"table": _table, "markdown": _markdown, "json": _json, "csv": _csv}[form](plan)
+def render(plan: Plan, form: str, verification: Verification | None = None) -> str:
+    """The plan as ``table``, ``markdown``, ``json`` or ``csv``, which has no verification."""
+    if form == "csv":
+        return _csv(plan)
+    return {"table": _table, "markdown": _markdown, "json": _json}[form](plan, verification)
 
 
 def columns(plan: Plan) -> list[str]:
@@ -50,22 +54,22 @@ def columns(plan: Plan) -> list[str]:
     return [n for n, text in VARYING.items() if len({text(s) for s in plan.found}) > 1]
 
 
-def _table(plan: Plan) -> str:
-    parts = [*_preamble(plan)]
-    for title, rows in _tables(plan):
+def _table(plan: Plan, verification: Verification | None) -> str:
+    parts = [*_preamble(plan, verification)]
+    for title, rows in _tables(plan, verification):
         parts += ["", title, *_aligned(rows)]
-    return "\n".join(parts) + "\n"
+    return "\n".join([*parts, *_sentences(plan, verification)]) + "\n"
 
 
-def _markdown(plan: Plan) -> str:
-    parts = ["# Memory plan", *_preamble(plan)]
-    for title, (head, *body) in _tables(plan):
+def _markdown(plan: Plan, verification: Verification | None) -> str:
+    parts = ["# Memory plan", *_preamble(plan, verification)]
+    for title, (head, *body) in _tables(plan, verification):
         rows = [head, ["---"] * len(head), *body]
         parts += [f"## {title}", "\n".join(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *_sentences(plan, verification)]) + "\n"
 
 
-def _json(plan: Plan) -> str:
+def _json(plan: Plan, verification: Verification | None) -> str:
     document = {
         "source": SIMULATED,
         "effective_batch": plan.inquiry.effective_batch,
@@ -75,6 +79,8 @@ def _json(plan: Plan) -> str:
             _setup_record(setup) | _found_record(found) for setup, found in plan.found.items()
         ],
     }
+    if verification is not None:
+        document["verified"] = verified.records(verification, _setup_record)
     return json.dumps(document, indent=2) + "\n"
 
 
@@ -88,13 +94,14 @@ def _csv(plan: Plan) -> str:
     return text.getvalue()
 
 
-def _preamble(plan: Plan) -> list[str]:
+def _preamble(plan: Plan, verification: Verification | None) -> list[str]:
     """What holds for every number."""
     asked, first = plan.inquiry, plan.cells[0].setup
     same = [name for name in VARYING if name not in columns(plan)]
     said = {n: VARYING[n](first) for n in same if n not in LINES_OF_THEIR_OWN}
     facts = [f"{n}={text}" for n, text in said.items() if AS_ALWAYS.get(n) != text]
-    facts += ["nothing was measured"]
+    if verification is None:
+        facts += ["nothing was measured"]
     lines = [f"Peak device memory, {SIMULATED} without a GPU: {', '.join(facts)}."]
     lines += _boxes_lines(plan)
     for budget in asked.budgets:
@@ -114,10 +121,9 @@ def _boxes_lines(plan: Plan) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _tables(plan: Plan) -> list[tuple[str, Rows]]:
+def _tables(plan: Plan, verification: Verification | None) -> list[tuple[str, Rows]]:
     wanted = plan.inquiry.effective_batch
-    extra = columns(plan)
-    head = ["model", *extra, "amp"]
+    extra, head = columns(plan), _head(plan)
     cells = [[*_names(c.setup, extra), *_numbers(c), _verdict(c)] for c in plan.cells]
     reached = [
         [
@@ -129,7 +135,7 @@ def _tables(plan: Plan) -> list[tuple[str, Rows]]:
         for setup, found in plan.found.items()
     ]
     numbers = ["batch", "accumulate", PEAK, BOUND, "budget GiB"]
-    return [
+    tables = [
         (f"What fits ({SIMULATED})", [[*head, *numbers, "verdict"], *cells]),
         (
             f"How to reach an effective batch of {wanted}, and the largest batch that fits "
@@ -137,6 +143,23 @@ def _tables(plan: Plan) -> list[tuple[str, Rows]]:
             [[*head, *numbers, "largest batch", "at most GiB", "tight up to"], *reached],
         ),
     ]
+    if verification is not None:
+        rows = verified.rows(verification, head, lambda setup: _names(setup, extra))
+        tables.append((verified.title(verification), rows))
+    return tables
+
+
+def _sentences(plan: Plan, verification: Verification | None) -> list[str]:
+    """What follows from the trainings of a verification."""
+    if verification is None:
+        return []
+    extra = columns(plan)
+    return verified.sentences(verification, _head(plan), lambda setup: _names(setup, extra))
+
+
+def _head(plan: Plan) -> list[str]:
+    """Names of the columns that tell setups apart."""
+    return ["model", *columns(plan), "amp"]
 
 
 def _names(setup: Setup, extra: list[str]) -> list[str]:
@@ -173,7 +196,9 @@ def _verdict(cell: PlanCell) -> str:
 def _aligned(rows: Rows) -> list[str]:
     """Columns as wide as their widest entry, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    right = [any(row[i][:1].isdigit() for row in rows[1:]) for i in range(len(widths))]
+    right = [
+        any(row[i].lstrip("+-")[:1].isdigit() for row in rows[1:]) for i in range(len(widths))
+    ]
     return [
         "  ".join(
             text.rjust(width) if to_right else text.ljust(width)

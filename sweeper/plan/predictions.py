@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,6 +81,24 @@ def make_plan(inquiry: Inquiry, cache_dir: Path) -> Plan:
         tuple(cells[request] for request in inquiry.requests),
         {setup: found[setup] for setup in setups},
     )
+
+
+def predict_cells(requests: Sequence[Request], cache_dir: Path) -> dict[Request, PlanCell]:
+    """Every request with its simulated peak.
+
+    Raises:
+        SettingsError: Not a model, or a value that cannot be predicted.
+    """
+    groups = group_by_trace(requests, lambda request: request.config)
+    found: dict[Request, PlanCell] = {}
+    for cells in in_children(partial(_predict, cache_dir=cache_dir), groups):
+        found |= cells
+    return found
+
+
+def _predict(requests: list[Request], cache_dir: Path) -> dict[Request, PlanCell]:
+    predictor = Predictor(cache_dir)
+    return {request: predictor.cell(request) for request in requests}
 
 
 def _answer(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.executors import Executor
+from sweeper.executors.devices import Devices
+from sweeper.executors.local import LocalExecutor
 from sweeper.study.display import StudyDisplay
 from sweeper.study.judge import judge, refuse
 from sweeper.study.stop import StopRequest
@@ -190,3 +193,14 @@ class Trials:
             return True
         unproven = result.outcome.runs_again or result.outcome is Outcome.TIMEOUT
         return unproven and self.folder(spec.number).has_result
+
+
+@contextmanager
+def unrecorded_trials(folder: Path, devices: Devices, display: StudyDisplay) -> Iterator[Trials]:
+    """Trials that leave nothing but their folders."""
+    executor = LocalExecutor(devices.names)
+    try:
+        with display:
+            yield Trials(folder, executor, None, display, measured=devices.gpu is not None)
+    finally:
+        executor.close()

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from sweeper.training.checkpoint import Part
 from sweeper.training.device import DeviceMeter
 from sweeper.training.endings import AmpRefused, Diverged, OutOfMemory, TooShort
 from sweeper.training.order import number_samples, seed_epoch
-from sweeper.trial.record import EpochReport, TrialSpec
+from sweeper.trial.record import EpochReport, TrialSpec, steady
 
 # A step whose gradients are not finite is skipped by torch's GradScaler, which halves its scale,
 # at first 2**16. When the 17th in a row fails, at a scale of 1, scaling was not the cause.
@@ -207,6 +208,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def _start_epoch(self) -> None:
         self._epoch_started = time.monotonic()
+        self._batch_ends = [self._epoch_started]
         seed_epoch(self.spec.seed, self.epoch)
         if self._state is not None:
             checkpoint.restore_in_loop(self, self._state)
@@ -215,7 +217,8 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def _end_batch(self) -> None:
         self.iterations += 1
-        self._refuse_divergence()
+        self._refuse_divergence()  # waits for the device
+        self._batch_ends.append(time.monotonic())
         self._refuse_fallback()
         self._show_life()
 
@@ -274,6 +277,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
             train_time_s=self._epoch_train_s,
             learning_rate=float(self.optimizer.param_groups[0]["lr"]),
             epoch_s=self.epoch_time,  # from when this part began to train, or the last report
+            batch_s=steady([end - begin for begin, end in pairwise(self._batch_ends)]),
         )
         self.reports.append(report)
         self.paused = not self.stop and self.epoch + 1 == self.part.until

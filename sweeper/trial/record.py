@@ -179,8 +179,9 @@ class TrialSpec:
 class EpochReport:
     """One epoch as the child reports it; ``epoch`` counts from 1, ``time`` is Unix seconds.
 
-    ``epoch_s`` is what Ultralytics' own clock says of it, validation included; None where an
-    older version did not keep it.
+    ``epoch_s`` is what Ultralytics' own clock says of it, validation included, ``batch_s`` the
+    median time of a micro-batch, the first one left out; None where an older version did not keep
+    them.
     """
 
     epoch: int
@@ -192,6 +193,7 @@ class EpochReport:
     train_time_s: float
     learning_rate: float
     epoch_s: float | None = None
+    batch_s: float | None = None
 
 
 # Where a peak comes from: a physical GPU; torch's allocator on an emulated card; a prediction.
