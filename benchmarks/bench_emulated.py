@@ -216,7 +216,10 @@ def print_emulated(readings: list[Reading]) -> None:
             f"{_name(reading.cell)}  {reading.allocated / GIB:13.3f} {allocated:+6.1%} "
             f"{reading.reserved / GIB:13.3f} {reserved:+6.1%}"
         )
-    _print_summary(readings)
+    plain = [reading for reading in readings if reading.cell.checkpoint == "none"]
+    _print_summary(plain)
+    print("with activations computed again")
+    _print_summary([reading for reading in readings if reading not in plain])
 
 
 def print_measured(readings: list[Reading]) -> None:

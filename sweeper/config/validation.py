@@ -70,6 +70,7 @@ def validate(settings: Settings) -> None:
     for name in settings.deploy.formats:
         _one_of("deploy.formats", name, EXPORTS)
     _check_extra(settings)
+    _check_memory(settings)
 
 
 def _check_plan(plan: PlanSettings) -> None:
@@ -82,6 +83,22 @@ def _check_plan(plan: PlanSettings) -> None:
         raise SettingsError(
             "plan.format=csv has one row for each predicted cell and no place for what "
             "plan.verify=true measures. Set plan.format=json, or plan.export=readings.csv besides."
+        )
+
+
+def _check_memory(settings: Settings) -> None:
+    """What does not go together with activations that are computed again."""
+    memory, extra = settings.memory, settings.train.extra
+    for name in ("compile", "distill_model"):
+        if memory.checkpoint != "none" and extra.get(name):
+            raise SettingsError(
+                f"train.extra.{name}={extra[name]} cannot go with "
+                f"memory.checkpoint={memory.checkpoint}. Leave one of them out."
+            )
+    if settings.plan.export and (memory.checkpoint != "none" or memory.allocator != "default"):
+        raise SettingsError(
+            f"plan.export={settings.plan.export} has no column for memory.checkpoint and "
+            "memory.allocator, so its readings would pass for plain ones. Leave them out."
         )
 
 

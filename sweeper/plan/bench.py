@@ -12,6 +12,7 @@ from rich.console import Console
 
 from sweeper.config.settings import Settings, StudySettings
 from sweeper.executors.devices import Devices
+from sweeper.memory.alloc_conf import alloc_conf
 from sweeper.memory.measure.nvml import Device
 from sweeper.plan.bracket import TRAININGS, bracket
 from sweeper.plan.cells import Request, Setup, accumulate_for
@@ -95,8 +96,10 @@ class Bench:
 
     def _spec(self, request: Request) -> TrialSpec:
         budget = request.setup.budget
+        config = request.config
+        conf = alloc_conf("expandable" if config.expandable else "default", os.environ)
         return replace(
-            few_steps(request.config, self._images, budget.limit_gib),
+            few_steps(config, self._images, budget.limit_gib, conf),
             number=len(self._results),
             context_gib=budget.context_gib,
             timeout_s=self._study.trial_timeout_s,

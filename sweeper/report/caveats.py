@@ -30,8 +30,8 @@ TIGHT = (
     "a smaller batch is safer where running out of memory is expensive."
 )
 CONFIGURED = (
-    "torch's allocator was configured by `PYTORCH_ALLOC_CONF={}`, which changes what fits: set it "
-    "for the commands of this report, too."
+    "torch's allocator was configured by `PYTORCH_ALLOC_CONF={}`, which changes what fits: a "
+    "training without a study needs it, too."
 )
 MIXED = (
     "Some peaks are {} and others {}: do not compare one with the other; trials.csv "

@@ -12,8 +12,7 @@ from sweeper.report.caveats import caveats
 from sweeper.report.deployment import deployment, deployment_source
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, code, render_table
-from sweeper.trial.command import recompute_snippet, yolo_command
-from sweeper.trial.record import TrialSpec
+from sweeper.trial.command import whole_training
 
 # The plots, in the order of the report: file name and what it shows.
 PLOTS = {
@@ -164,7 +163,8 @@ def _use(findings: Findings) -> list[str]:
         return []
     name = findings.study.name
     sections = ["## Use it", "Train with the winner's settings in plain Ultralytics:"]
-    sections += [_plain(winner.spec), ACCUMULATE]
+    language = "sh" if winner.spec.checkpoint == "none" else "python"
+    sections += [code(whole_training(winner.spec), language), ACCUMULATE]
     if done := winner.finished:
         weights = f"trials/{done.number:04d}/weights/best.pt"
         sections.append(f"This run was finished here; its weights are in `{weights}`.")
@@ -174,14 +174,6 @@ def _use(findings: Findings) -> list[str]:
     sections += ["Run it again, this cell or the whole study:", code("\n".join([*one, *whole]))]
     deploy = shlex.join(["python", "-m", "sweeper.deploy", f"study.name={name}"])
     return [*sections, "Export the winner and measure each export:", code(deploy)]
-
-
-def _plain(spec: TrialSpec) -> str:
-    """The winner's training without sweeper's studies."""
-    if spec.checkpoint == "none":
-        return code(yolo_command(spec))
-    allocator = f"# with PYTORCH_ALLOC_CONF={spec.alloc_conf}\n" if spec.alloc_conf else ""
-    return code(allocator + recompute_snippet(spec), "python")
 
 
 ACCUMULATE = (

@@ -18,7 +18,7 @@ from sweeper.report.html import to_html
 from sweeper.report.load import load_record, publishing_place
 from sweeper.report.markdown import render_table
 from sweeper.tracking import publish_report
-from sweeper.trial.command import yolo_command
+from sweeper.trial.command import whole_training
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import RecordedTrial
 
@@ -167,7 +167,7 @@ def _tags(findings: Findings) -> dict[str, str]:
         "best_cell": best.name,
         "best_trial": str(best.first.number),
         **({} if run_id is None else {"best_run_id": run_id}),
-        "best_command": yolo_command(best.spec),
+        "best_command": whole_training(best.spec),
     }
 
 

@@ -12,7 +12,7 @@ from sweeper.study.space import MEMORY_KEYS, Space
 
 # How a study is run, not what a trial is.
 _NOT_IDENTITY = {"study", "executor", "tracking", "runs_dir", "vram"}
-_NOT_IDENTITY |= {"plan", "report", "deploy", "doctor", "memory.allocator"}
+_NOT_IDENTITY |= {"plan", "report", "deploy", "doctor", "memory"}
 
 
 def identity(
@@ -24,9 +24,12 @@ def identity(
     """
     first = space.cells[0].settings
     swept = set(space.dimensions)
-    if "memory" in swept:  # the strategies; what lies under ``memory.`` is not theirs
-        swept = (swept - {"memory"}) | set(MEMORY_KEYS)
-    configured = alloc_conf(first.memory.allocator, os.environ)
+    if "memory" in swept:
+        swept |= set(MEMORY_KEYS)
+    later = {  # studies of before these keys go on where they are as always
+        "PYTORCH_ALLOC_CONF": alloc_conf(first.memory.allocator, os.environ),
+        "memory.checkpoint": first.memory.checkpoint,
+    }
     common = {
         key: value
         for key, value in _flatten(asdict(first))
@@ -39,7 +42,7 @@ def identity(
         **common,
         "vram.budget_gib": budget_gib,
         "memory": source,
-        **({"PYTORCH_ALLOC_CONF": configured} if configured else {}),
+        **{key: value for key, value in later.items() if value not in ("", "none")},
     }
 
 

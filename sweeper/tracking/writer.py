@@ -18,7 +18,7 @@ from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 from sweeper.tracking import tags
 from sweeper.tracking.faults import readable_faults
 from sweeper.tracking.reader import CURVE, LAST_START, find_study, open_study
-from sweeper.trial.command import yolo_command
+from sweeper.trial.command import whole_training
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
 from sweeper.trial.study_record import RUNNING, StudyRecord
@@ -85,7 +85,7 @@ SPEC_TAGS: dict[str, Callable[[TrialSpec], str]] = {
     "study": lambda s: s.study,
     "trial": lambda s: str(s.number),
     "overrides": lambda s: shlex.join(s.overrides),
-    "yolo_command": yolo_command,
+    "yolo_command": whole_training,
     "confirms": lambda s: "" if s.confirms is None else str(s.confirms),
 }
 # Of a study's parent run: what was asked, and how and where it ran. None is not written.

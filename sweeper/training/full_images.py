@@ -9,7 +9,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from sweeper.memory.alloc_conf import EXPANDABLE
 from sweeper.memory.config import MemoryConfig
 from sweeper.memory.predict.calibration import FITTED
 from sweeper.memory.predict.programs import COVERAGE
@@ -31,7 +30,9 @@ def fullest_image(config: MemoryConfig) -> int:
     return max(1, math.ceil(figure))
 
 
-def few_steps(config: MemoryConfig, folder: Path, limit_gib: float) -> TrialSpec:
+def few_steps(
+    config: MemoryConfig, folder: Path, limit_gib: float, alloc_conf: str = ""
+) -> TrialSpec:
     """Write the images of one short epoch; what trains on them under a budget.
 
     Accumulation takes two micro-batches: memory does not depend on how many there are.
@@ -55,7 +56,7 @@ def few_steps(config: MemoryConfig, folder: Path, limit_gib: float) -> TrialSpec
         optimizer=config.optimizer,
         seed=0,
         limit_gib=limit_gib,
-        alloc_conf=EXPANDABLE if config.expandable else "",
+        alloc_conf=alloc_conf,
         checkpoint=config.checkpoint,
         train_args={
             **dict.fromkeys(AUGMENTATION, 0.0),

@@ -34,13 +34,19 @@ def yolo_command(spec: TrialSpec) -> str:
     return " ".join([*allocator, "yolo detect train", *arguments])
 
 
+def whole_training(spec: TrialSpec) -> str:
+    """What trains this cell without a study: a command, or Python where Ultralytics lacks one."""
+    return yolo_command(spec) if spec.checkpoint == "none" else recompute_snippet(spec)
+
+
 def recompute_snippet(spec: TrialSpec) -> str:
     """The same training in Python, for `memory.checkpoint`, which Ultralytics does not have."""
     arguments = command_arguments(spec)
     model = arguments.pop("model")
     lines = ",\n".join(f"    {k}={v!r}" for k, v in arguments.items())
+    allocator = f"# with PYTORCH_ALLOC_CONF={spec.alloc_conf}\n" if spec.alloc_conf else ""
     return (
-        "from ultralytics import YOLO\n\n"
+        f"{allocator}from ultralytics import YOLO\n\n"
         "from sweeper.memory.recompute import recompute\n\n"
         f"model = YOLO({model!r})\n"
         'model.add_callback("on_train_start", '

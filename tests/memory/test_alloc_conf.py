@@ -79,10 +79,28 @@ def test_a_study_goes_on_only_under_the_same_allocator(
         return CellStudy("s", space, url, "auto", 1, 24.0, identity(space, 24.0, SIMULATED))
 
     open_study()
+    open_study("memory.checkpoint=none")
+    with pytest.raises(StudyError, match=r"memory\.checkpoint: stored None, now all"):
+        open_study("memory.checkpoint=all")
     for name, value in environ.items():
         bare.setenv(name, value)
     with pytest.raises(StudyError, match="PYTORCH_ALLOC_CONF: stored None, now"):
         open_study(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["memory.checkpoint=all", "+train.extra.compile=true"], r"train\.extra\.compile=True"),
+        (
+            ["memory.checkpoint=all", "plan.verify=true", "plan.export=r.csv"],
+            r"plan\.export=r\.csv has no column",
+        ),
+    ],
+)
+def test_what_cannot_go_with_recomputation_is_named(overrides: list[str], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        compose_settings(overrides)
 
 
 def test_an_unknown_allocator_is_refused_as_typed() -> None:

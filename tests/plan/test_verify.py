@@ -68,7 +68,11 @@ def test_the_largest_batch_is_bracketed_on_the_card_and_can_be_exported(
     written = readings.read_text()
     assert str(machine.folder) not in written
     (row,) = csv.DictReader(io.StringIO(written))
-    assert (row["batch"], row["gpu"], row["source"]) == ("1", "Emulated 2 GB", "emulated")
+    assert (row["batch"], row["gpu"], row["source"]) == (
+        "1",
+        "Emulated 2 GB",
+        "emulated, images equally full",
+    )
     (reading,) = load((readings,))
     assert reading.gib < tried[trains]["peak_gib"] and reading.images == 4
     assert not list((runs / "cache/verify").iterdir())

@@ -14,6 +14,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.metrics import DetMetrics
 
+from sweeper.memory import recompute
 from sweeper.study.judge import judge
 from sweeper.training.endings import Stopped
 from sweeper.training.run import run_trial
@@ -101,12 +102,20 @@ def test_the_same_seed_gives_the_same_losses_and_another_one_does_not(
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_what_is_computed_again_learns_the_same(make_spec, tmp_path: Path) -> None:
+def test_what_is_computed_again_learns_the_same(
+    make_spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[str] = []
+    checkpoint = recompute.checkpoint
+    monkeypatch.setattr(
+        recompute, "checkpoint", lambda *a, **kw: (runs.append("again"), checkpoint(*a, **kw))[1]
+    )
     plain, again = (
         train(make_spec(checkpoint=part, accumulate=2), tmp_path / part)
         for part in ("none", "all")
     )
     assert again.outcome is Outcome.COMPLETE, again.reason
+    assert len(runs) == 6 * 18, "yolo11 has 18 layers with weights, which 6 batches go through"
     for name in ("map50", "train_loss", "val_loss"):
         assert [getattr(e, name) for e in plain.epochs] == [getattr(e, name) for e in again.epochs]
 
