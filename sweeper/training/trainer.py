@@ -118,10 +118,6 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         checkpoint.restore(self, self._state)
         self.start_epoch = self._numbers.epoch = self._state["epochs"]
 
-    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
-        """Build without the table of layers: counting operations takes longest of all."""
-        return super().get_model(cfg, weights, verbose=False)
-
     def _build_train_pipeline(self) -> None:
         # Built once at the start; a second time only after an out-of-memory error, when
         # Ultralytics halves the batch and goes on as if nothing had happened.

@@ -24,7 +24,7 @@ from sweeper.training.trainer import TrialTrainer
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import EpochReport, TrialSpec
 
-TIMES = {"time", "train_time_s", "epoch_s"}
+TIMES = {"time", "train_time_s", "epoch_s", "batch_s"}
 
 
 @dataclass(frozen=True)
