@@ -106,11 +106,6 @@ def _reading(row: dict[str, str]) -> Reading:
 def read(file: Path) -> None:
     """Train the cells that the file lacks, on this process's emulated card, each in a fork."""
     known = [reading.cell for reading in load(file)] if file.exists() else []
-    import torch  # noqa: F401  (imported once, before the forks)
-    import ultralytics  # noqa: F401
-
-    import sweeper.training.run  # noqa: F401
-
     names = [f.name for f in fields(Cell)]
     versions = {name: version(name) for name in ("torch", "ultralytics")}
     columns = [*names, *PEAKS, "source", *versions]
@@ -269,20 +264,30 @@ def _print_summary(readings: list[Reading]) -> None:
         )
 
 
-def main() -> None:
-    """Print the tables, or read."""
-    cli = argparse.ArgumentParser(description=__doc__)
-    cli.add_argument("--readings", type=Path, default=READINGS)
-    cli.add_argument("--read", action="store_true", help="add the cells that the file lacks")
+def show(file: Path) -> None:
+    """All tables."""
+    print_emulated(load(file))
+    print_measured(load(MEASURED))
+
+
+def show_or_read(show: Callable[[Path], None], read: Callable[[Path], None], file: Path) -> None:
+    """As the command line says; what reads begins again on a large emulated card."""
+    cli = argparse.ArgumentParser()
+    cli.add_argument("--readings", type=Path, default=file)
+    cli.add_argument("--read", action="store_true", help="add what the file lacks")
     args = cli.parse_args()
     if not args.read:
-        print_emulated(load(args.readings))
-        print_measured(load(MEASURED))
+        show(args.readings)
     elif is_emulated():
+        import torch  # noqa: F401  (imported once, before the forks)
+        import ultralytics  # noqa: F401
+
+        import sweeper.training.run  # noqa: F401
+
         read(args.readings)
     else:
         start_again(Machine(cards=(Card(CARD_GIB),), compute="light"))
 
 
 if __name__ == "__main__":
-    main()
+    show_or_read(show, read, READINGS)

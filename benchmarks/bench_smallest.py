@@ -9,7 +9,6 @@ there is room is not what it needs. Emulated cards lack cuDNN: the prediction is
 
 from __future__ import annotations
 
-import argparse
 import csv
 import random
 import sys
@@ -24,10 +23,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # so that a checkout needs no install
 
-from bench_emulated import MECHANISM, Silent, in_fork  # noqa: E402
+from bench_emulated import CARD_GIB, MECHANISM, Silent, in_fork, show_or_read  # noqa: E402
 
-from sweeper.emulator.launch import start_again  # noqa: E402
-from sweeper.emulator.machine import Card, Machine, is_emulated  # noqa: E402
+from sweeper.emulator.machine import Machine  # noqa: E402
 from sweeper.memory.config import MemoryConfig  # noqa: E402
 from sweeper.memory.predict.architecture import find_architecture  # noqa: E402
 from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace  # noqa: E402
@@ -35,7 +33,6 @@ from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
 from sweeper.numbers import GIB  # noqa: E402
 
 READINGS = Path(__file__).with_name("smallest_card.csv")
-CARD_GIB = 96.0
 EPOCHS = 4
 IMAGES, VALIDATION = 80, 32
 MEAN_BOXES, SPREAD, MOST_BOXES = 6.0, 0.8, 60  # boxes per image before mosaic, lognormal
@@ -203,11 +200,6 @@ def load(file: Path) -> Iterator[Smallest]:
 def read(file: Path) -> None:
     """Find what the file lacks."""
     known = [found.case for found in load(file)] if file.exists() else []
-    import torch  # noqa: F401  (imported once, before the forks)
-    import ultralytics  # noqa: F401
-
-    import sweeper.training.run  # noqa: F401
-
     versions = {name: version(name) for name in ("torch", "ultralytics")}
     names = [field.name for field in fields(Case)] + [f.name for f in fields(Smallest)][1:]
     with file.open("a", newline="") as lines:
@@ -221,8 +213,9 @@ def read(file: Path) -> None:
                 lines.flush()
 
 
-def show(readings: list[Smallest]) -> None:
+def show(file: Path) -> None:
     """The table: GiB, and the smallest card beside the prediction."""
+    readings = list(load(file))
     print(f"Emulated, {EPOCHS} epochs, torch's allocator without the context, GiB")
     print("model    batch imgsz amp   allocator   in use  epoch 1   whole  smallest  predicted")
     for r in readings:
@@ -245,19 +238,5 @@ def show(readings: list[Smallest]) -> None:
                 print(f"{name:10s} {text:34s} median {median(share):+.1%}, {spread}")
 
 
-def main() -> None:
-    """Print the table, or read."""
-    cli = argparse.ArgumentParser(description=__doc__)
-    cli.add_argument("--readings", type=Path, default=READINGS)
-    cli.add_argument("--read", action="store_true", help="find what the file lacks")
-    args = cli.parse_args()
-    if not args.read:
-        show(list(load(args.readings)))
-    elif is_emulated():
-        read(args.readings)
-    else:
-        start_again(Machine(cards=(Card(CARD_GIB),), compute="light"))
-
-
 if __name__ == "__main__":
-    main()
+    show_or_read(show, read, READINGS)

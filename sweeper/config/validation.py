@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from sweeper.config.settings import PlanSettings, Settings
+from sweeper.config.settings import MemorySettings, PlanSettings, Settings
 from sweeper.errors import SettingsError
 from sweeper.trial.record import ALLOCATORS, CHECKPOINTS, SINGLE
 
@@ -54,7 +54,7 @@ def validate(settings: Settings) -> None:
             "choose any cell. Set study.sampler=auto or leave study.share out."
         )
     _one_of("plan.format", settings.plan.format, PLAN_FORMATS)
-    _check_plan(settings.plan)
+    _check_plan(settings.plan, settings.memory)
     _one_of("report.format", settings.report.format, REPORT_FORMATS)
     if settings.train.rect and settings.accumulate > 1:
         raise SettingsError(
@@ -73,7 +73,7 @@ def validate(settings: Settings) -> None:
     _check_memory(settings)
 
 
-def _check_plan(plan: PlanSettings) -> None:
+def _check_plan(plan: PlanSettings, memory: MemorySettings) -> None:
     if plan.export is not None and not plan.verify:
         raise SettingsError(
             f"plan.export={plan.export} writes what plan.verify=true measures. Set both, or "
@@ -83,6 +83,11 @@ def _check_plan(plan: PlanSettings) -> None:
         raise SettingsError(
             "plan.format=csv has one row for each predicted cell and no place for what "
             "plan.verify=true measures. Set plan.format=json, or plan.export=readings.csv besides."
+        )
+    if plan.export and (memory.checkpoint != "none" or memory.allocator != "default"):
+        raise SettingsError(
+            f"plan.export={plan.export} has no column for memory.checkpoint and "
+            "memory.allocator, so its readings would pass for plain ones. Leave them out."
         )
 
 
@@ -95,11 +100,6 @@ def _check_memory(settings: Settings) -> None:
                 f"train.extra.{name}={extra[name]} cannot go with "
                 f"memory.checkpoint={memory.checkpoint}. Leave one of them out."
             )
-    if settings.plan.export and (memory.checkpoint != "none" or memory.allocator != "default"):
-        raise SettingsError(
-            f"plan.export={settings.plan.export} has no column for memory.checkpoint and "
-            "memory.allocator, so its readings would pass for plain ones. Leave them out."
-        )
 
 
 def _check_rungs(settings: Settings) -> None:

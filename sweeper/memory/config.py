@@ -69,6 +69,11 @@ class MemoryConfig:
         )
 
     @property
+    def allocator(self) -> str:
+        """The allocator as ``memory.allocator`` names it."""
+        return "expandable" if self.expandable else "default"
+
+    @property
     def trace_key(self) -> TraceKey:
         """The same for configs that are predicted from one trace."""
         return self.model, self.nc, self.amp, self.checkpoint

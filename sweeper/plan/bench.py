@@ -97,7 +97,7 @@ class Bench:
     def _spec(self, request: Request) -> TrialSpec:
         budget = request.setup.budget
         config = request.config
-        conf = alloc_conf("expandable" if config.expandable else "default", os.environ)
+        conf = alloc_conf(config.allocator, os.environ)
         return replace(
             few_steps(config, self._images, budget.limit_gib, conf),
             number=len(self._results),
