@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from ultralytics.utils.torch_utils import unwrap_model
 
+from sweeper.training.packing import pack, unpack
 from sweeper.trial.record import EpochReport
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def write(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` so that a reader sees all of it or nothing."""
     path.parent.mkdir(exist_ok=True)
     draft = path.with_suffix(".part")
-    torch.save(state, draft)
+    torch.save(pack(state), draft)
     os.replace(draft, path)
 
 
@@ -127,7 +128,7 @@ def read(path: Path) -> dict[str, Any]:
         CheckpointError: There is no such file, or it is damaged.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = unpack(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch.load raises whatever the damaged part leads to
         raise CheckpointError(
             f"{path} cannot be read ({type(error).__name__}). Delete it: the trial then starts "
