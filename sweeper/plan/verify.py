@@ -13,7 +13,6 @@ from sweeper.executors.devices import find_devices
 from sweeper.memory.budget import Budget, load_card
 from sweeper.memory.measure.nvml import Device
 from sweeper.numbers import change
-from sweeper.plan.bench import train
 from sweeper.plan.cells import Inquiry, Setup
 from sweeper.plan.predictions import Found, Plan, PlanCell, predict_cells
 from sweeper.trial.record import Outcome, TrialResult
@@ -122,6 +121,8 @@ def verify(plan: Plan, device: Device, settings: Settings) -> Verification:
     Raises:
         KeyboardInterrupt: A signal stopped it.
     """
+    from sweeper.plan.bench import train  # mlflow comes with it, and takes a second to import
+
     here = {s: found for s, found in plan.found.items() if is_of(s.budget, device)}
     results, fault = train(here, plan.inquiry.effective_batch, device, settings)
     cells = predict_cells(list(results), Path(settings.runs_dir) / "cache" / "vram")

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 
 from sweeper.memory.predict.cuda_kernels import MATRIX_PRODUCTS, accumulates, track_results
+from sweeper.memory.predict.uncomputed import Uncomputed
 
 # CUDA's autocast runs these in fp32 (aten/src/ATen/autocast_mode.h), the CPU's in bf16.
 WIDENED = {"log_softmax", "sum", "prod", "cumsum"}  # ask for an fp32 result
@@ -36,11 +37,11 @@ class CudaAutocast(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-class StorageLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class StorageLog(Uncomputed):  # type: ignore[no-untyped-call]
     """Log (+number, bytes) at a storage's birth and (-number, 0) at its death, in order."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.events: list[tuple[int, int]] = []
         self.marks: dict[str, int] = {}  # name of a section -> its first event
         self.kept: list[int] = []  # storages that outlive the step
@@ -51,12 +52,6 @@ class StorageLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._births = 0
         self._open = True
         self._multiplied = False
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return (
-            False  # else torch wraps the method below in torch._dynamo, whose import takes 1.5 s
-        )
 
     def mark(self, name: str) -> None:
         """Begin a section."""
@@ -93,7 +88,7 @@ class StorageLog(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.events.append((MATRIX_PRODUCT, 0))
         if accumulates(func, args):
             func = torch.ops.aten.add_.Tensor
-        out = func(*args, **(kwargs or {}))
+        out = super().__torch_dispatch__(func, types, args, kwargs)
         track_results(func, args, out if isinstance(out, list | tuple) else (out,), self._track)
         if func is torch.ops.aten.nonzero.default:
             self.counts.append(len(out))

@@ -36,6 +36,7 @@ from sweeper.memory.predict.traced_sections import (
     trace_model,
     trace_setup,
 )
+from sweeper.memory.predict.uncomputed import Uncomputed
 from sweeper.memory.recompute import recompute
 
 # (batch, strides per side). Two batches and three sizes determine the five terms of `model_basis`.
@@ -98,7 +99,8 @@ def _build(architecture: Architecture, nc: int) -> Any:
     try:
         definition = architecture.definition or _read_weights(architecture.weights)
         check_detector(given, definition)
-        return build(copy.deepcopy(definition), nc=nc, verbose=False)
+        with Uncomputed():  # it looks its strides up by a forward
+            return build(copy.deepcopy(definition), nc=nc, verbose=False)
     except BUILD_ERRORS as error:
         raise ValueError(f"model={given} cannot be built: {error}. {REMEDY}") from error
 
@@ -118,7 +120,7 @@ def _trace(model: Any, amp: bool, checkpoint: str) -> StepTrace:
     points = [model_basis(*size) for size in sizes]
     steps = [trace_model(model, amp, *size) for size in sizes]
     vals = [trace_inference(ema, amp, *size) for size in sizes]
-    with torch.no_grad(), autocast(amp):
+    with torch.no_grad(), Uncomputed(), autocast(amp):
         preds = model.predict(torch.rand(2, 3, 2 * stride, 2 * stride))
     losses = [trace_loss(model, preds, amp, *point) for point in LOSS_POINTS]
     with torch.no_grad():
