@@ -16,6 +16,7 @@ from sweeper.trial.command import whole_training
 
 # The plots, in the order of the report: file name and what it shows.
 PLOTS = {
+    "cells": "Every cell: mAP@0.5 at the end, and peak memory against the budget",
     "map50": "mAP@0.5 against time of the whole run, with the Pareto front",
     "curves": "Learning curves of the best cells",
     "memory": "Peak memory against batch, with the budget",
@@ -33,7 +34,7 @@ def render(findings: Findings, plots: set[str]) -> str:
     winner = findings.winner
     exported = winner.first.deployment if winner is not None else None
     sections = [
-        [f"# {title(findings)}", answer(findings)],
+        [f"# {title(findings)}", answer(findings), *_images(plots, "cells")],
         _asked(findings),
         _section("Comparison", tables.comparison(findings), _comparison_text(findings)),
         _images(plots, "curves"),

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from sweeper.numbers import gib, limit
+from sweeper.report.cell_map import cell_map as cell_map
 from sweeper.report.cells import CellSummary
 from sweeper.report.chart import (
     BLACK,

@@ -101,6 +101,8 @@ def _kept_weights(findings: Findings, study: StudyFolder) -> list[Path]:
 def _write_plots(findings: Findings, curves: plots.Curves, folder: Path) -> list[Path]:
     """The plots that have something to show."""
     charts = {}
+    if any(c.peak_gib is not None or c.fits for c in findings.cells):
+        charts["cells"] = plots.cell_map(findings)
     if curves:
         charts["curves"] = plots.learning_curves(curves)
     if any(c.peak_gib is not None for c in findings.cells):

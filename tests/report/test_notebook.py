@@ -76,7 +76,9 @@ def test_every_plot_draws_full_and_empty_studies(tmp_path: Path) -> None:
     write_study(tmp_path / "empty", [], done=None)
     for folder in ("full", "empty"):
         findings = load_study(runs_dir=str(tmp_path / folder)).findings
-        for draw in (plots.memory_by_batch, plots.map50_by_time, plots.peak_parts):
+        for draw in (
+            plots.cell_map, plots.memory_by_batch, plots.map50_by_time, plots.peak_parts
+        ):  # fmt: skip
             assert draw(findings).png().startswith(b"\x89PNG\r\n")
     assert plots.learning_curves({}).png().startswith(b"\x89PNG\r\n")
 

@@ -45,7 +45,7 @@ def test_the_html_needs_no_other_file(published: Path) -> None:
     text = (published / "article/report.html").read_text()
     outside = Outside()
     outside.feed(text)
-    assert len(outside.images) == 4
+    assert len(outside.images) == 5
     assert all(i.startswith("data:image/png;base64,iVBOR") for i in outside.images)
     assert "url(" not in text and "@import" not in text
     assert text.count("<table>") == text.count("</table>") == 8
@@ -71,7 +71,14 @@ def test_the_parent_run_holds_the_answer(published: Path) -> None:
     assert "**Use batch 4 × accumulate 4, amp on**" in tags["mlflow.note.content"]
     assert {a.path for a in client.list_artifacts(run.info.run_id, "report")} == {
         f"report/{name}"
-        for name in ("curves.png", "map50.png", "memory.png", "parts.png", "trials.csv")
+        for name in (
+            "cells.png",
+            "curves.png",
+            "map50.png",
+            "memory.png",
+            "parts.png",
+            "trials.csv",
+        )
     }
     assert {"report.md", "report.html"} <= {a.path for a in client.list_artifacts(run.info.run_id)}
 
