@@ -183,9 +183,15 @@ class PlanSettings:
 
 @dataclass
 class ReportSettings:
-    """Group ``report``."""
+    """Group ``report``.
+
+    Attributes:
+        format: ``markdown``, or ``html`` as well.
+        article: Set the claims of the article beside the study, whatever its experiment.
+    """
 
     format: str = "markdown"
+    article: bool = False
 
 
 @dataclass

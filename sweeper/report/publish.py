@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeper.config.settings import Settings
+from sweeper.config.settings import ReportSettings, Settings
 from sweeper.errors import StudyError
 from sweeper.report import plots, tables
 from sweeper.report.answer import answer
@@ -59,7 +59,7 @@ def publish(settings: Settings, name: str | None) -> Report:
     images = _write_plots(findings, curves, study.path / FOLDER)
     table = study.path / FOLDER / "trials.csv"
     trials_frame(findings).to_csv(table, index=False)
-    documents = _write_documents(findings, images, study.path, settings.report.format)
+    documents = _write_documents(findings, images, study.path, settings.report)
     files = [*((d, None) for d in documents), *((f, FOLDER) for f in (table, *images))]
     files += [(weights, "weights") for weights in _kept_weights(findings, study)]
     warning = warning or _log(settings, findings, files)
@@ -78,12 +78,13 @@ def _log(settings: Settings, findings: Findings, files: list[tuple[Path, str | N
 
 
 def _write_documents(
-    findings: Findings, images: list[Path], folder: Path, wanted: str
+    findings: Findings, images: list[Path], folder: Path, wanted: ReportSettings
 ) -> list[Path]:
     """The report as markdown, and as HTML where that is wanted."""
     report = folder / "report.md"
-    report.write_text(render(findings, {image.stem for image in images}), encoding="utf-8")
-    if wanted != "html":
+    shown = {image.stem for image in images}
+    report.write_text(render(findings, shown, wanted.article), encoding="utf-8")
+    if wanted.format != "html":
         return [report]
     html = folder / "report.html"
     html.write_text(to_html(report.read_text(encoding="utf-8"), folder), "utf-8")

@@ -33,7 +33,7 @@ def study_record(name: str, **changes: object) -> StudyRecord:
         BUDGET_GIB,
         "card rtx3090 (vram=rtx3090)",
         space="memory=baseline,small_batch,accumulate,amp,accumulate_amp (5 cells)",
-        fixed=f"study.name={name}",
+        fixed=f"experiment=article study.name={name}",
         command=("python -m sweeper -m memory=baseline,small_batch,accumulate study.name=article"),
         n_trials=7,
         machine="no GPU; A Processor, 2 cores, 8 GiB RAM; Linux 6.1",

@@ -170,3 +170,11 @@ def test_amp_that_was_refused_is_no_row_with_amp_on() -> None:
     assert why in listed[-1]
     assert "1 trial of 2 failed; the reasons are below" in text
     assert "amp on instead of off" not in text
+
+
+def test_only_a_study_of_the_article_or_one_who_asks_gets_its_claims() -> None:
+    record = recorded(ARTICLE)
+    other = Findings(replace(record, study=replace(record.study, fixed="study.name=mine")))
+    assert "## The article's claims" in render(Findings(record), set())
+    assert "## The article's claims" not in render(other, set())
+    assert "## The article's claims" in render(other, set(), with_article=True)
