@@ -30,6 +30,7 @@ NOT_RUN = {
     "gpu_check": "takes ten minutes and a GPU",
     "make gpu-check": "takes ten minutes and a GPU",
     "tmux": "needs a terminal; the command inside is the README's own",
+    "model.pretrained=true": "downloads weights",
     "source ": "the environment is active already",
     "study.name=digits deploy.threads": "its study trains for minutes",
 }
