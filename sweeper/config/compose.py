@@ -119,6 +119,9 @@ def explain(error: HydraException) -> str:
         own = " Or your own: model=custom model.file=PATH.yaml." if group == "model" else ""
         known = ", ".join(error.options)
         return f"{group}={choice} is not in conf/{group}. Choose one of: {known}.{own}"
+    if "override_grammar" in text:  # a letter or sign that needs quotes
+        words = " ".join(text.partition(" See http")[0].split())
+        return f"{words}. Put a value with other letters or signs in quotes: 'key=\"value\"'."
     cause = error.__cause__
     detail = f": {str(cause).splitlines()[0]}" if isinstance(cause, ValidationError) else ""
     return " ".join(str(error).split()) + detail

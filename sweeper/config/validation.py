@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.util import find_spec
+import math
+import re
 from operator import attrgetter
-from pathlib import Path
-from typing import Any
 
-import yaml
-
+from sweeper.config.arguments import argument_defaults, fault
 from sweeper.config.settings import MemorySettings, PlanSettings, Settings
 from sweeper.errors import SettingsError
 from sweeper.trial.record import ALLOCATORS, CHECKPOINTS, SINGLE
@@ -25,12 +22,7 @@ PLAN_FORMATS = ("table", "markdown", "json", "csv")
 
 def validate(settings: Settings) -> None:
     """Raise a SettingsError that names the first key whose value cannot work."""
-    for key, least in _AT_LEAST.items():
-        value = attrgetter(key)(settings)
-        if value is not None and value < least:
-            raise SettingsError(
-                f"{key} must be at least {least} but got {value}. Set {key}={least} or more."
-            )
+    _check_ranges(settings)
     _one_of("train.optimizer", settings.train.optimizer, OPTIMIZERS)
     _one_of("train.lr_scaling", settings.train.lr_scaling, LR_SCALINGS)
     if settings.train.lr_scaling != "none" and settings.train.optimizer == "MuSGD":
@@ -41,11 +33,7 @@ def validate(settings: Settings) -> None:
     _one_of("memory.allocator", settings.memory.allocator, ALLOCATORS)
     _one_of("memory.checkpoint", settings.memory.checkpoint, CHECKPOINTS)
     _one_of("executor.name", settings.executor.name, ("local", "debug"))
-    if settings.study.name in RESERVED or "/" in (settings.study.name or ""):
-        raise SettingsError(
-            f"study.name must be a folder name other than {', '.join(RESERVED)} "
-            f"but got {settings.study.name}."
-        )
+    _check_places(settings)
     _check_rungs(settings)
     _one_of("study.sampler", settings.study.sampler, SAMPLERS)
     if settings.study.share and settings.study.sampler != "auto":
@@ -65,12 +53,45 @@ def validate(settings: Settings) -> None:
     if settings.model.name == "custom" and settings.model.file is None:
         raise SettingsError("model.file is not set. Give it: model=custom model.file=PATH.yaml.")
     slots = settings.executor.slots
-    if slots != "auto" and (not isinstance(slots, int) or slots < 1):
+    whole = isinstance(slots, int) and not isinstance(slots, bool)
+    if slots != "auto" and (not whole or slots < 1):
         raise SettingsError(f"executor.slots must be auto or at least 1 but got {slots}.")
     for name in settings.deploy.formats:
         _one_of("deploy.formats", name, EXPORTS)
     _check_extra(settings)
     _check_memory(settings)
+
+
+def _check_ranges(settings: Settings) -> None:
+    ranges = {key: (least, math.inf) for key, least in _AT_LEAST.items()} | _BETWEEN
+    if settings.data.digits is not None:
+        ranges |= _DIGITS
+    for key, (least, most) in ranges.items():
+        value = attrgetter(key)(settings)
+        if value is None or least <= value <= most:
+            continue
+        if most < math.inf:
+            raise SettingsError(f"{key} must lie between {least:g} and {most:g} but got {value}.")
+        raise SettingsError(
+            f"{key} must be at least {least} but got {value}. Set {key}={least} or more."
+        )
+
+
+def _check_places(settings: Settings) -> None:
+    """Names of folders and servers."""
+    name, uri = settings.study.name, settings.tracking.uri
+    if name is not None and (name in RESERVED or "/" in name or name.startswith(".") or not name):
+        raise SettingsError(
+            f"study.name must be a folder name other than {', '.join(RESERVED)}, and not begin "
+            f"with a dot, but got {name or 'nothing'}."
+        )
+    if not settings.runs_dir.strip():
+        raise SettingsError("runs_dir is empty. Set runs_dir=runs or another folder.")
+    if uri is not None and not re.match(r"[\w+]+:", uri):
+        raise SettingsError(
+            f"tracking.uri must be a URI, e.g. http://127.0.0.1:5000 or sqlite:///runs/mlflow.db, "
+            f"but got {uri}."
+        )
 
 
 def _check_plan(plan: PlanSettings, memory: MemorySettings) -> None:
@@ -94,12 +115,11 @@ def _check_plan(plan: PlanSettings, memory: MemorySettings) -> None:
 def _check_memory(settings: Settings) -> None:
     """What does not go together with activations that are computed again."""
     memory, extra = settings.memory, settings.train.extra
-    for name in ("compile", "distill_model"):
-        if memory.checkpoint != "none" and extra.get(name):
-            raise SettingsError(
-                f"train.extra.{name}={extra[name]} cannot go with "
-                f"memory.checkpoint={memory.checkpoint}. Leave one of them out."
-            )
+    if memory.checkpoint != "none" and extra.get("distill_model"):
+        raise SettingsError(
+            f"train.extra.distill_model={extra['distill_model']} cannot go with "
+            f"memory.checkpoint={memory.checkpoint}. Leave one of them out."
+        )
 
 
 def _check_rungs(settings: Settings) -> None:
@@ -112,17 +132,34 @@ def _check_rungs(settings: Settings) -> None:
         )
 
 
+SEEDS = 2**31 - 1  # with room for those that confirm: NumPy takes 32 bits
+LARGEST_IMAGE = 16384
+_BETWEEN: dict[str, tuple[float, float]] = {
+    "seed": (0, SEEDS),
+    "data.imgsz": (32, LARGEST_IMAGE),
+    "train.imgsz": (32, LARGEST_IMAGE),
+    "train.lr0": (0, 1),
+    "train.lrf": (0, 1),
+    "train.momentum": (0, 0.9999),  # Adam's takes no 1
+    "train.weight_decay": (0, 1),
+    "train.warmup_epochs": (0, 10_000),
+    "train.warmup_bias_lr": (0, 1),
+    "train.workers": (0, 256),
+}
+_DIGITS: dict[str, tuple[float, float]] = {
+    "data.digits.train": (1, 100_000),
+    "data.digits.val": (1, 100_000),
+    "data.digits.seed": (0, SEEDS),
+}
 _AT_LEAST: dict[str, float] = {
     "batch": 1,
     "accumulate": 1,
-    "seed": 0,
-    "data.imgsz": 32,
     "data.nc": 1,
     "train.epochs": 1,
-    "train.imgsz": 32,
-    "train.lr0": 0,
+    "train.close_mosaic": 0,
+    "train.patience": 0,
+    "train.save_period": -1,
     "train.lr0_batch": 1,
-    "train.workers": 0,
     "study.n_trials": 1,
     "study.effective_batch": 1,
     "study.trial_timeout_s": 0,
@@ -153,6 +190,7 @@ TAKEN |= {"plots", "save", "resume", "time", "task", "mode", "val", "exist_ok", 
 UNCOUNTED = {
     "fraction": "it shrinks the data set, and with it a batch that is larger",
     "multi_scale": "every batch then has another image size",
+    "compile": "compiled kernels keep other activations than those that are counted",
 }
 
 
@@ -163,7 +201,7 @@ def _check_extra(settings: Settings) -> None:
         ("train.extra", settings.train.extra),
         ("data.augment", settings.data.augment),
     ):
-        for name in names:
+        for name, value in names.items():
             if name in UNCOUNTED:
                 raise SettingsError(
                     f"{group}.{name} cannot be set: {UNCOUNTED[name]}, so the memory of a cell "
@@ -171,15 +209,7 @@ def _check_extra(settings: Settings) -> None:
                 )
             if name in taken:
                 raise SettingsError(f"{group}.{name} cannot be set here: it has a key of its own.")
-            if name not in ultralytics_defaults():
+            if name not in argument_defaults():
                 raise SettingsError(f"{group}.{name} is not an argument of Ultralytics.")
-
-
-@cache
-def ultralytics_defaults() -> dict[str, Any]:
-    """Ultralytics' training arguments and defaults, read without importing it (or torch)."""
-    package = find_spec("ultralytics")
-    assert package is not None and package.origin is not None
-    path = Path(package.origin).parent / "cfg" / "default.yaml"
-    defaults: dict[str, Any] = yaml.safe_load(path.read_text())
-    return defaults
+            if wanted := fault(name, value):
+                raise SettingsError(f"{group}.{name} must be {wanted} but got {value}.")

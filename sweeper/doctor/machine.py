@@ -53,7 +53,12 @@ def check_data(settings: Settings) -> Finding:
     except OSError as error:
         return failure("dataset", f"cannot be written: {error}.", "Choose runs_dir=PATH.")
     counts = f"{found.train_images} + {found.val_images} images, {len(found.names)} classes"
-    return ok("dataset", f"{settings.data.name}: {counts}")
+    text = f"{settings.data.name}: {counts}"
+    if found.caution:
+        return warning(
+            "dataset", f"{text}; {found.caution}", "Add label files, or leave them out."
+        )
+    return ok("dataset", text)
 
 
 def check_host_memory(trials_at_once: int) -> Finding:

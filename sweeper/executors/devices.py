@@ -30,20 +30,29 @@ def find_devices(slots: int | str) -> Devices:
     """The devices for ``executor.slots``: a number, or ``auto``.
 
     Raises:
-        SettingsError: More slots than visible GPUs.
+        SettingsError: More slots than visible GPUs, or than cores.
     """
     try:
         visible = visible_devices(list_devices(), os.environ)
     except NvmlUnavailable as error:
         note = () if error.reason in {"no_library", "driver_not_loaded"} else (str(error),)
-        return Devices(("cpu",) * (1 if slots == "auto" else int(slots)), None, note)
+        return Devices(_cpu(slots), None, note)
     gpus = visible.devices
     if not gpus:
-        return Devices(("cpu",) * (1 if slots == "auto" else int(slots)), None)
+        return Devices(_cpu(slots), None)
     used = used_devices(gpus, slots)
     smallest = min(used, key=lambda device: device.total_gib)
     notes = (visible.note,) if visible.note else ()
     return Devices(tuple(device.uuid for device in used), smallest, notes)
+
+
+def _cpu(slots: int | str) -> tuple[str, ...]:
+    count, cores = 1 if slots == "auto" else int(slots), len(os.sched_getaffinity(0))
+    if count > cores:
+        raise SettingsError(
+            f"executor.slots must not exceed the {cores} core(s) without a GPU but got {count}."
+        )
+    return ("cpu",) * count
 
 
 def used_devices(visible: Sequence[Device], slots: int | str) -> tuple[Device, ...]:

@@ -95,6 +95,9 @@ def _specs(context: RunContext, space: Space) -> dict[Cell, TrialSpec]:
         for c in space.cells
     ]
     context.say(_training(specs))
+    cautions = (context.builder.dataset(cell.settings).caution for cell in space.cells)
+    for caution in filter(None, dict.fromkeys(cautions)):
+        context.say(caution)
     return dict(zip(space.cells, context.predict(specs), strict=True))
 
 

@@ -16,6 +16,7 @@ from sweeper.config.settings import DataSettings, DigitsSettings
 from sweeper.errors import DataError, SettingsError
 from sweeper.script import ScriptError, run_script
 from sweeper.training.digits import DIGITS, DigitScenes, write_digits
+from sweeper.training.images import check_images
 from sweeper.training.labels import check_labels, label_path
 
 IMAGE_NAME = re.compile(
@@ -34,6 +35,7 @@ class Dataset:
         train_images: Images of the training split.
         val_images: Images of the validation split.
         boxes: Boxes of each image of the training split, in the order of `split_images`.
+        unlabelled: Images without a label file, of both splits: background to Ultralytics.
     """
 
     yaml: Path
@@ -41,6 +43,18 @@ class Dataset:
     train_images: int
     val_images: int
     boxes: tuple[int, ...]
+    unlabelled: tuple[Path, ...] = ()
+
+    @property
+    def caution(self) -> str:
+        """What nobody may have meant; empty where there is nothing."""
+        if not self.unlabelled:
+            return ""
+        images = self.train_images + self.val_images
+        return (
+            f"{len(self.unlabelled)} of {images} images have no label file, e.g. "
+            f"{self.unlabelled[0]}: they are taken for background."
+        )
 
 
 def prepare_dataset(data: DataSettings, runs_dir: Path) -> Dataset:
@@ -182,17 +196,22 @@ def check_dataset(path: Path, nc: int | None = None) -> Dataset:
     counts: dict[str, int] = {}
     faults: list[str] = []
     boxes: list[int] = [0]
+    unlabelled: list[Path] = []
     for split in ("train", "val"):
         images = list(_images(content, split, path))
         counts[split] = len(images)
         if not images:
             raise DataError(f"{path}: the {split} split has no images ({content[split]}).")
+        check_images(images, faults)
         per_image = [check_labels(label_path(i), len(names), faults) for i in images]
+        unlabelled += [i for i, n in zip(images, per_image, strict=True) if n is None]
         if not faults and all(n is None for n in per_image):
             raise DataError(
                 f"{path}: no image of the {split} split has a label file, "
                 f"e.g. {label_path(images[0])} is missing."
             )
+        if not faults and not any(per_image):
+            raise DataError(f"{path}: no image of the {split} split has a box in its labels.")
         if split == "train":
             boxes = [n or 0 for n in per_image]
     if faults:
@@ -200,8 +219,8 @@ def check_dataset(path: Path, nc: int | None = None) -> Dataset:
         more = len(faults) - FAULTS_SHOWN
         rest = f"\n  and {more} more" if more > 0 else ""
         some = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
-        raise DataError(f"{path}: {some} in its labels:\n  {shown}{rest}")
-    return Dataset(path, names, counts["train"], counts["val"], tuple(boxes))
+        raise DataError(f"{path}: {some} in its images and labels:\n  {shown}{rest}")
+    return Dataset(path, names, counts["train"], counts["val"], tuple(boxes), tuple(unlabelled))
 
 
 def split_images(path: Path, split: str) -> list[Path]:
@@ -219,6 +238,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     for key in ("train", "val"):
         if not content.get(key):
             raise DataError(f"{path} has no '{key}' key. It names the folder of the images.")
+        places = content[key] if isinstance(content[key], list) else [content[key]]
+        if not all(isinstance(place, str) for place in places):
+            raise DataError(f"{path}: '{key}' must be a path, or a list of paths.")
+    if not isinstance(content.get("path", ""), str | None):
+        raise DataError(f"{path}: 'path' must be the path of a folder.")
     return content
 
 
@@ -227,11 +251,13 @@ def _class_names(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     if names is None and isinstance(content.get("nc"), int):
         return tuple(f"class_{i}" for i in range(content["nc"]))
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if set(names) != set(range(len(names))):
             raise DataError(f"{path}: the keys of 'names' must be 0 to {len(names) - 1}.")
         names = [names[i] for i in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DataError(f"{path} needs 'names', the classes in order.")
+    if not all(isinstance(name, str | int | float) for name in names):
+        raise DataError(f"{path}: 'names' must be words, one for each class.")
     if "nc" in content and content["nc"] != len(names):
         raise DataError(f"{path}: nc is {content['nc']} but 'names' has {len(names)} entries.")
     return tuple(str(n) for n in names)

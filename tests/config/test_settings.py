@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.config.arguments import argument_defaults
 from sweeper.config.compose import CONF_DIR, compose_settings
-from sweeper.config.validation import ultralytics_defaults
 from sweeper.errors import SettingsError
 
 GROUPS = ("data", "model", "memory", "train", "vram", "study", "executor", "tracking")
@@ -70,6 +70,30 @@ def test_a_memory_strategy_sets_the_three_keys_at_top_level(memory: str, expecte
         ("train.lr_scaling=log", "train.lr_scaling must be one of none, sqrt, linear but got log"),
         ("train.lr0_batch=0", "train.lr0_batch must be at least 1 but got 0"),
         ("model=yolo99", "yolo99"),
+        ("seed=1099511627776", "seed must lie between 0 and .* but got 1099511627776"),
+        ("train.momentum=nan", "train.momentum must lie between 0 and 0.9999 but got nan"),
+        ("train.momentum=-5", "train.momentum must lie between"),
+        ("train.lrf=nan", "train.lrf must lie between 0 and 1 but got nan"),
+        ("train.lr0=1e30", "train.lr0 must lie between 0 and 1 but got 1e.30"),
+        ("train.weight_decay=-1", "train.weight_decay must lie between"),
+        ("train.warmup_epochs=-1", "train.warmup_epochs must lie between"),
+        ("train.workers=1000", "train.workers must lie between 0 and 256 but got 1000"),
+        ("data.imgsz=1000000", "data.imgsz must lie between 32 and 16384 but got 1000000"),
+        ("data.digits.seed=-1", "data.digits.seed must lie between"),
+        ("executor.slots=true", "executor.slots must be auto or at least 1 but got True"),
+        ("+train.extra.mosaic=abc", "train.extra.mosaic must be a number from 0 to 1 but got abc"),
+        ("+train.extra.degrees=nan", "train.extra.degrees must be a number but got nan"),
+        ("+train.extra.cos_lr=2", "train.extra.cos_lr must be true or false but got 2"),
+        ("+train.extra.mask_ratio=0.5", "train.extra.mask_ratio must be a whole number"),
+        ("+train.extra.auto_augment=3", "train.extra.auto_augment must be a word but got 3"),
+        ("+train.extra.compile=true", "train.extra.compile cannot be set: compiled kernels"),
+        ("data.augment={mosaic:foo}", "data.augment.mosaic must be a number from 0 to 1"),
+        ("study.name=.", "study.name must be a folder name .* but got \\."),
+        ("study.name=..", "study.name must be a folder name .* but got \\.\\."),
+        ("runs_dir=", "runs_dir is empty"),
+        ("tracking.uri=garbage", "tracking.uri must be a URI, .* but got garbage"),
+        ("runs_dir=/tmp/a=b", "in quotes: 'key=\"value\"'"),
+        ("data.yaml=/tmp/ü.yaml", "in quotes: 'key=\"value\"'"),
     ],
 )
 def test_a_bad_value_is_named_as_typed(override: str, message: str) -> None:
@@ -104,7 +128,11 @@ def test_a_rule_is_refused_for_an_optimizer_it_is_not_known_for() -> None:
 def test_every_train_argument_is_one_of_ultralytics() -> None:
     arguments = compose_settings(["+train.extra.mosaic=0.5"]).train_args()
     assert arguments["mosaic"] == 0.5
-    assert arguments.keys() <= ultralytics_defaults().keys()
+    assert arguments.keys() <= argument_defaults().keys()
+
+
+def test_what_must_be_quoted_is_taken_in_quotes() -> None:
+    assert compose_settings(['runs_dir="/tmp/中文 ü=b"']).runs_dir == "/tmp/中文 ü=b"
 
 
 def test_a_pretrained_model_is_its_checkpoint() -> None:

@@ -91,7 +91,10 @@ def test_a_study_goes_on_only_under_the_same_allocator(
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["memory.checkpoint=all", "+train.extra.compile=true"], r"train\.extra\.compile=True"),
+        (
+            ["memory.checkpoint=all", "+train.extra.distill_model=m.pt"],
+            r"train\.extra\.distill_model=m",
+        ),
         (
             ["memory.checkpoint=all", "plan.verify=true", "plan.export=r.csv"],
             r"plan\.export=r\.csv has no column",

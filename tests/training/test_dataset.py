@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,10 @@ def test_a_faulty_label_is_named_with_its_line(tmp_path: Path, label: str, fault
         ({"names": None}, "needs 'names'"),
         ({"nc": 3}, "nc is 3 but 'names' has 2 entries"),
         ({"names": {1: "cat", 2: "dog"}}, "keys of 'names' must be 0 to 1"),
+        ({"names": {0: "cat", "x": "dog"}}, "keys of 'names' must be 0 to 1"),
+        ({"names": ["cat", ["dog"]]}, "'names' must be words"),
+        ({"path": 7}, "'path' must be the path of a folder"),
+        ({"val": [["images/val"]]}, "'val' must be a path, or a list of paths"),
         ({"train": "labels/train"}, "the train split has no images"),
     ],
 )
@@ -75,7 +80,44 @@ def test_missing_labels_are_named_by_where_they_should_be(tmp_path: Path) -> Non
 def test_an_image_without_labels_is_background(tmp_path: Path) -> None:
     path = write_set(tmp_path)
     (tmp_path / "labels/train/0.txt").unlink()
-    assert sum(check_dataset(path).boxes) == 1
+    found = check_dataset(path)
+    assert sum(found.boxes) == 1
+    assert found.caution.startswith("1 of 4 images have no label file, e.g. ")
+    assert found.unlabelled == (tmp_path / "images/train/0.jpg",)
+
+
+def test_labels_without_any_box_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no image of the train split has a box"):
+        check_dataset(write_set(tmp_path, ""))
+
+
+def test_a_yaml_that_grows_by_its_aliases_is_refused_at_once(tmp_path: Path) -> None:
+    path = write_set(tmp_path)
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    path.write_text("\n".join([*lines, "train: *a8", "val: images/val", "names: *a8"]))
+    with pytest.raises(DataError, match="'train' must be a path"):
+        check_dataset(path)
+
+
+def test_an_image_that_cannot_be_trained_on_is_named(tmp_path: Path) -> None:
+    path = write_set(tmp_path)
+    images = tmp_path / "images/train"
+    whole = (images / "0.jpg").read_bytes()
+    (images / "0.jpg").write_bytes(whole[:-9])
+    (images / "1.jpg").write_bytes(b"")
+    (images / "2.jpg").write_text("not an image")
+    (images / "3.jpg").symlink_to(images / "3.jpg")
+    os.mkfifo(images / "4.jpg")
+    Image.new("RGB", (9, 32)).save(images / "5.png")
+    with pytest.raises(DataError) as error:
+        check_dataset(path)
+    told = str(error.value)
+    for said in (
+        *("0.jpg is cut off", "1.jpg is empty", "2.jpg is not an image that Pillow knows"),
+        *("3.jpg cannot be read: ", "4.jpg is not a file", "5.png has 9 x 32 pixels", "6 faults"),
+    ):
+        assert said in told
 
 
 def test_a_text_list_of_images_is_read(tmp_path: Path) -> None:
