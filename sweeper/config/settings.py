@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
@@ -27,6 +28,9 @@ def of_the_trial(overrides: Iterable[str]) -> tuple[str, ...]:
 _LR_POWER = {"sqrt": 0.5, "linear": 1.0}
 
 
+GENERIC = {"data", "dataset"}  # names of files that say nothing
+
+
 @dataclass
 class DigitsSettings:
     """Size of the embedded dataset."""
@@ -46,6 +50,14 @@ class DataSettings:
     nc: int | None = None
     digits: DigitsSettings | None = None
     augment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The name in records: a data set of one's own goes by its file, or by its folder."""
+        if self.name != "custom" or self.yaml is None:
+            return self.name
+        path = Path(self.yaml).expanduser().resolve()
+        return path.parent.name if path.stem in GENERIC else path.stem
 
 
 @dataclass

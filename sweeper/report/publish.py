@@ -80,15 +80,15 @@ def _log(settings: Settings, findings: Findings, files: list[tuple[Path, str | N
 def _write_documents(
     findings: Findings, images: list[Path], folder: Path, wanted: ReportSettings
 ) -> list[Path]:
-    """The report as markdown, and as HTML where that is wanted."""
+    """The report as markdown and as HTML, where it is wanted or there; what is wanted last."""
     report = folder / "report.md"
     shown = {image.stem for image in images}
     report.write_text(render(findings, shown, wanted.article), encoding="utf-8")
-    if wanted.format != "html":
-        return [report]
     html = folder / "report.html"
+    if wanted.format != "html" and not html.exists():
+        return [report]
     html.write_text(to_html(report.read_text(encoding="utf-8"), folder), "utf-8")
-    return [report, html]
+    return [report, html] if wanted.format == "html" else [html, report]
 
 
 def _kept_weights(findings: Findings, study: StudyFolder) -> list[Path]:
@@ -143,7 +143,7 @@ def _metrics(findings: Findings) -> dict[str, float]:
     best = findings.recommended.first if findings.recommended else None
     if findings.recommended is not None and best is not None and best.result is not None:
         metrics |= {f"best_{name}": getattr(best.result, name) for name in BEST}
-        metrics |= {"best_peak_gib": best.peak_gib}
+        metrics |= {"best_map50": findings.recommended.map50, "best_peak_gib": best.peak_gib}
         metrics |= {"best_batch": best.spec.batch, "best_accumulate": best.spec.accumulate}
         metrics |= _prospects(findings.recommended, findings)
     return {name: float(value) for name, value in metrics.items() if value is not None}

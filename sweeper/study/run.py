@@ -207,7 +207,7 @@ def _share(settings: Settings, space: Space) -> bool:
 
 def _study_name(settings: Settings, space: Space) -> str:
     """The name given or made; with study.resume=false the first one that is free."""
-    name = settings.study.name or f"{settings.model.name}-{settings.data.name}-{space.digest()}"
+    name = settings.study.name or f"{settings.model.name}-{settings.data.title}-{space.digest()}"
     if settings.study.resume:
         return name
     Path(settings.runs_dir).mkdir(parents=True, exist_ok=True)

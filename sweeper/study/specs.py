@@ -50,7 +50,7 @@ class SpecBuilder:
             amp=settings.amp,
             model=settings.model.name,
             model_file=settings.model.source,
-            data=settings.data.name,
+            data=settings.data.title,
             data_yaml=str(dataset.yaml),
             nc=contents.nc,
             boxes_per_image=contents.boxes_per_image,

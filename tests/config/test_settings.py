@@ -135,6 +135,15 @@ def test_what_must_be_quoted_is_taken_in_quotes() -> None:
     assert compose_settings(['runs_dir="/tmp/中文 ü=b"']).runs_dir == "/tmp/中文 ü=b"
 
 
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [("sets/raccoon/data.yaml", "raccoon"), ("sets/cars.yaml", "cars"), (None, "digits")],
+)
+def test_a_data_set_goes_by_its_own_name(path: str | None, title: str) -> None:
+    overrides = ["data=custom", f"data.yaml={path}"] if path else []
+    assert compose_settings(overrides).data.title == title
+
+
 def test_a_pretrained_model_is_its_checkpoint() -> None:
     assert compose_settings(["model=yolo11s"]).model.source == "yolo11s.yaml"
     assert (

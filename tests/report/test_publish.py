@@ -113,6 +113,15 @@ def test_a_report_again_replaces_the_old_plots(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "article/report").iterdir()] == ["trials.csv"]
 
 
+def test_a_page_of_before_does_not_stay_behind(tmp_path: Path) -> None:
+    write_study(tmp_path, [Row(4, 1, False, None)], done=None)
+    page = tmp_path / "article/report.html"
+    publish(compose_settings([f"runs_dir={tmp_path}", "report.format=html"]), None)
+    page.write_text("of an earlier report")
+    publish(compose_settings([f"runs_dir={tmp_path}"]), None)
+    assert "<title>Study article" in page.read_text()
+
+
 def test_two_thousand_trials_are_read_in_pages_and_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
