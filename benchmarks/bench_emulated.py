@@ -29,6 +29,7 @@ from sweeper.memory.predict.calibration import FITTED, Calibration  # noqa: E402
 from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
 from sweeper.numbers import GIB  # noqa: E402
 from sweeper.training.full_images import BATCHES, few_steps  # noqa: E402
+from sweeper.trial.record import Amp  # noqa: E402
 
 READINGS = Path(__file__).with_name("emulated_vram.csv")
 MEASURED = Path(__file__).with_name("measured_vram.csv")
@@ -59,7 +60,7 @@ class Cell:
     model: str
     batch: int
     accumulate: int
-    amp: bool
+    amp: Amp
     imgsz: int
     checkpoint: str = "none"
 
@@ -194,7 +195,7 @@ def config_of(cell: Cell) -> MemoryConfig:
 def predict(cell: Cell, calibration: Calibration = MECHANISM) -> tuple[float, float]:
     """Allocated and reserved peaks, bytes."""
     architecture, folder = find_architecture(cell.model), ROOT / DEFAULT_DIR
-    trace = load_trace(architecture, CLASSES, cell.amp, folder, cell.checkpoint)
+    trace = load_trace(architecture, CLASSES, bool(cell.amp), folder, cell.checkpoint)
     steps = min(calibration.steps, BATCHES // cell.accumulate)
     peaks = replay_trace(trace, config_of(cell), replace(calibration, steps=steps))
     phases = peaks.within(CARD_GIB, 0)

@@ -229,7 +229,7 @@ class Settings:
 
     batch: int = MISSING
     accumulate: int = MISSING
-    amp: bool = MISSING
+    amp: Any = MISSING  # of `sweeper.trial.record.AMPS`, or fp16 as typed
     seed: int = 0
     runs_dir: str = "runs"
     doctor: bool = True

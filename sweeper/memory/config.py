@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sweeper.memory.alloc_conf import is_expandable
-from sweeper.trial.record import TrialSpec
+from sweeper.trial.record import Amp, TrialSpec
 
 TraceKey = tuple[str, int, bool, str]
 
@@ -25,7 +25,7 @@ class MemoryConfig:
         batch: Images per forward/backward.
         accumulates: Whether an optimizer step takes more than one micro-batch: gradients are then
             held through a forward, and how many micro-batches there are does not matter.
-        amp: Whether autocast is on.
+        amp: The autocast: none, fp16 (True) or bf16, which take the same memory.
         imgsz: Image side, pixels.
         optimizer: Its name.
         boxes_per_image: Mean number of objects per image of a batch, after mosaic.
@@ -41,7 +41,7 @@ class MemoryConfig:
     nc: int
     batch: int
     accumulates: bool
-    amp: bool
+    amp: Amp
     imgsz: int
     optimizer: str
     boxes_per_image: float
@@ -76,7 +76,7 @@ class MemoryConfig:
     @property
     def trace_key(self) -> TraceKey:
         """The same for configs that are predicted from one trace."""
-        return self.model, self.nc, self.amp, self.checkpoint
+        return self.model, self.nc, bool(self.amp), self.checkpoint
 
     @property
     def memory_class(self) -> MemoryConfig:

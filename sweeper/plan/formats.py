@@ -15,7 +15,7 @@ from sweeper.plan.cells import Setup
 from sweeper.plan.predictions import Found, Plan, PlanCell
 from sweeper.plan.verify import Verification
 from sweeper.training.contents import BoxesSource
-from sweeper.trial.record import SIMULATED
+from sweeper.trial.record import AMP_WORDS, SIMULATED
 
 Rows = list[list[str]]
 
@@ -166,7 +166,7 @@ def _names(setup: Setup, extra: list[str]) -> list[str]:
     return [
         setup.model,
         *(VARYING[name](setup) for name in extra),
-        "on" if setup.config.amp else "off",
+        AMP_WORDS[setup.config.amp],
     ]
 
 

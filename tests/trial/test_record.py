@@ -28,6 +28,7 @@ def test_the_plain_command_accumulates_through_nbs(make_spec) -> None:
     command = yolo_command(make_spec(batch=4, accumulate=4, amp=True))
     assert command.startswith("yolo detect train model=yolo11n.yaml ")
     assert " batch=4 nbs=16 amp=True " in command
+    assert " amp=bf16 " in yolo_command(make_spec(amp="bf16"))
 
 
 def test_the_snippet_for_recomputation_trains(make_spec, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_a_damaged_cache_file_is_traced_again(tmp_path: Path) -> None:
         ({"accumulate": 0}, "accumulate .* got 0"),
         ({"imgsz": -640}, "imgsz .* got -640"),
         ({"nc": 0}, "nc .* got 0"),
-        ({"amp": "maybe"}, "amp must be true, false or bf16 but got maybe"),
+        ({"amp": "maybe"}, "amp must be false, true, fp16 or bf16 but got maybe"),
         ({"images": 0}, "images must be a whole number, at least 1, but got 0"),
         ({"level": 0.99}, r"level must be one of 0\.8, 0\.9, 0\.95 but got 0\.99"),
         ({"boxes_per_image": -1}, "boxes_per_image cannot be negative but got -1"),
