@@ -63,6 +63,7 @@ class Cell:
     amp: Amp
     imgsz: int
     checkpoint: str = "none"
+    val_batch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ def load(file: Path) -> list[Reading]:
 def _reading(row: dict[str, str]) -> Reading:
     numbers = {key: int(row[key]) for key in ("batch", "accumulate", "imgsz")}
     checkpoint = row.get("checkpoint") or "none"  # the GPU has read none
+    numbers["val_batch"] = int(row["val_batch"]) if row.get("val_batch") else None
     cell = Cell(model=row["model"], amp=row["amp"] == "True", checkpoint=checkpoint, **numbers)
     return Reading(cell, int(row["allocated"]), int(row["reserved"]))
 
@@ -188,6 +190,7 @@ def config_of(cell: Cell) -> MemoryConfig:
         boxes_per_image=BOXES,
         images=BATCHES * cell.batch,
         checkpoint=cell.checkpoint,
+        val_batch=cell.val_batch,
     )
 
 

@@ -93,10 +93,12 @@ class MemorySettings:
         allocator: ``default``, as the environment configures torch's, or ``expandable`` segments.
         checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone``
             or ``all``.
+        val_batch: Largest number of images that are validated at once; null: twice the batch.
     """
 
     allocator: str = "default"
     checkpoint: str = "none"
+    val_batch: int | None = None
 
 
 @dataclass

@@ -35,6 +35,7 @@ class MemoryConfig:
         expandable: Whether the allocator's segments grow.
         checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone`` or
             ``all``.
+        val_batch: Largest number of images that are validated at once; None: twice the batch.
     """
 
     model: str
@@ -49,6 +50,7 @@ class MemoryConfig:
     fullest_image: int | None = None
     expandable: bool = False
     checkpoint: str = "none"
+    val_batch: int | None = None
 
     @classmethod
     def of(cls, spec: TrialSpec) -> MemoryConfig:
@@ -66,12 +68,18 @@ class MemoryConfig:
             fullest_image=spec.fullest_image,
             expandable=is_expandable(spec.alloc_conf),
             checkpoint=spec.checkpoint,
+            val_batch=spec.val_batch,
         )
 
     @property
     def allocator(self) -> str:
         """The allocator as ``memory.allocator`` names it."""
         return "expandable" if self.expandable else "default"
+
+    @property
+    def validated(self) -> int:
+        """Images that are validated at once."""
+        return min(2 * self.batch, self.val_batch or 2 * self.batch)
 
     @property
     def trace_key(self) -> TraceKey:

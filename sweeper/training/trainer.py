@@ -21,6 +21,7 @@ from sweeper.training.checkpoint import Part
 from sweeper.training.device import DeviceMeter
 from sweeper.training.endings import AmpRefused, Diverged, OutOfMemory, TooShort
 from sweeper.training.order import number_samples, seed_epoch
+from sweeper.training.val_batches import split_batches
 from sweeper.trial.record import EpochReport, TrialSpec, steady
 
 # A step whose gradients are not finite is skipped by torch's GradScaler, which halves its scale,
@@ -129,6 +130,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
             raise OutOfMemory(f"batch={self.spec.batch} ran out of device memory")
         self._require_amp()
         super()._build_train_pipeline()
+        split_batches(self.test_loader, self.spec.val_batch)
         self._numbers = number_samples(self.train_loader, self.spec.seed)
         total = len(self.train_loader) * self.epochs
         if self.spec.accumulate > total:

@@ -132,6 +132,7 @@ class TrialSpec:
         alloc_conf: What torch's allocator is told, as PYTORCH_ALLOC_CONF says it.
         checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone`` or
             ``all``.
+        val_batch: Largest number of images that are validated at once; None: twice the batch.
     """
 
     study: str
@@ -168,6 +169,7 @@ class TrialSpec:
     fullest_image: int | None = None
     alloc_conf: str = ""
     checkpoint: str = "none"
+    val_batch: int | None = None
 
     @property
     def effective_batch(self) -> int:

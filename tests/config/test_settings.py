@@ -58,6 +58,7 @@ def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
         ("batchh=4", "batchh"),
         ("amp=half", "amp must be false, true, fp16 or bf16 but got half"),
         ("amp=[true]", "amp must be false, true, fp16 or bf16 but got"),
+        ("memory.val_batch=0", "memory.val_batch must be at least 1 but got 0"),
         ("train.epochs=-1", "train.epochs must be at least 1 but got -1"),
         ("train.rect=true", "train.rect=true cannot go with accumulate=4"),
         ("train.optimizer=auto", "train.optimizer must be one of SGD"),

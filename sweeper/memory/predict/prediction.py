@@ -40,6 +40,7 @@ EXAMPLES = {
     "boxes_per_image": 8,
     "images": ASSUMED_IMAGES,
     "context_gib": CONTEXT_GIB,
+    "val_batch": 16,
 }
 
 
@@ -114,6 +115,7 @@ def predict_vram(
     level: float = LEVEL,
     allocator: str = "default",
     checkpoint: str = "none",
+    val_batch: int | None = None,
 ) -> VramPrediction:
     """Predict the peak memory of training on one CUDA device.
 
@@ -133,12 +135,15 @@ def predict_vram(
         level: Probability of the bound: 0.8, 0.9 or 0.95.
         allocator: ``default``, or ``expandable`` for ``expandable_segments:True``.
         checkpoint: Layers that the backward computes again: ``none``, ``backbone`` or ``all``.
+        val_batch: Largest number of images that are validated at once, by default twice the batch.
 
     Raises:
         ValueError: A value out of range, an unknown model or optimizer.
     """
     _check_whole("accumulate", accumulate)
     _check_amount("context_gib", context_gib)
+    if val_batch is not None:
+        _check_whole("val_batch", val_batch)
     _check_one_of("allocator", allocator, ALLOCATORS)
     _check_one_of("checkpoint", checkpoint, CHECKPOINTS)
     upper(0.0, boxes_per_image, level)  # refuses a level before the model is traced
@@ -156,6 +161,7 @@ def predict_vram(
         images,
         expandable=allocator == "expandable",
         checkpoint=checkpoint,
+        val_batch=val_batch,
     )
     peaks = predict_peaks(config, Path(cache_dir or DEFAULT_DIR))
     training, validation = peaks.within(limit_gib, context_gib)
