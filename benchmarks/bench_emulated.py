@@ -29,6 +29,7 @@ from sweeper.memory.predict.calibration import FITTED, Calibration  # noqa: E402
 from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
 from sweeper.numbers import GIB  # noqa: E402
 from sweeper.training.full_images import BATCHES, few_steps  # noqa: E402
+from sweeper.trial.record import Amp  # noqa: E402
 
 READINGS = Path(__file__).with_name("emulated_vram.csv")
 MEASURED = Path(__file__).with_name("measured_vram.csv")
@@ -59,9 +60,10 @@ class Cell:
     model: str
     batch: int
     accumulate: int
-    amp: bool
+    amp: Amp
     imgsz: int
     checkpoint: str = "none"
+    val_batch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def load(file: Path) -> list[Reading]:
 def _reading(row: dict[str, str]) -> Reading:
     numbers = {key: int(row[key]) for key in ("batch", "accumulate", "imgsz")}
     checkpoint = row.get("checkpoint") or "none"  # the GPU has read none
+    numbers["val_batch"] = int(row["val_batch"]) if row.get("val_batch") else None
     cell = Cell(model=row["model"], amp=row["amp"] == "True", checkpoint=checkpoint, **numbers)
     return Reading(cell, int(row["allocated"]), int(row["reserved"]))
 
@@ -187,6 +190,7 @@ def config_of(cell: Cell) -> MemoryConfig:
         boxes_per_image=BOXES,
         images=BATCHES * cell.batch,
         checkpoint=cell.checkpoint,
+        val_batch=cell.val_batch,
     )
 
 
@@ -194,7 +198,7 @@ def config_of(cell: Cell) -> MemoryConfig:
 def predict(cell: Cell, calibration: Calibration = MECHANISM) -> tuple[float, float]:
     """Allocated and reserved peaks, bytes."""
     architecture, folder = find_architecture(cell.model), ROOT / DEFAULT_DIR
-    trace = load_trace(architecture, CLASSES, cell.amp, folder, cell.checkpoint)
+    trace = load_trace(architecture, CLASSES, bool(cell.amp), folder, cell.checkpoint)
     steps = min(calibration.steps, BATCHES // cell.accumulate)
     peaks = replay_trace(trace, config_of(cell), replace(calibration, steps=steps))
     phases = peaks.within(CARD_GIB, 0)

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from sweeper.config.settings import Settings
 from sweeper.config.validation import validate
 from sweeper.errors import SettingsError
+from sweeper.trial.record import Amp, read_amp
 
 CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
 if not CONF_DIR.is_dir():  # a checkout keeps it at the top level
@@ -68,9 +69,17 @@ def read_settings(
             OmegaConf.update(changed, key, value)
         settings = OmegaConf.to_object(changed)
     assert isinstance(settings, Settings)
+    settings.amp = _amp(settings.amp)
     _refuse_additions(settings)
     validate(settings)
     return settings
+
+
+def _amp(value: object) -> Amp:
+    try:
+        return read_amp(value)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 @contextmanager

@@ -105,10 +105,12 @@ class MemorySettings:
         allocator: ``default``, as the environment configures torch's, or ``expandable`` segments.
         checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone``
             or ``all``.
+        val_batch: Largest number of images that are validated at once; null: twice the batch.
     """
 
     allocator: str = "default"
     checkpoint: str = "none"
+    val_batch: int | None = None
 
 
 @dataclass
@@ -247,7 +249,7 @@ class Settings:
 
     batch: int = MISSING
     accumulate: int = MISSING
-    amp: bool = MISSING
+    amp: Any = MISSING  # of `sweeper.trial.record.AMPS`, or fp16 as typed
     seed: int = 0
     runs_dir: str = "runs"
     doctor: bool = True

@@ -105,10 +105,10 @@ def _check_plan(plan: PlanSettings, memory: MemorySettings) -> None:
             "plan.format=csv has one row for each predicted cell and no place for what "
             "plan.verify=true measures. Set plan.format=json, or plan.export=readings.csv besides."
         )
-    if plan.export and (memory.checkpoint != "none" or memory.allocator != "default"):
+    if plan.export and memory != MemorySettings():
         raise SettingsError(
-            f"plan.export={plan.export} has no column for memory.checkpoint and "
-            "memory.allocator, so its readings would pass for plain ones. Leave them out."
+            f"plan.export={plan.export} has no column for the keys under memory, so its readings "
+            "would pass for plain ones. Leave them out."
         )
 
 
@@ -155,6 +155,7 @@ _AT_LEAST: dict[str, float] = {
     "batch": 1,
     "accumulate": 1,
     "data.nc": 1,
+    "memory.val_batch": 1,
     "train.epochs": 1,
     "train.close_mosaic": 0,
     "train.patience": 0,

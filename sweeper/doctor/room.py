@@ -10,7 +10,7 @@ from sweeper.errors import SweeperError
 from sweeper.plan.cells import inquire
 from sweeper.plan.predictions import make_plan
 from sweeper.study.space import Cell, Space
-from sweeper.trial.record import SIMULATED
+from sweeper.trial.record import AMP_WORDS, SIMULATED
 
 
 def check_room(settings: Settings) -> Finding:
@@ -21,7 +21,7 @@ def check_room(settings: Settings) -> Finding:
     except (SweeperError, OSError) as error:
         return warning("batch", f"what fits is not predicted: {error}", "")
     ((setup, found),) = plan.found.items()
-    amp = "on" if setup.config.amp else "off"
+    amp = AMP_WORDS[setup.config.amp]
     where = f"{setup.model} at {setup.config.imgsz} px, amp {amp}, {SIMULATED}"
     if setup.boxes_source == "assumed":
         where += f", {setup.config.boxes_per_image:g} boxes per image assumed"

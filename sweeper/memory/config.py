@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sweeper.memory.alloc_conf import is_expandable
-from sweeper.trial.record import TrialSpec
+from sweeper.trial.record import Amp, TrialSpec
 
 TraceKey = tuple[str, int, bool, str]
 
@@ -25,7 +25,7 @@ class MemoryConfig:
         batch: Images per forward/backward.
         accumulates: Whether an optimizer step takes more than one micro-batch: gradients are then
             held through a forward, and how many micro-batches there are does not matter.
-        amp: Whether autocast is on.
+        amp: The autocast: none, fp16 (True) or bf16, which take the same memory.
         imgsz: Image side, pixels.
         optimizer: Its name.
         boxes_per_image: Mean number of objects per image of a batch, after mosaic.
@@ -35,13 +35,14 @@ class MemoryConfig:
         expandable: Whether the allocator's segments grow.
         checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone`` or
             ``all``.
+        val_batch: Largest number of images that are validated at once; None: twice the batch.
     """
 
     model: str
     nc: int
     batch: int
     accumulates: bool
-    amp: bool
+    amp: Amp
     imgsz: int
     optimizer: str
     boxes_per_image: float
@@ -49,6 +50,7 @@ class MemoryConfig:
     fullest_image: int | None = None
     expandable: bool = False
     checkpoint: str = "none"
+    val_batch: int | None = None
 
     @classmethod
     def of(cls, spec: TrialSpec) -> MemoryConfig:
@@ -66,6 +68,7 @@ class MemoryConfig:
             fullest_image=spec.fullest_image,
             expandable=is_expandable(spec.alloc_conf),
             checkpoint=spec.checkpoint,
+            val_batch=spec.val_batch,
         )
 
     @property
@@ -74,9 +77,14 @@ class MemoryConfig:
         return "expandable" if self.expandable else "default"
 
     @property
+    def validated(self) -> int:
+        """Images that are validated at once."""
+        return min(2 * self.batch, self.val_batch or 2 * self.batch)
+
+    @property
     def trace_key(self) -> TraceKey:
         """The same for configs that are predicted from one trace."""
-        return self.model, self.nc, self.amp, self.checkpoint
+        return self.model, self.nc, bool(self.amp), self.checkpoint
 
     @property
     def memory_class(self) -> MemoryConfig:

@@ -48,7 +48,7 @@ class Setup:
         """What tells setups apart, in the order in which a plan is sorted."""
         config = self.config
         own = (config.imgsz, config.nc, config.optimizer, config.expandable, config.checkpoint)
-        return self.model, self.budget, *own, config.amp, self.contents
+        return self.model, self.budget, *own, config.val_batch, config.amp, self.contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,7 @@ def _setup(settings: Settings, contents: Contents) -> Setup:
         images=contents.images or ASSUMED_IMAGES,
         expandable=is_expandable(alloc_conf(settings.memory.allocator, os.environ)),
         checkpoint=settings.memory.checkpoint,
+        val_batch=settings.memory.val_batch,
     )
     model = settings.model.file or settings.model.name
     return Setup(model, _budget(settings), config, contents)

@@ -47,7 +47,7 @@ def _row(tried: Tried) -> dict[str, object]:
         "model": "" if own_file else setup.model,
         "batch": config.batch,
         "imgsz": config.imgsz,
-        "amp": config.amp,
+        "amp": bool(config.amp),  # fp16 and bf16 take the same
         "ultralytics_version": result.settings.get("ultralytics", ""),
         "torch_version": result.settings.get("torch", ""),
         "nc": config.nc,

@@ -15,9 +15,11 @@ from sweeper.plan.cells import Setup
 from sweeper.plan.predictions import Found, Plan, PlanCell
 from sweeper.plan.verify import Verification
 from sweeper.training.contents import BoxesSource
-from sweeper.trial.record import SIMULATED
+from sweeper.trial.record import AMP_WORDS, SIMULATED
 
 Rows = list[list[str]]
+
+TWICE = "2 × batch"
 
 # Shown as a column where it differs between cells, in the line above the tables where it does not.
 VARYING: dict[str, Callable[[Setup], str]] = {
@@ -27,11 +29,16 @@ VARYING: dict[str, Callable[[Setup], str]] = {
     "optimizer": lambda setup: setup.config.optimizer,
     "allocator": lambda setup: setup.config.allocator,
     "checkpoint": lambda setup: setup.config.checkpoint,
+    "val batch": lambda setup: f"{setup.config.val_batch or TWICE}",
     "boxes per image": lambda setup: f"{round(setup.config.boxes_per_image, 1):g}",
     "images": lambda setup: f"{setup.config.images}",
 }
 LINES_OF_THEIR_OWN = ("card", "boxes per image", "images")
-AS_ALWAYS = {"allocator": "default", "checkpoint": "none"}  # goes without saying
+AS_ALWAYS = {
+    "allocator": "default",
+    "checkpoint": "none",
+    "val batch": TWICE,
+}  # goes without saying
 BOXES_SOURCES: dict[BoxesSource, str] = {
     "labels": "counted in the labels.",
     "typed": "as typed.",
@@ -166,7 +173,7 @@ def _names(setup: Setup, extra: list[str]) -> list[str]:
     return [
         setup.model,
         *(VARYING[name](setup) for name in extra),
-        "on" if setup.config.amp else "off",
+        AMP_WORDS[setup.config.amp],
     ]
 
 
@@ -220,6 +227,7 @@ def _setup_record(setup: Setup) -> dict[str, Any]:
         "optimizer": config.optimizer,
         "allocator": config.allocator,
         "checkpoint": config.checkpoint,
+        "val_batch": config.val_batch,
         "amp": config.amp,
         "boxes_per_image": round(config.boxes_per_image, 3),
         "boxes_source": setup.boxes_source,

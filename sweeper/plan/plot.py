@@ -13,7 +13,7 @@ from sweeper.memory.verdict import Verdict
 from sweeper.plan.cells import Setup
 from sweeper.plan.formats import BOUND, VARYING, columns
 from sweeper.plan.predictions import Plan, PlanCell
-from sweeper.trial.record import SIMULATED
+from sweeper.trial.record import AMP_WORDS, SIMULATED
 
 # Paul Tol's "muted" scheme, safe for colour-blind readers (personal.sron.nl/~pault), in an order
 # that sets neighbours apart; from what is always held to what a step adds.
@@ -121,5 +121,5 @@ def _panel_title(plan: Plan, cell: PlanCell) -> str:
     setup, largest = cell.setup, plan.found[cell.setup].largest
     names = [setup.model, *(VARYING[name](setup) for name in columns(plan))]
     fits = f"batch ≤ {largest.batch} fits" if largest else "nothing fits"
-    amp = "on" if setup.config.amp else "off"
+    amp = AMP_WORDS[setup.config.amp]
     return f"{', '.join(names)}, amp {amp}: {fits} {setup.budget.limit_gib:.2f} GiB"

@@ -12,7 +12,7 @@ from sweeper.report.caveats import caveats
 from sweeper.report.deployment import deployment, deployment_source
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, code, render_table
-from sweeper.trial.command import whole_training
+from sweeper.trial.command import needs_python, whole_training
 
 # The plots, in the order of the report: file name and what it shows.
 PLOTS = {
@@ -165,7 +165,7 @@ def _use(findings: Findings) -> list[str]:
         return []
     name = findings.study.name
     sections = ["## Use it", "Train with the winner's settings in plain Ultralytics:"]
-    language = "sh" if winner.spec.checkpoint == "none" else "python"
+    language = "python" if needs_python(winner.spec) else "sh"
     sections += [code(whole_training(winner.spec), language), ACCUMULATE]
     if done := winner.finished:
         weights = f"trials/{done.number:04d}/weights/best.pt"

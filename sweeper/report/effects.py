@@ -11,6 +11,7 @@ from itertools import pairwise
 from sweeper.numbers import change, gain
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import End
+from sweeper.trial.record import AMP_WORDS, AMPS, Amp
 
 Pair = tuple[CellSummary, CellSummary]
 
@@ -58,7 +59,10 @@ def strategy_changes(cells: Iterable[CellSummary]) -> list[StrategyChange]:
             "accumulate more on a smaller batch, same effective batch", _same_product(known)
         ),
         StrategyChange("accumulate more on the same batch", _same_batch(known)),
-        StrategyChange("amp on instead of off", _amp(known)),
+        *(
+            StrategyChange(f"amp {AMP_WORDS[amp]} instead of off", _amp(known, amp))
+            for amp in AMPS[1:]
+        ),
         StrategyChange("the next larger batch alone", _larger_batch(known)),
     ]
     return [found for found in changes if found.pairs]
@@ -84,12 +88,17 @@ def _same_batch(cells: list[CellSummary]) -> list[Pair]:
     return list(_from_the_first(_groups(cells, key)))
 
 
-def _amp(cells: list[CellSummary]) -> list[Pair]:
+def _amp(cells: list[CellSummary], amp: Amp) -> list[Pair]:
     def key(cell: CellSummary) -> Hashable:
         return cell.setting, cell.spec.batch, cell.spec.accumulate
 
     groups = _groups(cells, key)
-    return [(off, on) for off, *rest in groups for on in rest if off.spec.amp < on.spec.amp]
+    return [
+        (off, on)
+        for off, *rest in groups
+        for on in rest
+        if not off.spec.amp and on.spec.amp == amp
+    ]
 
 
 def _larger_batch(cells: list[CellSummary]) -> list[Pair]:
@@ -111,8 +120,8 @@ def _groups(
     return [g for g in order if len(g) > 1]
 
 
-def _order(cell: CellSummary) -> tuple[int, int, bool]:
-    return cell.spec.accumulate, cell.spec.batch, cell.spec.amp
+def _order(cell: CellSummary) -> tuple[int, int, int]:
+    return cell.spec.accumulate, cell.spec.batch, AMPS.index(cell.spec.amp)
 
 
 def _from_the_first(groups: list[list[CellSummary]]) -> Iterator[Pair]:

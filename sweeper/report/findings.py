@@ -10,7 +10,7 @@ from sweeper.report.cells import CellSummary, cells_of
 from sweeper.report.standing import standings_of
 from sweeper.trial.curves import Outlook
 from sweeper.trial.field import Gap
-from sweeper.trial.record import Outcome
+from sweeper.trial.record import AMPS, Outcome
 from sweeper.trial.rungs import Choice, choose, ends, leads
 from sweeper.trial.study_record import RecordedStudy, RecordedTrial
 
@@ -115,7 +115,9 @@ class Findings:
     def infeasible(self) -> list[CellSummary]:
         """The cells that do not fit, the smallest batch first."""
         cells = [c for c in self.cells if c.infeasible and not c.fits]
-        return sorted(cells, key=lambda c: (c.spec.batch, c.spec.accumulate, not c.spec.amp))
+        return sorted(
+            cells, key=lambda c: (c.spec.batch, c.spec.accumulate, -AMPS.index(c.spec.amp))
+        )
 
     @cached_property
     def baseline(self) -> CellSummary | None:

@@ -35,6 +35,7 @@ from sweeper.report.chart import (
 )
 from sweeper.report.findings import Findings
 from sweeper.report.tables import PARTS, cells_with_parts, part_names
+from sweeper.trial.record import AMP_WORDS, AMPS
 
 MAX_SERIES = 5  # memory classes; vermillion marks what does not fit
 MAX_BARS = 16
@@ -104,14 +105,14 @@ def map50_by_time(findings: Findings) -> Chart:
     if not cells:
         say_empty(axes, "no trial has completed")
         return chart
-    for amp, colour, marker in ((False, SERIES[0], "o"), (True, SERIES[1], "^")):
-        group = [c for c in cells if c.spec.amp is amp]
+    for amp, colour, marker in zip(AMPS, SERIES, MARKERS, strict=False):
+        group = [c for c in cells if c.spec.amp == amp]
         if group:
             times, scores = zip(*(point(c) for c in group), strict=True)
             spread = [0.0 if c.paused else c.map50_deviation or 0.0 for c in group]
             axes.errorbar(
                 times, scores, yerr=spread if any(spread) else None,
-                fmt=marker, color=colour, markersize=7, label=f"amp {'on' if amp else 'off'}",
+                fmt=marker, color=colour, markersize=7, label=f"amp {AMP_WORDS[amp]}",
             )  # fmt: skip
     front = _fastest_first(cells, point)
     xs, ys = zip(*(point(c) for c in front), strict=True)
@@ -206,7 +207,7 @@ def _memory_classes(cells: list[CellSummary]) -> dict[str, list[CellSummary]]:
     classes: dict[str, list[CellSummary]] = defaultdict(list)
     for cell in cells:
         words = [cell.name.removeprefix(cell.spec.label).strip()]
-        words += [f"amp {'on' if cell.spec.amp else 'off'}"]
+        words += [f"amp {AMP_WORDS[cell.spec.amp]}"]
         if len(accumulates) > 1:
             words += ["accumulate > 1" if cell.spec.accumulate > 1 else "accumulate 1"]
         classes[", ".join(w for w in words if w)].append(cell)

@@ -10,6 +10,7 @@ from sweeper.report.effects import effect, strategy_changes, summarise
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table
 from sweeper.report.words import end_in_words, headroom_in_words, reason_of, verdict
+from sweeper.trial.record import AMP_WORDS, AMPS
 from sweeper.trial.study_record import RecordedTrial
 
 # In the order in which they are stacked; the names are those of MemoryReading.parts.
@@ -44,7 +45,7 @@ def _in_order(findings: Findings) -> list[CellSummary]:
 
 def _comparison_row(cell: CellSummary, findings: Findings) -> list[str]:
     spec = cell.spec
-    row = [cell.title, str(spec.batch), str(spec.accumulate), "on" if spec.amp else "off"]
+    row = [cell.title, str(spec.batch), str(spec.accumulate), AMP_WORDS[spec.amp]]
     row += [cell.trained or NOTHING]
     row += [score(cell.map50)] if findings.in_parts else []
     rate = NOTHING if cell.images_per_s is None else f"{cell.images_per_s:.0f}"
@@ -196,8 +197,8 @@ def part_names(cells: list[CellSummary]) -> list[str]:
     return [*(p for p in PARTS if p in found), *(p for p in found if p not in PARTS)]
 
 
-def _memory_order(cell: CellSummary) -> tuple[int, int, bool]:
-    return cell.spec.batch, cell.spec.accumulate, not cell.spec.amp
+def _memory_order(cell: CellSummary) -> tuple[int, int, int]:
+    return cell.spec.batch, cell.spec.accumulate, -AMPS.index(cell.spec.amp)
 
 
 def _shown(cell: CellSummary, part: str) -> bool:

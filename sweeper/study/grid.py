@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeper.config.settings import of_the_trial
-from sweeper.trial.record import Outcome, TrialSpec
+from sweeper.trial.record import AMP_SUFFIX, AMPS, Amp, Outcome, TrialSpec
 
 OPEN, RUNNING = "·", "…"
 LEGEND = ".xx mAP@0.5  .xx↓ pruned  OOM does not fit  (oom) implied  = covered  … running  · open"
@@ -67,17 +67,18 @@ class Grid:
     def table(self) -> Table:
         """The grid as it is now."""
         batches = sorted({s.batch for s in self._specs})
-        columns = sorted({(s.amp, s.accumulate) for s in self._specs})
+        found = {(s.amp, s.accumulate) for s in self._specs}
+        columns = sorted(found, key=lambda c: (AMPS.index(c[0]), c[1]))
         table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
         table.add_column("", style="bold")
         for amp, accumulate in columns:
-            table.add_column(f"a{accumulate}" + (" amp" if amp else ""))
+            table.add_column(f"a{accumulate}{AMP_SUFFIX[amp]}")
         for batch in batches:
             places = [self._place(batch, accumulate, amp) for amp, accumulate in columns]
             table.add_row(f"b{batch}", *places)
         return table
 
-    def _place(self, batch: int, accumulate: int, amp: bool) -> Text:
+    def _place(self, batch: int, accumulate: int, amp: Amp) -> Text:
         here = (batch, accumulate, amp)
         marks = [
             self._marks[_key(s)] for s in self._specs if (s.batch, s.accumulate, s.amp) == here

@@ -29,6 +29,7 @@ def identity(
     later = {  # studies of before these keys go on where they are as always
         "PYTORCH_ALLOC_CONF": alloc_conf(first.memory.allocator, os.environ),
         "memory.checkpoint": first.memory.checkpoint,
+        "memory.val_batch": first.memory.val_batch,
     }
     common = {
         key: value
@@ -42,7 +43,7 @@ def identity(
         **common,
         "vram.budget_gib": budget_gib,
         "memory": source,
-        **{key: value for key, value in later.items() if value not in ("", "none")},
+        **{key: value for key, value in later.items() if value not in ("", "none", None)},
     }
 
 

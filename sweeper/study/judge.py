@@ -147,6 +147,9 @@ def _of_ending(spec: TrialSpec, child: ChildFacts) -> tuple[Outcome, str]:
         without = ", or set amp=false" if spec.amp else ""
         return Outcome.DIVERGED, f"{child.message}. Lower train.lr0 or accumulate{without}."
     if child.ending is Ending.AMP_REFUSED:
+        if spec.amp == "bf16":
+            fix = "Set amp=true or amp=false, or use another card."
+            return Outcome.AMP_REFUSED, f"{child.message}. {fix}"
         same = cell_label(spec.batch, spec.accumulate, amp=False)
         return Outcome.AMP_REFUSED, (
             f"{child.message}: it would have trained as {same}, without AMP. "

@@ -70,6 +70,7 @@ class SpecBuilder:
             fullest_image=contents.fullest_image(settings.batch),
             alloc_conf=alloc_conf(settings.memory.allocator, os.environ),
             checkpoint=settings.memory.checkpoint,
+            val_batch=settings.memory.val_batch,
         )
 
 

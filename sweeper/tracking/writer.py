@@ -37,6 +37,7 @@ PARAMS: dict[str, Callable[[TrialSpec], Any]] = {
     "optimizer": lambda s: s.optimizer,
     "lr0": lambda s: s.train_args.get("lr0"),
     "checkpoint": lambda s: s.checkpoint,
+    "val_batch": lambda s: s.val_batch,
     "seed": lambda s: s.seed,
     "budget_gib": lambda s: s.limit_gib,
 }

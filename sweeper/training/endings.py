@@ -29,7 +29,7 @@ class Diverged(Exception):
 
 
 class AmpRefused(Exception):
-    """Ultralytics would train without the autocast that the trial asks for."""
+    """Ultralytics or the card does not have the autocast that the trial asks for."""
 
 
 class Stopped(Exception):

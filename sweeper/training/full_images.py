@@ -58,6 +58,7 @@ def few_steps(
         limit_gib=limit_gib,
         alloc_conf=alloc_conf,
         checkpoint=config.checkpoint,
+        val_batch=config.val_batch,
         train_args={
             **dict.fromkeys(AUGMENTATION, 0.0),
             **LOSS_GAINS,
@@ -69,7 +70,7 @@ def few_steps(
 
 
 def write_full_images(folder: Path, config: MemoryConfig, boxes: int) -> Path:
-    """Square grey images with so many boxes each; one validation batch, of twice the images.
+    """Square grey images with so many boxes each; twice the images of a batch to validate.
 
     Returns:
         The path of the ``data.yaml``.

@@ -21,6 +21,7 @@ from sweeper.training.checkpoint import Part
 from sweeper.training.device import DeviceMeter
 from sweeper.training.endings import AmpRefused, Diverged, OutOfMemory, TooShort
 from sweeper.training.order import number_samples, seed_epoch
+from sweeper.training.val_batches import split_batches
 from sweeper.trial.record import EpochReport, TrialSpec, steady
 
 # A step whose gradients are not finite is skipped by torch's GradScaler, which halves its scale,
@@ -73,6 +74,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         self._stepped_before = 0
         engine.autocast = autocast
         super().__init__(overrides=overrides)
+        self._require_bf16()
         self.add_callback("on_train_start", TrialTrainer._start)
         self.add_callback("on_train_epoch_start", TrialTrainer._start_epoch)
         self.add_callback("on_train_batch_end", TrialTrainer._end_batch)
@@ -103,7 +105,8 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         """Dtype that autocast uses in this run; ``float32`` when AMP is off."""
         if not self.amp:
             return "float32"
-        dtype = torch.bfloat16 if self.device.type == "cpu" else torch.get_autocast_dtype("cuda")
+        brain = self.device.type == "cpu" or self.spec.amp == "bf16"
+        dtype = torch.bfloat16 if brain else torch.get_autocast_dtype("cuda")
         return str(dtype).removeprefix("torch.")
 
     def resume_training(self, ckpt: Any) -> None:
@@ -127,6 +130,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
             raise OutOfMemory(f"batch={self.spec.batch} ran out of device memory")
         self._require_amp()
         super()._build_train_pipeline()
+        split_batches(self.test_loader, self.spec.val_batch)
         self._numbers = number_samples(self.train_loader, self.spec.seed)
         total = len(self.train_loader) * self.epochs
         if self.spec.accumulate > total:
@@ -136,13 +140,20 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
                 f"{self.spec.accumulate}. Lower accumulate or raise train.epochs."
             )
 
+    def _require_bf16(self) -> None:
+        """Refuse cards before Ampere ahead of all kernels; Ultralytics does in its first batch."""
+        wanted = self.spec.amp == "bf16" and self.device.type == "cuda"
+        if wanted and not torch.cuda.is_bf16_supported(including_emulation=False):
+            name = torch.cuda.get_device_name(self.device)
+            raise AmpRefused(f"amp=bf16 needs compute capability 8.0, which {name} has not")
+
     def _require_amp(self) -> None:
         """Hold Ultralytics to the AMP that was asked for; it has just run its check_amp().
 
         That refuses every CPU, where autocast() above works all the same.
         """
         if self.device.type == "cpu":
-            self.amp = self.spec.amp
+            self.amp = bool(self.spec.amp)
         elif self.spec.amp and not self.amp:
             name = torch.cuda.get_device_name(self.device)
             raise AmpRefused(f"Ultralytics' AMP check failed on {name}")

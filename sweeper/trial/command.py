@@ -34,22 +34,36 @@ def yolo_command(spec: TrialSpec) -> str:
     return " ".join([*allocator, "yolo detect train", *arguments])
 
 
+def needs_python(spec: TrialSpec) -> bool:
+    """Whether Ultralytics lacks an argument for something in the spec."""
+    return spec.checkpoint != "none" or spec.val_batch is not None
+
+
 def whole_training(spec: TrialSpec) -> str:
     """What trains this cell without a study: a command, or Python where Ultralytics lacks one."""
-    return yolo_command(spec) if spec.checkpoint == "none" else recompute_snippet(spec)
+    return training_snippet(spec) if needs_python(spec) else yolo_command(spec)
 
 
-def recompute_snippet(spec: TrialSpec) -> str:
-    """The same training in Python, for `memory.checkpoint`, which Ultralytics does not have."""
+def training_snippet(spec: TrialSpec) -> str:
+    """The same training in Python, with what Ultralytics does not have."""
     arguments = command_arguments(spec)
     model = arguments.pop("model")
     lines = ",\n".join(f"    {k}={v!r}" for k, v in arguments.items())
     allocator = f"# with PYTORCH_ALLOC_CONF={spec.alloc_conf}\n" if spec.alloc_conf else ""
-    return (
-        f"{allocator}from ultralytics import YOLO\n\n"
-        "from sweeper.memory.recompute import recompute\n\n"
-        f"model = YOLO({model!r})\n"
-        'model.add_callback("on_train_start", '
-        f"lambda trainer: recompute(trainer.model, {spec.checkpoint!r}))\n"
-        f"model.train(\n{lines},\n)"
+    imports, calls = ["from ultralytics import YOLO\n"], []
+    if spec.checkpoint != "none":
+        imports.append("from sweeper.memory.recompute import recompute")
+        calls.append(f"    recompute(trainer.model, {spec.checkpoint!r})")
+    if spec.val_batch is not None:
+        imports.append("from sweeper.training.val_batches import split_batches")
+        calls.append(f"    split_batches(trainer.test_loader, {spec.val_batch})")
+    return allocator + "\n".join(
+        [
+            *imports,
+            "\n\ndef prepare(trainer):",
+            *calls,
+            f"\n\nmodel = YOLO({model!r})",
+            'model.add_callback("on_train_start", prepare)',
+            f"model.train(\n{lines},\n)",
+        ]
     )

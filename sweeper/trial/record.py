@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 CURVE_DIGITS = 4  # the curve of a few hundred epochs fits into a tag of MLflow
 SINGLE = "single"  # in place of a study's name, for trials that are run one at a time
@@ -64,13 +64,32 @@ class Outcome(StrEnum):
         return self in {Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET, Outcome.IMPLIED}
 
 
+# Values of amp, in their order: off, fp16 (on a CPU bfloat16) and bf16; what tables call them, and
+# what a label adds.
+Amp = bool | Literal["bf16"]
+AMPS: tuple[Amp, ...] = (False, True, "bf16")
+AMP_WORDS: dict[Amp, str] = {False: "off", True: "on", "bf16": "bf16"}
+AMP_SUFFIX: dict[Amp, str] = {False: "", True: " amp", "bf16": " bf16"}
 ALLOCATORS = ("default", "expandable")  # values of memory.allocator
 CHECKPOINTS = ("none", "backbone", "all")  # of memory.checkpoint
 
 
-def cell_label(batch: int, accumulate: int, amp: bool) -> str:
+def cell_label(batch: int, accumulate: int, amp: Amp) -> str:
     """The name of a memory strategy as people say it: ``b4×a4 amp``."""
-    return f"b{batch}×a{accumulate}" + (" amp" if amp else "")
+    return f"b{batch}×a{accumulate}{AMP_SUFFIX[amp]}"
+
+
+def read_amp(value: object) -> Amp:
+    """The amp that was typed; ``fp16`` is another word for ``true``.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if value == "fp16":
+        return True
+    if value not in AMPS:
+        raise ValueError(f"amp must be false, true, fp16 or bf16 but got {value}. Try amp=true.")
+    return AMPS[AMPS.index(value)]  # 1 is True
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +102,7 @@ class TrialSpec:
         strategy: Name of the memory strategy, or the cell's label.
         batch: Images per forward/backward.
         accumulate: Micro-batches per optimizer step.
-        amp: Whether autocast is asked for.
+        amp: The autocast that is asked for: none, fp16 (True) or bf16.
         model: Model name for people, e.g. ``yolo11n``.
         model_file: What Ultralytics loads: a ``.yaml`` or ``.pt`` file or name.
         data: Dataset name for people.
@@ -113,6 +132,7 @@ class TrialSpec:
         alloc_conf: What torch's allocator is told, as PYTORCH_ALLOC_CONF says it.
         checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone`` or
             ``all``.
+        val_batch: Largest number of images that are validated at once; None: twice the batch.
     """
 
     study: str
@@ -120,7 +140,7 @@ class TrialSpec:
     strategy: str
     batch: int
     accumulate: int
-    amp: bool
+    amp: Amp
     model: str
     model_file: str
     data: str
@@ -149,6 +169,7 @@ class TrialSpec:
     fullest_image: int | None = None
     alloc_conf: str = ""
     checkpoint: str = "none"
+    val_batch: int | None = None
 
     @property
     def effective_batch(self) -> int:

@@ -45,12 +45,20 @@ def test_a_memory_strategy_sets_the_three_keys_at_top_level(memory: str, expecte
     assert (s.batch, s.accumulate, s.amp) == expected
 
 
+@pytest.mark.parametrize(("typed", "amp"), [("fp16", True), ("bf16", "bf16"), ("false", False)])
+def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
+    assert compose_settings([f"amp={typed}"]).amp == amp
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("batch=0", "batch must be at least 1 but got 0"),
         ("batch=many", "batch=many"),
         ("batchh=4", "batchh"),
+        ("amp=half", "amp must be false, true, fp16 or bf16 but got half"),
+        ("amp=[true]", "amp must be false, true, fp16 or bf16 but got"),
+        ("memory.val_batch=0", "memory.val_batch must be at least 1 but got 0"),
         ("train.epochs=-1", "train.epochs must be at least 1 but got -1"),
         ("train.rect=true", "train.rect=true cannot go with accumulate=4"),
         ("train.optimizer=auto", "train.optimizer must be one of SGD"),

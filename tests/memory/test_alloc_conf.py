@@ -69,7 +69,7 @@ def test_a_trial_its_prediction_and_its_command_have_the_allocator(
     ("overrides", "environ"),
     [(["memory.allocator=expandable"], {}), ([], {OLD: "max_split_size_mb:512"})],
 )
-def test_a_study_goes_on_only_under_the_same_allocator(
+def test_a_study_goes_on_only_under_the_same_levers(
     bare, tmp_path: Path, overrides: list[str], environ: dict[str, str]
 ) -> None:
     def open_study(*overrides: str) -> CellStudy:
@@ -82,6 +82,8 @@ def test_a_study_goes_on_only_under_the_same_allocator(
     open_study("memory.checkpoint=none")
     with pytest.raises(StudyError, match=r"memory\.checkpoint: stored None, now all"):
         open_study("memory.checkpoint=all")
+    with pytest.raises(StudyError, match=r"memory\.val_batch: stored None, now 4"):
+        open_study("memory.val_batch=4")
     for name, value in environ.items():
         bare.setenv(name, value)
     with pytest.raises(StudyError, match="PYTORCH_ALLOC_CONF: stored None, now"):

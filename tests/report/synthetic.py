@@ -56,7 +56,7 @@ class Row:
 
     batch: int
     accumulate: int
-    amp: bool
+    amp: bool | str
     outcome: Outcome | None = Outcome.COMPLETE
     peak_gib: float | None = None
     map50: Sequence[float] = ()

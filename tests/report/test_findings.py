@@ -20,7 +20,7 @@ def cell(
     peak_gib: float,
     batch: int = 4,
     accumulate: int = 1,
-    amp: bool = False,
+    amp: bool | str = False,
 ) -> CellSummary:
     scores = [map50] if isinstance(map50, float) else map50
     rows = [
@@ -71,12 +71,14 @@ def test_each_change_compares_cells_that_differ_in_nothing_else() -> None:
         cell(0.41, 120.0, 6.0, batch=4, accumulate=4),
         cell(0.38, 110.0, 5.0, batch=4),
         cell(0.42, 96.0, 4.5, batch=4, accumulate=4, amp=True),
+        cell(0.43, 97.0, 4.5, batch=4, accumulate=4, amp="bf16"),
     ]
     found = {change.title.split(",")[0]: change for change in strategy_changes(cells)}
     assert [(a.name, b.name) for change in found.values() for a, b in change.pairs] == [
         ("b16×a1", "b4×a4"),
         ("b4×a1", "b4×a4"),
         ("b4×a4", "b4×a4 amp"),
+        ("b4×a4", "b4×a4 bf16"),
         ("b4×a1", "b16×a1"),
     ]
     seen = found["amp on instead of off"].effects(reached)[0]

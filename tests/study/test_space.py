@@ -40,6 +40,11 @@ def test_a_fixed_key_leaves_the_space() -> None:
     assert s.cells[0].overrides == ("batch=2",)
 
 
+def test_cells_are_named_by_their_autocast() -> None:
+    s = space("batch=2", "accumulate=4", "amp=false,fp16,bf16")
+    assert [c.strategy for c in s.cells] == ["b2×a4", "b2×a4 amp", "b2×a4 bf16"]
+
+
 def test_memory_strategies_take_the_place_of_their_three_keys() -> None:
     s = space("memory=baseline,accumulate_amp")
     assert memory(s) == [(16, 1, False), (4, 4, True)]

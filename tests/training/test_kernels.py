@@ -1,5 +1,7 @@
 """The kernels that are loaded ahead, beside those of a real training."""
 
+import pytest
+
 from tests.training.test_on_card import train
 
 # Of a convolution or an optimizer's step: name, types, and whether weights are channels-last.
@@ -26,8 +28,9 @@ answer(ahead=sorted(ahead.seen), others=sorted(ahead.seen - training.seen))
 """
 
 
-def test_the_kernels_loaded_ahead_are_those_that_train(card, make_spec) -> None:
-    spec = make_spec(epochs=1, batch=12, amp=True, optimizer="AdamW", limit_gib=3.0)
+@pytest.mark.parametrize("amp", [True, "bf16"])
+def test_the_kernels_loaded_ahead_are_those_that_train(card, make_spec, amp: bool | str) -> None:
+    spec = make_spec(epochs=1, batch=12, amp=amp, optimizer="AdamW", limit_gib=3.0)
     seen = train(card(gib=4, compute="light"), spec, OPERATORS)
     names = {name for name, *_ in seen["ahead"]}
     assert names == {"aten::convolution", "aten::convolution_backward", "aten::_fused_adamw_"}

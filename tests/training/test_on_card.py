@@ -138,6 +138,27 @@ def test_steps_that_the_fp16_scaler_skips_are_not_divergence(card, make_spec) ->
     assert all(map(math.isfinite, seen["losses"]))
 
 
+def test_bf16_needs_no_scaler(card, make_spec) -> None:
+    spec = make_spec(batch=2, amp="bf16", epochs=1, limit_gib=3.0, context_gib=0.1)
+    seen = train(card(gib=4), spec, SCALED)
+    assert (seen["outcome"], seen["amp"], seen["steps"]) == ("complete", "bfloat16", 6)
+    assert all(map(math.isfinite, seen["losses"]))
+
+
+REFUSED = """
+result = train("trial")
+answer(outcome=result.outcome, reason=result.reason)
+"""
+
+
+def test_a_card_before_ampere_refuses_bf16(card, make_spec) -> None:
+    machine = card(gib=4, name="RTX 2070", capability="7.5")
+    seen = train(machine, make_spec(amp="bf16", limit_gib=3.0, context_gib=0.1), REFUSED)
+    assert seen["outcome"] == "amp_refused"
+    assert "amp=bf16 needs compute capability 8.0" in seen["reason"]
+    assert "RTX 2070" in seen["reason"] and "Set amp=true" in seen["reason"]
+
+
 PEAKS = """
 result = train("trial")
 memory = result.memory

@@ -120,9 +120,11 @@ def test_what_is_computed_again_learns_the_same(
         assert [getattr(e, name) for e in plain.epochs] == [getattr(e, name) for e in again.epochs]
 
 
-@pytest.mark.parametrize(("amp", "dtype"), [(False, "float32"), (True, "bfloat16")])
+@pytest.mark.parametrize(
+    ("amp", "dtype"), [(False, "float32"), ("bf16", "bfloat16"), (True, "bfloat16")]
+)
 def test_amp_on_the_cpu_is_real_autocast(
-    make_spec, tmp_path: Path, monkeypatch, amp: bool, dtype: str
+    make_spec, tmp_path: Path, monkeypatch, amp: bool | str, dtype: str
 ) -> None:
     seen: set[bool] = set()
     loss = DetectionModel.loss
@@ -134,7 +136,7 @@ def test_amp_on_the_cpu_is_real_autocast(
 
     monkeypatch.setattr(DetectionModel, "loss", spy)
     result = train(make_spec(amp=amp, epochs=1), tmp_path)
-    assert (result.amp_dtype, seen) == (dtype, {amp})
+    assert (result.amp_dtype, seen) == (dtype, {bool(amp)})
 
 
 def test_the_threads_asked_for_are_used(make_spec, tmp_path: Path) -> None:

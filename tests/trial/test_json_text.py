@@ -20,8 +20,10 @@ READING = MemoryReading(3.5, "simulated", "trace", parts={"weights": 0.5})
 
 
 def test_a_spec_survives_json(make_spec) -> None:
-    spec = make_spec(overrides=("batch=4", "amp=true"), predicted=READING)
-    assert from_json(TrialSpec, to_json(spec), "here") == spec
+    for amp in (False, True, "bf16"):
+        spec = make_spec(overrides=("batch=4",), predicted=READING, amp=amp)
+        again = from_json(TrialSpec, to_json(spec), "here")
+        assert again == spec and again.amp is spec.amp
 
 
 @pytest.mark.parametrize(

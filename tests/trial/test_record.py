@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from sweeper.trial.command import recompute_snippet, yolo_command
+from sweeper.trial.command import training_snippet, yolo_command
 from sweeper.trial.record import (
     EpochReport,
     Outcome,
@@ -28,12 +28,14 @@ def test_the_plain_command_accumulates_through_nbs(make_spec) -> None:
     command = yolo_command(make_spec(batch=4, accumulate=4, amp=True))
     assert command.startswith("yolo detect train model=yolo11n.yaml ")
     assert " batch=4 nbs=16 amp=True " in command
+    assert " amp=bf16 " in yolo_command(make_spec(amp="bf16"))
 
 
-def test_the_snippet_for_recomputation_trains(make_spec, tmp_path: Path) -> None:
-    spec = make_spec(checkpoint="backbone", epochs=1)
+def test_the_snippet_for_what_ultralytics_lacks_trains(make_spec, tmp_path: Path) -> None:
+    spec = make_spec(checkpoint="backbone", val_batch=1, epochs=1)
     counted = "for layer in trainer.model.model: print(type(layer.forward).__name__)"
-    script = recompute_snippet(spec).replace(
+    counted += "; print(len(trainer.test_loader), 'batches')"
+    script = training_snippet(spec).replace(
         "model.train(",
         f"def count(trainer):\n    {counted}\n"
         'model.add_callback("on_train_end", count)\nmodel.train(device="cpu", plots=False,',
@@ -49,6 +51,7 @@ def test_the_snippet_for_recomputation_trains(make_spec, tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split().count("partial") == 11
+    assert "4 batches" in done.stdout
 
 
 def test_exactly_the_memory_outcomes_are_infeasible() -> None:

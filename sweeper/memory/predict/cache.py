@@ -81,6 +81,6 @@ def write(file: Path, trace: StepTrace) -> None:
 
 def _key(architecture: Architecture, nc: int, amp: bool, checkpoint: str) -> str:
     versions = version("torch"), version("ultralytics")
-    parts = [FORMAT, *versions, architecture.digest, nc, bool(amp), checkpoint]
+    parts = [FORMAT, *versions, architecture.digest, nc, amp, checkpoint]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     return f"{architecture.name}-{digest}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sweeper.memory.config import ASSUMED_BOXES, ASSUMED_IMAGES, MemoryConfig
 from sweeper.memory.predict.allocator import CachingAllocator, Replay, Replayer
@@ -18,7 +18,7 @@ from sweeper.memory.predict.optimizers import find_optimizer
 from sweeper.memory.predict.polynomials import StepTrace
 from sweeper.memory.predict.programs import Program, Workload, whole_run
 from sweeper.numbers import GIB
-from sweeper.trial.record import ALLOCATORS, CHECKPOINTS
+from sweeper.trial.record import ALLOCATORS, CHECKPOINTS, Amp, read_amp
 
 # The context of a T4 to A100 with CUDA 12's lazy loading is 0.3 to 0.6 GiB.
 CONTEXT_GIB = 0.5
@@ -40,6 +40,7 @@ EXAMPLES = {
     "boxes_per_image": 8,
     "images": ASSUMED_IMAGES,
     "context_gib": CONTEXT_GIB,
+    "val_batch": 16,
 }
 
 
@@ -77,8 +78,8 @@ class VramPrediction:
         return self.config.batch
 
     @property
-    def amp(self) -> bool:
-        """Whether autocast is on."""
+    def amp(self) -> Amp:
+        """The autocast: none, fp16 (True) or bf16."""
         return self.config.amp
 
     @property
@@ -102,7 +103,7 @@ def predict_vram(
     model: str = "yolo11n",
     batch: int = 16,
     accumulate: int = 4,
-    amp: bool = True,
+    amp: Amp | Literal["fp16"] = True,
     imgsz: int = 640,
     nc: int = 80,
     optimizer: str = "AdamW",
@@ -114,6 +115,7 @@ def predict_vram(
     level: float = LEVEL,
     allocator: str = "default",
     checkpoint: str = "none",
+    val_batch: int | None = None,
 ) -> VramPrediction:
     """Predict the peak memory of training on one CUDA device.
 
@@ -121,6 +123,7 @@ def predict_vram(
         model: Name ("yolo11n"), file name or path of a detection model.
         batch: Images per forward and backward.
         accumulate: Micro-batches per optimizer step.
+        amp: The autocast: False, True (``fp16``) or ``bf16``, which take the same memory.
         imgsz: Pixels; rounded up to a multiple of 32 as Ultralytics does.
         boxes_per_image: Mean number of objects per image in a batch, after mosaic; None: it is not
             known, 8 are assumed, and the bound allows for others.
@@ -132,14 +135,15 @@ def predict_vram(
         level: Probability of the bound: 0.8, 0.9 or 0.95.
         allocator: ``default``, or ``expandable`` for ``expandable_segments:True``.
         checkpoint: Layers that the backward computes again: ``none``, ``backbone`` or ``all``.
+        val_batch: Largest number of images that are validated at once, by default twice the batch.
 
     Raises:
         ValueError: A value out of range, an unknown model or optimizer.
     """
     _check_whole("accumulate", accumulate)
     _check_amount("context_gib", context_gib)
-    if amp not in (True, False, "bf16"):
-        raise ValueError(f"amp must be true, false or bf16 but got {amp}. Try amp=true.")
+    if val_batch is not None:
+        _check_whole("val_batch", val_batch)
     _check_one_of("allocator", allocator, ALLOCATORS)
     _check_one_of("checkpoint", checkpoint, CHECKPOINTS)
     upper(0.0, boxes_per_image, level)  # refuses a level before the model is traced
@@ -150,13 +154,14 @@ def predict_vram(
         nc,
         batch,
         held,
-        bool(amp),
+        read_amp(amp),
         imgsz,
         optimizer,
         boxes,
         images,
         expandable=allocator == "expandable",
         checkpoint=checkpoint,
+        val_batch=val_batch,
     )
     peaks = predict_peaks(config, Path(cache_dir or DEFAULT_DIR))
     training, validation = peaks.within(limit_gib, context_gib)
@@ -234,7 +239,7 @@ def predict_peaks(config: MemoryConfig, cache_dir: Path) -> Peaks:
     _check_amount("boxes_per_image", config.boxes_per_image)
     find_optimizer(config.optimizer)  # before the model is traced, which takes seconds
     architecture = find_architecture(config.model)
-    trace = load_trace(architecture, config.nc, config.amp, cache_dir, config.checkpoint)
+    trace = load_trace(architecture, config.nc, bool(config.amp), cache_dir, config.checkpoint)
     return replay_trace(trace, config, FITTED)
 
 

@@ -149,9 +149,9 @@ def _step(program: Program, trace: StepTrace, load: Workload) -> None:
 
 
 def _validate(program: Program, trace: StepTrace, load: Workload) -> None:
-    """Twice the images, one stride larger (`rect` and `pad` of Ultralytics, square images)."""
+    """One stride larger (`rect` and `pad` of Ultralytics, square images)."""
     config = load.config
-    batch, imgsz = 2 * config.batch, config.imgsz + trace.stride
+    batch, imgsz = config.validated, config.imgsz + trace.stride
     image = _input(program, batch, imgsz, 2 if config.amp else 4)
     live: dict[int, int] = {}
     program.run(trace.sections["val_forward"], model_basis(batch, imgsz), "activations", live)

@@ -14,7 +14,7 @@ import ultralytics
 from benchmarks.bench_emulated import Cell, train_in_fork
 answer(peaks=[train_in_fork(Cell("yolo11n", *cell)) for cell in {cells}])
 """
-CELLS = [(2, 1, False, 96, "none"), (3, 2, True, 128, "all")]
+CELLS = [(2, 1, "bf16", 96, "none"), (3, 2, True, 128, "all"), (4, 1, False, 128, "all", 6)]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -43,6 +43,13 @@ def test_on_a_large_card_validation_adds_to_what_training_has_cached(cache: Path
     assert large.parts == small.parts | {"cache": pytest.approx(small.parts["cache"] + cached)}
 
 
+def test_a_limit_on_validation_lowers_its_peak_alone(cache: Path) -> None:
+    plain, loose, tight = (_predict(cache, batch=8, val_batch=n) for n in (None, 99, 4))
+    assert loose.reserved_gib == plain.reserved_gib
+    assert tight.training_gib == plain.training_gib
+    assert tight.validation_gib < 0.6 * plain.validation_gib
+
+
 def test_a_prediction_is_plain_data(cache: Path) -> None:
     found = _predict(cache, model="yolo11n.yaml", accumulate=3).to_dict()
     assert json.loads(json.dumps(found)) == found
@@ -132,7 +139,8 @@ def test_a_damaged_cache_file_is_traced_again(tmp_path: Path) -> None:
         ({"accumulate": 0}, "accumulate .* got 0"),
         ({"imgsz": -640}, "imgsz .* got -640"),
         ({"nc": 0}, "nc .* got 0"),
-        ({"amp": "maybe"}, "amp must be true, false or bf16 but got maybe"),
+        ({"amp": "maybe"}, "amp must be false, true, fp16 or bf16 but got maybe"),
+        ({"val_batch": 0}, "val_batch must be a whole number, at least 1, but got 0"),
         ({"images": 0}, "images must be a whole number, at least 1, but got 0"),
         ({"level": 0.99}, r"level must be one of 0\.8, 0\.9, 0\.95 but got 0\.99"),
         ({"boxes_per_image": -1}, "boxes_per_image cannot be negative but got -1"),
