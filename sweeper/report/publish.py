@@ -71,7 +71,7 @@ def _log(settings: Settings, findings: Findings, files: list[tuple[Path, str | N
     uri, experiment = publishing_place(settings, findings.study)
     numbers, best, note = _metrics(findings), _tags(findings), _note(findings)
     try:
-        publish_report(uri, experiment, findings.study.name, numbers, best, note, files)
+        publish_report(uri, experiment, findings.study, numbers, best, note, files)
     except StudyError as error:
         return f"MLflow did not take the report: {error}"
     return ""

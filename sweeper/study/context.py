@@ -56,14 +56,17 @@ class RunContext:
         """The specs with their predicted peaks."""
         return predict_specs(specs, Path(self.settings.runs_dir) / "cache" / "vram")
 
-    def open_outbox(self, study: StudyRecord, note: str) -> Outbox:
-        """Start to keep records; only when nothing can be refused any more."""
+    def open_outbox(self, study: StudyRecord, note: str, older: bool = False) -> Outbox:
+        """Start to keep records; only when nothing can be refused any more.
+
+        ``older``: whether MLflow may know the study by its name only.
+        """
         record = self.folder.write_start(study)
         artifacts = Path(self.settings.runs_dir) / "mlartifacts"
 
         def connect() -> Tracker:
             tracker = Tracker(record.tracking_uri, record.experiment, artifacts)
-            tracker.start_study(record, note)
+            tracker.start_study(record, note, older)
             return tracker
 
         return Outbox(connect, self.folder.trials, self.say)

@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweeper.errors import StudyError
+from sweeper.study.identity import new_id
 from sweeper.study.judge import LEAST_EXCESS_GIB
 from sweeper.study.open_cells import OpenCellSampler, Params
 from sweeper.study.space import Cell, Space
@@ -19,6 +20,7 @@ from sweeper.trial.record import Outcome, TrialResult
 
 CONSTRAINT = "vram"
 IDENTITY = "identity"
+ID, OLDER = "id", "older"
 
 # FAIL is what TPE ignores; an outcome that teaches it something is told as PRUNED.
 _STATES = {
@@ -44,6 +46,8 @@ class CellStudy:
 
     Attributes:
         name: Study name.
+        id: Tells it from studies of the same name elsewhere.
+        older: Whether it was started before studies had ids: MLflow knows it by its name.
         finished: Trials that ran and count; implied and covered ones did not run, and those of an
             earlier start that run again do not count.
     """
@@ -87,6 +91,8 @@ class CellStudy:
             sampler=self._sampler,
         )
         self._require_identity(identity)
+        self.id: str = self._study.user_attrs[ID]
+        self.older: bool = self._study.user_attrs.get(OLDER, False)
         ended = [(t, outcome) for t in self._study.trials if (outcome := outcome_of(t))]
         self._ended = {(_key(t.params), outcome) for t, outcome in ended}
         decided = [(t, outcome) for t, outcome in ended if not outcome.runs_again]
@@ -172,7 +178,12 @@ class CellStudy:
     def _require_identity(self, identity: dict[str, Any]) -> None:
         """Refuse to mix two spaces or settings in one study; say what differs."""
         ours = json.loads(json.dumps(identity))
-        stored = self._study.user_attrs.get(IDENTITY)
+        attributes = self._study.user_attrs
+        stored = attributes.get(IDENTITY)
+        if ID not in attributes:
+            if stored is not None:
+                self._study.set_user_attr(OLDER, True)
+            self._study.set_user_attr(ID, new_id())
         if stored is None:
             self._study.set_user_attr(IDENTITY, ours)
         elif stored != ours:

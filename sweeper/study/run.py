@@ -19,7 +19,7 @@ from sweeper.study.bounds import proving_order
 from sweeper.study.confirm import confirm, fresh_seeds
 from sweeper.study.context import RunContext, open_context, refuse_study_folder, study_lock
 from sweeper.study.display import StudyDisplay, result_line
-from sweeper.study.identity import identity
+from sweeper.study.identity import identity, new_id
 from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy
 from sweeper.study.provenance import describe_origin
@@ -69,7 +69,10 @@ def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
         (spec,) = context.predict([context.builder.build(settings, label, overrides)])
         context.say(f"{label}: {_training([spec])}")
         refuse_study_folder(context.folder.path)
-        outbox = context.open_outbox(_record(context), "Trials run one at a time.")
+        earlier = context.folder.read()
+        record = replace(_record(context), id=(earlier.id if earlier else "") or new_id())
+        older = earlier is not None and not earlier.id
+        outbox = context.open_outbox(record, "Trials run one at a time.", older)
         folder = TrialFolder.claim_next(context.folder.trials)
         with StudyDisplay(context.console) as display:
             display.start(1)
@@ -127,8 +130,9 @@ def _search(
         fixed=shlex.join(space.fixed),
         command=_command(space),
         n_trials=n_trials,
+        id=study.id,
     )
-    outbox = context.open_outbox(asked, f"Search space: `{space.describe()}`")
+    outbox = context.open_outbox(asked, f"Search space: `{space.describe()}`", study.older)
     specs = list(spec_of.values())
     order: Sequence[int] = ()
     if settings.study.sampler == "auto":

@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 
 from sweeper.tracking import tags
 from sweeper.tracking.faults import readable_faults
-from sweeper.tracking.reader import CURVE, LAST_START, find_study, open_study
+from sweeper.tracking.reader import (
+    CURVE,
+    LAST_START,
+    STUDY_ID,
+    find_older_study,
+    find_study_by_id,
+    open_study,
+)
 from sweeper.trial.command import whole_training
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
@@ -128,20 +135,26 @@ class Tracker:
         else:
             location = None if uri.startswith("http") else artifacts.resolve().as_uri()
             self.experiment_id = self._client.create_experiment(experiment, location)
-        self._parent_id = ""
+        self._parent_id = self._study_id = ""
 
-    def start_study(self, study: StudyRecord, note: str) -> None:
-        """Open the study's parent run, new or found by its name.
+    def start_study(self, study: StudyRecord, note: str, older: bool = False) -> None:
+        """Open the study's parent run, new or found by its id.
 
         A resumed study keeps the parameters that it has; its tags are those of the latest start.
 
         Args:
             study: What was asked.
             note: Markdown that the MLflow UI shows on top.
+            older: Whether it may have runs of before studies had ids: they are found by its name
+                and given the id.
         """
-        parent = find_study(self._client, self.experiment_id, study.name)
+        self._study_id = study.id
+        parent = find_study_by_id(self._client, self.experiment_id, study.id)
+        if parent is None and older:
+            parent = self._adopt(study)
         if parent is None:
-            own = {"study": study.name, "kind": "study", MLFLOW_RUN_NAME: study.name}
+            own = {"study": study.name, STUDY_ID: study.id, "kind": "study"}
+            own |= {MLFLOW_RUN_NAME: study.name}
             parent = self._client.create_run(self.experiment_id, tags=own)
             params = _known(STUDY_PARAMS, study, MAX_PARAM_VAL_LENGTH)
             logged = [Param(k, v) for k, v in params.items()]
@@ -153,12 +166,20 @@ class Tracker:
         self._client.log_batch(self._parent_id, tags=[RunTag(k, v) for k, v in own.items()])
         self._client.update_run(self._parent_id, status="RUNNING")
 
+    def _adopt(self, study: StudyRecord) -> Run | None:
+        """Give the study's older runs its id, the parent's last: till then the rest is found."""
+        parent, trials = find_older_study(self._client, self.experiment_id, study.name)
+        for run in [*trials, *([parent] if parent else [])]:
+            self._client.set_tag(run.info.run_id, STUDY_ID, study.id)
+        return parent
+
     def start_trial(self, spec: TrialSpec) -> str:
         """Open the trial's run and return its id."""
         own = {
             MLFLOW_PARENT_RUN_ID: self._parent_id,
             MLFLOW_RUN_NAME: spec.label,
             "kind": "trial",
+            STUDY_ID: self._study_id,
             "outcome": RUNNING,
             **{k: get(spec)[:MAX_TAG_VAL_LENGTH] for k, get in SPEC_TAGS.items()},
             **tags.spec_tag(spec),
@@ -211,7 +232,7 @@ class Tracker:
 def publish_report(
     uri: str,
     experiment: str,
-    study: str,
+    study: StudyRecord,
     metrics: dict[str, float],
     answer: dict[str, str],
     note: str,
@@ -222,7 +243,7 @@ def publish_report(
     Args:
         uri: MLflow server or database.
         experiment: The study's.
-        study: Its name.
+        study: Its record.
         metrics: Of the best trial and of the study.
         answer: Tags that say which trial is the best.
         note: Markdown that the MLflow UI shows on top.
@@ -232,7 +253,7 @@ def publish_report(
         StudyError: MLflow does not answer, or does not know the study.
     """
     with readable_faults(uri):
-        client, parent = open_study(uri, experiment, study)
+        client, parent = open_study(uri, experiment, study.name, study.id)
         run_id = parent.info.run_id
         now = int(time.time() * 1000)
         own = {**answer, MLFLOW_RUN_NOTE: note}

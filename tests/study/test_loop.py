@@ -79,7 +79,7 @@ class Study:
     def outbox(self, uri: str | None = None) -> Outbox:
         def connect() -> Tracker:
             tracker = Tracker(uri or self.uri, "x", self.folder / "artifacts")
-            tracker.start_study(StudyRecord("s", BUDGET_GIB), "")
+            tracker.start_study(StudyRecord("s", BUDGET_GIB, id="one"), "")
             return tracker
 
         (self.folder / "trials").mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ def uri(tmp_path: Path) -> str:
 def outbox(uri: str, folder: Path, notes: list[str]) -> Outbox:
     def connect() -> Tracker:
         tracker = Tracker(uri, "x", folder / "artifacts")
-        tracker.start_study(StudyRecord("s", 2.0), "")
+        tracker.start_study(StudyRecord("s", 2.0, id="one"), "")
         return tracker
 
     return Outbox(connect, folder / "trials", notes.append)

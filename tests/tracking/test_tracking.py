@@ -43,6 +43,7 @@ def study(name: str = "s", space: str | None = "batch=4") -> StudyRecord:
         git_commit="c",
         started=10.0,
         last_started=20.0,
+        id=f"id-{name}",
     )
 
 
@@ -163,7 +164,9 @@ def test_the_answer_is_written_to_the_parent_run(uri: str, tmp_path: Path) -> No
     tracker.start_study(study(), "")
     (tmp_path / "report.md").write_text("hello")
     files = [(tmp_path / "report.md", None), (tmp_path / "report.md", "report")]
-    publish_report(uri, "answer", "s", {"best_map50": 0.5}, {"best_trial": "3"}, "*note*", files)
+    publish_report(
+        uri, "answer", study(), {"best_map50": 0.5}, {"best_trial": "3"}, "*note*", files
+    )
     client = MlflowClient(uri)
     (run,) = client.search_runs([tracker.experiment_id], "tags.kind = 'study'")
     data, parent = run.data, run.info.run_id
@@ -209,6 +212,42 @@ def test_a_study_that_is_resumed_keeps_its_parent_run(uri: str, tmp_path: Path) 
         tracker.finish_study(done=True)
     runs = MlflowClient(uri).search_runs([tracker.experiment_id])
     assert len(runs) == 1 and runs[0].info.status == "FINISHED"
+
+
+def test_two_studies_of_one_name_on_one_server_leave_each_other_alone(
+    uri: str, make_spec, tmp_path: Path
+) -> None:
+    first, second = (Tracker(uri, "shared", tmp_path) for _ in range(2))
+    first.start_study(replace(study("same"), id="one"), "")
+    runs = first.start_trial(make_spec(study="same"))
+    second.start_study(replace(study("same"), id="two"), "")
+    second.start_trial(make_spec(study="same", number=7))
+    second.kill_unknown_runs(set())
+    second.finish_study(done=False)
+    assert MlflowClient(uri).get_run(runs).info.status == "RUNNING"
+    assert [t.number for t in read_study(uri, "shared", "same").trials] == [7], "the latest"
+    with pytest.raises(StudyError, match=r"study\.name=same is not in"):
+        publish_report(uri, "shared", replace(study("same"), id="three"), {}, {}, "", [])
+
+
+def test_a_study_of_before_ids_is_found_by_its_name_once(
+    uri: str, make_spec, tmp_path: Path
+) -> None:
+    for tag in ("", "two"):  # an older study, then a stranger's of today
+        tracker = Tracker(uri, "older", tmp_path)
+        tracker.start_study(replace(study("same"), id=tag), "")
+        run_id = tracker.start_trial(make_spec(study="same"))
+        if not tag:
+            client, old = MlflowClient(uri), run_id
+            for run in client.search_runs([tracker.experiment_id]):
+                client.delete_tag(run.info.run_id, "study_id")
+    for _ in range(2):
+        resumed = Tracker(uri, "older", tmp_path)
+        resumed.start_study(replace(study("same"), id="one"), "", older=True)
+        (trial,) = read_study(uri, "older", "same").trials
+        assert trial.run_id == old
+    runs = client.search_runs([resumed.experiment_id])
+    assert sorted(r.data.tags["study_id"] for r in runs) == ["one", "one", "two", "two"]
 
 
 def test_an_unknown_study_is_said_with_what_to_do(uri: str) -> None:
