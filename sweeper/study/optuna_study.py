@@ -50,6 +50,7 @@ class CellStudy:
         older: Whether it was started before studies had ids: MLflow knows it by its name.
         finished: Trials that ran and count; implied and covered ones did not run, and those of an
             earlier start that run again do not count.
+        decided: Numbers of the trials that had ended when it was opened, and do not run again.
     """
 
     def __init__(
@@ -76,7 +77,6 @@ class CellStudy:
         Raises:
             StudyError: The stored study is another one.
         """
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.name, self._limit_gib = name, limit_gib
         self._distributions: dict[str, BaseDistribution] = {
             k: CategoricalDistribution(v) for k, v in space.dimensions.items()
@@ -98,6 +98,7 @@ class CellStudy:
         decided = [(t, outcome) for t, outcome in ended if not outcome.runs_again]
         self._taken = {_key(t.params) for t, _ in decided}
         self._asked: set[int] = set()
+        self.decided = [t.number for t, _ in decided]
         self.finished = sum(outcome.ran for _, outcome in decided)
 
     def is_open(self, cell: Cell) -> bool:

@@ -17,9 +17,15 @@ from sweeper.report.findings import Findings
 from sweeper.report.publish import publish
 from sweeper.study.bounds import proving_order
 from sweeper.study.confirm import confirm, fresh_seeds
-from sweeper.study.context import RunContext, open_context, refuse_study_folder, study_lock
+from sweeper.study.context import (
+    RunContext,
+    open_context,
+    refuse_study_folder,
+    require_own_folder,
+)
 from sweeper.study.display import StudyDisplay, result_line
 from sweeper.study.identity import identity, new_id
+from sweeper.study.lease import Lease, study_lease
 from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy
 from sweeper.study.provenance import describe_origin
@@ -40,16 +46,17 @@ def run_study(space: Space) -> bool:
     """
     settings = space.cells[0].settings
     _refuse_swept_card(space)
-    with open_context(settings, _study_name(settings, space)) as context, ExitStack() as locks:
+    with open_context(settings, _study_name(settings, space)) as context, ExitStack() as held:
         context.say(f"study {context.name}: {space.describe()}")
         spec_of = _specs(context, space)
         with readable_faults():
-            locks.enter_context(study_lock(context.folder.path))
+            lease = held.enter_context(study_lease(context.name, settings.storage_url))
             study = _open_study(context, space)
+            require_own_folder(context.folder, study.id, study.decided)
         if study.finished:
             rest = "study.resume=false starts anew" if not study.open_cells else "going on"
             context.say(f"{count(study.finished, 'trial')} of it had run before: {rest}")
-        done = _search(context, space, study, spec_of)
+        done = _search(context, space, study, spec_of, lease)
         _say_outcome(context, study, done)
     return done
 
@@ -68,7 +75,7 @@ def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
     with open_context(settings, settings.study.name or SINGLE) as context:
         (spec,) = context.predict([context.builder.build(settings, label, overrides)])
         context.say(f"{label}: {_training([spec])}")
-        refuse_study_folder(context.folder.path)
+        refuse_study_folder(context.folder)
         earlier = context.folder.read()
         record = replace(_record(context), id=(earlier.id if earlier else "") or new_id())
         older = earlier is not None and not earlier.id
@@ -115,12 +122,17 @@ def _open_study(context: RunContext, space: Space) -> CellStudy:
 
 
 def _search(
-    context: RunContext, space: Space, study: CellStudy, spec_of: dict[Cell, TrialSpec]
+    context: RunContext,
+    space: Space,
+    study: CellStudy,
+    spec_of: dict[Cell, TrialSpec],
+    lease: Lease,
 ) -> bool:
     """Run the cells, then the confirmations; False when interrupted.
 
     Raises:
         MachineError: Trials end as if it were not for their cells.
+        StudyError: Another driver has taken the study over.
     """
     settings = context.settings
     n_trials = settings.study.n_trials or len(space.cells)
@@ -139,7 +151,7 @@ def _search(
         whole = n_trials >= len(specs)
         order = proving_order(specs, context.measured) if whole else spread_order(specs, n_trials)
     with StudyDisplay(context.console) as display:
-        trials = context.open_trials(outbox, display)
+        trials = context.open_trials(outbox, display, lease.require)
         share = bool(order) and _share(settings, space)
         loop = StudyLoop(study, spec_of, trials, outbox, display, order, settings.rungs, share)
         done = loop.run(n_trials)

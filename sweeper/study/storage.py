@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import optuna
-from optuna.exceptions import OptunaError, StorageInternalError
+from optuna.exceptions import OptunaError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,6 +24,7 @@ def open_storage(url: str) -> RDBStorage:
     Raises:
         StudyError: It cannot be opened.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal belongs to the study
     arguments = {"connect_args": {"timeout": SQLITE_PATIENCE_S}} if "sqlite" in url else {}
     try:
         return RDBStorage(url, engine_kwargs=arguments)
@@ -40,6 +41,11 @@ def readable_faults() -> Iterator[None]:
         raise StudyError(
             f"records cannot be written: {_cause(error)}. Finished trials are safe; mend it (disk "
             "space? another process on the database?) and give the same command again."
+        ) from error
+    except UpdateFinishedTrialError as error:
+        raise StudyError(
+            f"another process ends trials of this study: {first_line(error)} Give the same "
+            "command again when that one has ended."
         ) from error
 
 
@@ -60,7 +66,6 @@ def storage_fault(url: str) -> str:
 
     Creates a study and deletes it.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         storage = open_storage(url)
         created = storage.create_new_study([StudyDirection.MAXIMIZE], f"doctor-{uuid.uuid4().hex}")
