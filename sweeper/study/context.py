@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from sweeper.tracking.outbox import Outbox
 from sweeper.trial.record import SIMULATED, TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import StudyRecord, StudyStatus
+
+STOP_PATIENCE_S = 1.0  # for each record that an MLflow server is to take after Ctrl-C
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,14 @@ class RunContext:
             tracker.start_study(record, note, older)
             return tracker
 
-        return Outbox(connect, self.folder.trials, self.say)
+        local = record.tracking_uri.startswith("sqlite:")
+        patience_s = math.inf if local else STOP_PATIENCE_S
+        return Outbox(connect, self.folder.trials, self.say, patience_s)
 
-    def close(self, outbox: Outbox, done: bool) -> None:
-        """Record how the run ended."""
+    def close(self, outbox: Outbox, done: bool) -> bool:
+        """Record how the run ended; False where MLflow takes nothing now."""
         self.folder.write_end(StudyStatus.FINISHED if done else StudyStatus.KILLED)
-        outbox.finish_study(done)
+        return outbox.finish_study(done)
 
     def open_trials(
         self, outbox: Outbox, display: StudyDisplay, require: Callable[[], None] = lambda: None

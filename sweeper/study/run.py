@@ -56,9 +56,7 @@ def run_study(space: Space) -> bool:
         if study.finished:
             rest = "study.resume=false starts anew" if not study.open_cells else "going on"
             context.say(f"{count(study.finished, 'trial')} of it had run before: {rest}")
-        done = _search(context, space, study, spec_of, lease)
-        _say_outcome(context, study, done)
-    return done
+        return _search(context, space, study, spec_of, lease)
 
 
 def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
@@ -128,7 +126,7 @@ def _search(
     spec_of: dict[Cell, TrialSpec],
     lease: Lease,
 ) -> bool:
-    """Run the cells, then the confirmations; False when interrupted.
+    """Run the cells, then the confirmations, and say what came of it; False when interrupted.
 
     Raises:
         MachineError: Trials end as if it were not for their cells.
@@ -162,12 +160,13 @@ def _search(
             done = confirm(best, seeds, trials, display)
         if done and settings.study.finish:
             done = _finish(context, trials, display)
-    context.close(outbox, done)
+    tracked = context.close(outbox, done)
     if (summary := display.summary()).row_count:
         context.console.print(summary)
     if loop.fault:
-        context.say(f"report: {publish(settings, context.name).path}")
+        context.say(f"report: {publish(settings, context.name, tracked).path}")
         raise MachineError(loop.fault)
+    _say_outcome(context, study, done, tracked)
     return done
 
 
@@ -251,9 +250,9 @@ def _command(space: Space) -> str:
     return shlex.join(["python", "-m", "sweeper", "-m", *space.overrides])
 
 
-def _say_outcome(context: RunContext, study: CellStudy, done: bool) -> None:
+def _say_outcome(context: RunContext, study: CellStudy, done: bool, tracked: bool) -> None:
     """Write the report; say the answer and what to do next."""
-    report = publish(context.settings, context.name)
+    report = publish(context.settings, context.name, tracked)
     if report.warning:
         context.say(report.warning)
     context.say(f"{report.answer}\nreport: {report.path}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import optuna
 from optuna.exceptions import OptunaError, StorageInternalError, UpdateFinishedTrialError
@@ -16,6 +18,11 @@ from sweeper.errors import StudyError, first_line
 
 STORAGE_FAULTS = (OSError, StorageInternalError, SQLAlchemyError)
 SQLITE_PATIENCE_S = 60  # another process may hold the database for a while
+SERVER_PATIENCE_S = 300.0  # a server may be started anew
+RETRY_S = 2.0
+OPENINGS = 3  # another process may make the tables of a new database at the same moment
+
+T = TypeVar("T")
 
 
 def open_storage(url: str) -> RDBStorage:
@@ -25,11 +32,35 @@ def open_storage(url: str) -> RDBStorage:
         StudyError: It cannot be opened.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal belongs to the study
-    arguments = {"connect_args": {"timeout": SQLITE_PATIENCE_S}} if "sqlite" in url else {}
-    try:
-        return RDBStorage(url, engine_kwargs=arguments)
-    except (*STORAGE_FAULTS, ImportError) as error:  # ImportError: the database's driver
-        raise StudyError(f"study.storage={url} cannot be opened: {_cause(error)}") from error
+    server = {"pool_pre_ping": True}  # a connection may have been dropped while a trial trained
+    local = {"connect_args": {"timeout": SQLITE_PATIENCE_S}}
+    for left in reversed(range(OPENINGS)):
+        try:
+            return RDBStorage(url, engine_kwargs=server if is_server(url) else local)
+        except (*STORAGE_FAULTS, ImportError) as error:  # ImportError: the database's driver
+            if not left:
+                raise StudyError(
+                    f"study.storage={url} cannot be opened: {_cause(error)}"
+                ) from error
+            time.sleep(RETRY_S / OPENINGS)
+    raise AssertionError("the last opening returns or raises")
+
+
+def is_server(url: str) -> bool:
+    """Whether the database is a server, whose connections may drop."""
+    return not url.startswith("sqlite")
+
+
+def patiently(action: Callable[[], T], patience_s: float) -> T:
+    """Do it again while the database is away, for so long; trials that run go on meanwhile."""
+    give_up_at = time.monotonic() + patience_s
+    while True:
+        try:
+            return action()
+        except STORAGE_FAULTS:
+            if time.monotonic() >= give_up_at:
+                raise
+            time.sleep(RETRY_S)
 
 
 @contextmanager

@@ -117,8 +117,9 @@ _STATUS = {
 }
 
 
-# A study waits for MLflow no longer than this; what could not be sent is sent later.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+# What could not be sent is sent later. MLflow's own second attempt would make a run again whose
+# answer was lost.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 
@@ -184,10 +185,18 @@ class Tracker:
             **{k: get(spec)[:MAX_TAG_VAL_LENGTH] for k, get in SPEC_TAGS.items()},
             **tags.spec_tag(spec),
         }
-        run = self._client.create_run(self.experiment_id, tags=own)
-        params = [Param(k, str(get(spec))) for k, get in PARAMS.items()]
-        self._client.log_batch(run.info.run_id, params=params)
-        return str(run.info.run_id)
+        return str(self._client.create_run(self.experiment_id, tags=own).info.run_id)
+
+    def find_trial(self, spec: TrialSpec) -> str | None:
+        """The id of the trial's run, made without our hearing of it; None if there is none."""
+        study = f"tags.kind = 'trial' and tags.{STUDY_ID} = '{self._study_id}'"
+        query = f"{study} and tags.trial = '{spec.number}'"
+        runs = self._client.search_runs([self.experiment_id], query, max_results=1)
+        return str(runs[0].info.run_id) if runs else None
+
+    def log_params(self, run_id: str, spec: TrialSpec) -> None:
+        """Write what the trial is told; the final write repeats it."""
+        self._client.log_batch(run_id, params=_params(spec))
 
     def kill_unknown_runs(self, known: set[str]) -> None:
         """End as killed the study's open trial runs whose ids are not ``known``."""
@@ -205,7 +214,9 @@ class Tracker:
         """Add one point to the epoch curves; logging a point twice leaves one."""
         self._client.log_batch(run_id, metrics=_epoch_points(report))
 
-    def finish_trial(self, run_id: str, result: TrialResult, folder: TrialFolder) -> None:
+    def finish_trial(
+        self, run_id: str, spec: TrialSpec, result: TrialResult, folder: TrialFolder
+    ) -> None:
         """Write everything that came back and end the run."""
         # The record's own time: logging a result twice leaves one point.
         now = int((folder.judged_at if folder.has_result else time.time()) * 1000)
@@ -218,7 +229,7 @@ class Tracker:
         texts = {k: get(result)[:MAX_TAG_VAL_LENGTH] for k, get in TRIAL_TAGS.items()}
         own = {k: text for k, text in texts.items() if text} | tags.result_tag(result)
         logged = [RunTag(k, text) for k, text in own.items()]
-        self._client.log_batch(run_id, metrics=metrics, tags=logged)
+        self._client.log_batch(run_id, metrics, _params(spec), logged)
         for file in folder.artifacts:
             self._client.log_artifact(run_id, str(file))
         status = _STATUS.get(result.outcome, RunStatus.FAILED)
@@ -284,6 +295,10 @@ def _create_database(uri: str) -> None:
     draft.unlink(missing_ok=True)
     MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments()
     os.replace(draft, path)
+
+
+def _params(spec: TrialSpec) -> list[Param]:
+    return [Param(k, str(get(spec))) for k, get in PARAMS.items()]
 
 
 def _epoch_points(report: EpochReport) -> list[Metric]:

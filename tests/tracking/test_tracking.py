@@ -85,10 +85,11 @@ def test_a_trial_is_one_nested_run_with_every_name_of_the_table(
     folder = tmp_path / "trial"
     folder.mkdir()
     (folder / "log.txt").write_text("hello")
-    run_id = tracker.start_trial(make_spec(amp=True))
+    spec = make_spec(amp=True)
+    run_id = tracker.start_trial(spec)
     for report in result().epochs:
         tracker.log_epoch(run_id, report)
-    tracker.finish_trial(run_id, result(), TrialFolder(folder))
+    tracker.finish_trial(run_id, spec, result(), TrialFolder(folder))
 
     client = MlflowClient(uri)
     run = client.get_run(run_id)
@@ -121,7 +122,7 @@ def test_each_outcome_has_its_status(
     tracker = Tracker(uri, "status", tmp_path)
     tracker.start_study(study(), "")
     run_id = tracker.start_trial(make_spec())
-    tracker.finish_trial(run_id, result(outcome), TrialFolder(tmp_path))
+    tracker.finish_trial(run_id, make_spec(), result(outcome), TrialFolder(tmp_path))
     run = MlflowClient(uri).get_run(run_id)
     assert (run.info.status, run.data.tags["outcome"]) == (status, outcome.value)
 
@@ -149,7 +150,7 @@ def test_a_trial_is_read_back_with_its_types(uri: str, make_spec, tmp_path: Path
     )
     run_id = tracker.start_trial(spec)
     came = replace(result(Outcome.OVER_BUDGET), map50=float("nan"), implied_by=7, wall_time_s=0.1)
-    tracker.finish_trial(run_id, came, TrialFolder(tmp_path))
+    tracker.finish_trial(run_id, spec, came, TrialFolder(tmp_path))
     (trial,) = read_study(uri, "types", "s").trials
     assert (trial.spec, trial.run_id) == (spec, run_id)
     assert trial.result is not None and trial.map50 is None
@@ -186,9 +187,10 @@ def test_the_answer_is_written_to_the_parent_run(uri: str, tmp_path: Path) -> No
 def test_what_mlflow_would_refuse_as_too_long_is_cut(uri: str, make_spec, tmp_path: Path) -> None:
     tracker = Tracker(uri, "long", tmp_path)
     tracker.start_study(study(space="x" * 9000), "n" * 9000)
-    run_id = tracker.start_trial(make_spec(study="s", overrides=("y" * 9000,)))
+    spec = make_spec(study="s", overrides=("y" * 9000,))
+    run_id = tracker.start_trial(spec)
     crashed = replace(result(Outcome.CRASHED), reason="z" * 9000)
-    tracker.finish_trial(run_id, crashed, TrialFolder(tmp_path))
+    tracker.finish_trial(run_id, spec, crashed, TrialFolder(tmp_path))
     assert len(MlflowClient(uri).get_run(run_id).data.tags["reason"]) == 8000
     with pytest.raises(StudyError, match="longer than the 8000 characters that a tag"):
         read_study(uri, "long", "s")
