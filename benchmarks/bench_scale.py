@@ -110,7 +110,7 @@ def main() -> None:
         uri = f"sqlite:///{folder}/mlflow.db"
         home = StudyFolder(folder / "scale")
         record = home.write_start(
-            StudyRecord("scale", limit_gib=1e9, tracking_uri=uri, experiment="scale")
+            StudyRecord("scale", 1e9, tracking_uri=uri, experiment="scale", id="scale")
         )
 
         def connect() -> Tracker:

@@ -41,6 +41,7 @@ from sweeper.emulator.toolchain import find_compilers, find_torch  # noqa: E402
 from sweeper.errors import EmulatorError  # noqa: E402
 from sweeper.executors.local import LocalExecutor  # noqa: E402
 from sweeper.study.judge import judge  # noqa: E402
+from sweeper.tracking import Tracker  # noqa: E402
 from sweeper.training.digits import DigitScenes, write_digits  # noqa: E402
 from sweeper.trial.folder import TrialFolder  # noqa: E402
 from sweeper.trial.record import EpochReport, TrialResult, TrialSpec  # noqa: E402
@@ -63,6 +64,14 @@ LONG = ("test_kill_loop.py", "test_gpu_check.py", "test_run.py")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the longest files."""
     items.sort(key=lambda item: item.path.name not in LONG)
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables; to create them takes seconds."""
+    folder = tmp_path_factory.mktemp("empty")
+    Tracker(f"sqlite:///{folder}/mlflow.db", "other", folder)
+    return folder / "mlflow.db"
 
 
 @pytest.fixture(scope="session")

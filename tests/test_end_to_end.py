@@ -1,5 +1,6 @@
 """The whole path as a user drives it, with real training."""
 
+import getpass
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from sweeper.study.context import study_lock
+from sweeper.study.lease import study_lease
 from sweeper.trial.folder import TrialFolder
 from tests.conftest import link_traces
 from tests.forks import Commands
@@ -85,10 +86,25 @@ def test_a_study_that_another_process_runs_is_left_alone(
     study: tuple[Path, str], command: Commands
 ) -> None:
     folder, _ = study
-    with study_lock(folder / "runs/small"):
+    with study_lease("small", f"sqlite:///{folder}/runs/optuna.db"):
         done = command(folder, "-m", *ARGUMENTS)
     assert done.code == 1
-    assert "study.name=small is being run by another process" in done.err
+    assert f"study.name=small is being run by {getpass.getuser()}@" in done.err
+    assert f"process {os.getpid()}, since 20" in done.err
+
+
+def test_a_study_whose_trials_are_elsewhere_is_not_resumed(
+    study: tuple[Path, str], command: Commands
+) -> None:
+    folder, _ = study
+    trials = folder / "runs/small/trials"
+    trials.rename(folder / "runs/elsewhere")
+    try:
+        done = command(folder, "-m", *ARGUMENTS)
+    finally:
+        (folder / "runs/elsewhere").rename(trials)
+    assert done.code == 1
+    assert "trials lacks 4 trials that the stored study has (0, 1, 2, 3)" in done.err
 
 
 def test_a_single_trial_keeps_out_of_a_study(study: tuple[Path, str], command: Commands) -> None:

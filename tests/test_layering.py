@@ -25,8 +25,8 @@ DOORS = {
     "ultralytics": ("sweeper/training/", "sweeper/memory/predict/", "sweeper/deploy/"),
     "mlflow": ("sweeper/tracking/",),
     "optuna": ("sweeper/study/",),
-    "sqlalchemy": (  # what the storages of Optuna and MLflow raise
-        *("sweeper/study/storage.py", "sweeper/tracking/"),
+    "sqlalchemy": (  # what the storages of Optuna and MLflow raise, and a lease
+        *("sweeper/study/storage.py", "sweeper/study/attribute.py", "sweeper/tracking/"),
     ),
     "hydra": ("sweeper/cli.py", "sweeper/config/compose.py", "sweeper/study/space.py"),
     "omegaconf": (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 import shutil
 import socket
 import sqlite3
+import struct
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -86,6 +88,24 @@ def write_fault(folder: Path) -> str:
     return ""
 
 
+def locks_fault(folder: Path) -> str:
+    """What is wrong with the locks of the file system there; empty when they hold.
+
+    SQLite relies on them: without, two processes damage a database.
+    """
+    lock = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    with tempfile.NamedTemporaryFile(dir=folder) as first, open(first.name, "wb") as second:
+        try:
+            fcntl.fcntl(first, fcntl.F_OFD_SETLK, lock)
+        except OSError as error:
+            return f"the file system of {folder} has no locks ({error.strerror})"
+        try:
+            fcntl.fcntl(second, fcntl.F_OFD_SETLK, lock)
+        except OSError:
+            return ""
+    return f"the file system of {folder} grants a lock twice"
+
+
 def check_storage(settings: Settings) -> Finding:
     """Write to Optuna's storage and take it back."""
     from sweeper.study.storage import storage_fault
@@ -131,8 +151,13 @@ def _sqlite_fault(url: str) -> str:
     A database that does not exist yet is not created: its folder is written to instead.
     """
     path = Path(url.removeprefix("sqlite:///").partition("?")[0])
+    folder = existing_parent(path.parent)
+    if not path.exists() and (fault := write_fault(existing_parent(path))):
+        return fault
+    if fault := locks_fault(folder):
+        return fault
     if not path.exists():
-        return write_fault(existing_parent(path))
+        return ""
     try:
         with closing(sqlite3.connect(path, LOCK_TIMEOUT_S, isolation_level=None)) as database:
             database.execute("BEGIN IMMEDIATE")

@@ -24,6 +24,7 @@ from sweeper.trial.study_record import RecordedTrial
 
 MAX_CURVES = 8
 NOTE_ROWS = 10
+UNTAKEN = "MLflow did not take the report"
 FOLDER = "report"  # beside report.md, and among the artifacts
 BEST = ("map50", "map50_95", "wall_time_s", "train_time_s", "images_per_s")
 
@@ -43,8 +44,13 @@ class Report:
     warning: str = ""
 
 
-def publish(settings: Settings, name: str | None) -> Report:
+def publish(settings: Settings, name: str | None, tracked: bool = True) -> Report:
     """Write the report of a study, or of the latest one, and log it to the study's MLflow run.
+
+    Args:
+        settings: Where the study is.
+        name: Its name; None is the latest.
+        tracked: Whether MLflow answers; else it is not asked.
 
     Raises:
         StudyError: There is no such study, or it cannot be read.
@@ -62,7 +68,8 @@ def publish(settings: Settings, name: str | None) -> Report:
     documents = _write_documents(findings, images, study.path, settings.report)
     files = [*((d, None) for d in documents), *((f, FOLDER) for f in (table, *images))]
     files += [(weights, "weights") for weights in _kept_weights(findings, study)]
-    warning = warning or _log(settings, findings, files)
+    untaken = _log(settings, findings, files) if tracked else f"{UNTAKEN}: it does not answer"
+    warning = warning or untaken
     return Report(documents[-1], re.sub(r"[*`]", "", answer(findings)), warning)
 
 
@@ -71,9 +78,9 @@ def _log(settings: Settings, findings: Findings, files: list[tuple[Path, str | N
     uri, experiment = publishing_place(settings, findings.study)
     numbers, best, note = _metrics(findings), _tags(findings), _note(findings)
     try:
-        publish_report(uri, experiment, findings.study.name, numbers, best, note, files)
+        publish_report(uri, experiment, findings.study, numbers, best, note, files)
     except StudyError as error:
-        return f"MLflow did not take the report: {error}"
+        return f"{UNTAKEN}: {error}"
     return ""
 
 

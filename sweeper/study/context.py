@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from sweeper.executors.devices import Devices, find_devices
 from sweeper.executors.local import LocalExecutor
 from sweeper.memory.budget import Budget, find_budget
 from sweeper.memory.predict.parallel import predict_specs
+from sweeper.numbers import count
 from sweeper.study.display import StudyDisplay, say
 from sweeper.study.specs import SpecBuilder
 from sweeper.study.trials import Trials
@@ -27,6 +28,8 @@ from sweeper.tracking.outbox import Outbox
 from sweeper.trial.record import SIMULATED, TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import StudyRecord, StudyStatus
+
+STOP_PATIENCE_S = 1.0  # for each record that an MLflow server is to take after Ctrl-C
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,64 +59,79 @@ class RunContext:
         """The specs with their predicted peaks."""
         return predict_specs(specs, Path(self.settings.runs_dir) / "cache" / "vram")
 
-    def open_outbox(self, study: StudyRecord, note: str) -> Outbox:
-        """Start to keep records; only when nothing can be refused any more."""
+    def open_outbox(self, study: StudyRecord, note: str, older: bool = False) -> Outbox:
+        """Start to keep records; only when nothing can be refused any more.
+
+        ``older``: whether MLflow may know the study by its name only.
+        """
         record = self.folder.write_start(study)
         artifacts = Path(self.settings.runs_dir) / "mlartifacts"
 
         def connect() -> Tracker:
             tracker = Tracker(record.tracking_uri, record.experiment, artifacts)
-            tracker.start_study(record, note)
+            tracker.start_study(record, note, older)
             return tracker
 
-        return Outbox(connect, self.folder.trials, self.say)
+        local = record.tracking_uri.startswith("sqlite:")
+        patience_s = math.inf if local else STOP_PATIENCE_S
+        return Outbox(connect, self.folder.trials, self.say, patience_s)
 
-    def close(self, outbox: Outbox, done: bool) -> None:
-        """Record how the run ended."""
+    def close(self, outbox: Outbox, done: bool) -> bool:
+        """Record how the run ended; False where MLflow takes nothing now."""
         self.folder.write_end(StudyStatus.FINISHED if done else StudyStatus.KILLED)
-        outbox.finish_study(done)
+        return outbox.finish_study(done)
 
-    def open_trials(self, outbox: Outbox, display: StudyDisplay) -> Trials:
-        """What runs the trials of this run."""
-        return Trials(self.folder.trials, self.executor, outbox, display, self.measured)
+    def open_trials(
+        self, outbox: Outbox, display: StudyDisplay, require: Callable[[], None] = lambda: None
+    ) -> Trials:
+        """What runs the trials of this run, while ``require`` raises nothing."""
+        folder = self.folder.trials
+        return Trials(folder, self.executor, outbox, display, self.measured, require)
 
     def say(self, text: str) -> None:
         """Print a line as it is."""
         say(self.console, text)
 
 
-LOCK = "study.lock"
-
-
-@contextlib.contextmanager
-def study_lock(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a study; the lock ends with this process.
-
-    Raises:
-        StudyError: Another process runs it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StudyError(
-                f"study.name={folder.name} is being run by another process. Wait for it or stop "
-                "it, or give another study.name."
-            ) from error
-        yield
-
-
-def refuse_study_folder(folder: Path) -> None:
+def refuse_study_folder(folder: StudyFolder) -> None:
     """Keep trials without a study out of a study's folder, where numbers are Optuna's.
 
     Raises:
         StudyError: The folder is that of a study.
     """
-    if (folder / LOCK).exists():
+    earlier = folder.read()
+    if earlier is not None and earlier.space is not None:
         raise StudyError(
-            f"study.name={folder.name} is a study; a single trial goes elsewhere. "
+            f"study.name={folder.path.name} is a study; a single trial goes elsewhere. "
             "Leave study.name out or give another one."
+        )
+
+
+def require_own_folder(folder: StudyFolder, study_id: str, decided: Iterable[int]) -> None:
+    """Go on only where the folder is the study's, and holds every trial that counts.
+
+    Args:
+        folder: By the study's name.
+        study_id: The study's.
+        decided: The numbers of its trials that have ended and do not run again.
+
+    Raises:
+        StudyError: It is that of another study, or trials are missing: without their records the
+            study would come to another answer.
+    """
+    earlier = folder.read()
+    if earlier is not None and earlier.id not in {"", study_id}:
+        raise StudyError(
+            f"{folder.path} holds another study of this name, which study.storage does not know. "
+            "Give another study.name or runs_dir."
+        )
+    missing = [number for number in decided if not folder.trial(number).exists]
+    if missing:
+        shown = ", ".join(map(str, missing[:5])) + ", …" * (len(missing) > 5)
+        raise StudyError(
+            f"{folder.trials} lacks {count(len(missing), 'trial')} that the stored study has "
+            f"({shown}): it was run elsewhere. Give the runs_dir that it was run with, copy "
+            f"{folder.path.name}/ from there, or give another study.name."
         )
 
 

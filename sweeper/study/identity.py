@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +14,11 @@ from sweeper.study.space import MEMORY_KEYS, Space
 # How a study is run, not what a trial is.
 _NOT_IDENTITY = {"study", "executor", "tracking", "runs_dir", "vram"}
 _NOT_IDENTITY |= {"plan", "report", "deploy", "doctor", "memory"}
+
+
+def new_id() -> str:
+    """An id for a study: names are equal where commands are."""
+    return uuid.uuid4().hex[:12]
 
 
 def identity(

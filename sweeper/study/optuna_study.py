@@ -8,17 +8,20 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweeper.errors import StudyError
+from sweeper.study.identity import new_id
 from sweeper.study.judge import LEAST_EXCESS_GIB
 from sweeper.study.open_cells import OpenCellSampler, Params
 from sweeper.study.space import Cell, Space
-from sweeper.study.storage import open_storage
+from sweeper.study.storage import SERVER_PATIENCE_S, is_server, open_storage, patiently
 from sweeper.trial.record import Outcome, TrialResult
 
 CONSTRAINT = "vram"
 IDENTITY = "identity"
+ID, OLDER = "id", "older"
 
 # FAIL is what TPE ignores; an outcome that teaches it something is told as PRUNED.
 _STATES = {
@@ -44,8 +47,11 @@ class CellStudy:
 
     Attributes:
         name: Study name.
+        id: Tells it from studies of the same name elsewhere.
+        older: Whether it was started before studies had ids: MLflow knows it by its name.
         finished: Trials that ran and count; implied and covered ones did not run, and those of an
             earlier start that run again do not count.
+        decided: Numbers of the trials that had ended when it was opened, and do not run again.
     """
 
     def __init__(
@@ -72,8 +78,8 @@ class CellStudy:
         Raises:
             StudyError: The stored study is another one.
         """
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.name, self._limit_gib = name, limit_gib
+        self._patience_s = SERVER_PATIENCE_S if is_server(storage) else 0.0
         self._distributions: dict[str, BaseDistribution] = {
             k: CategoricalDistribution(v) for k, v in space.dimensions.items()
         }
@@ -87,11 +93,15 @@ class CellStudy:
             sampler=self._sampler,
         )
         self._require_identity(identity)
+        self.id: str = self._study.user_attrs[ID]
+        self.older: bool = self._study.user_attrs.get(OLDER, False)
         ended = [(t, outcome) for t in self._study.trials if (outcome := outcome_of(t))]
         self._ended = {(_key(t.params), outcome) for t, outcome in ended}
         decided = [(t, outcome) for t, outcome in ended if not outcome.runs_again]
         self._taken = {_key(t.params) for t, _ in decided}
         self._asked: set[int] = set()
+        self._reopened: set[int] = set()
+        self.decided = [t.number for t, _ in decided]
         self.finished = sum(outcome.ran for _, outcome in decided)
 
     def is_open(self, cell: Cell) -> bool:
@@ -109,8 +119,17 @@ class CellStudy:
 
     def ask(self, cell: Cell | None = None) -> tuple[Trial, Cell]:
         """A new trial for ``cell``, or for the open cell that the sampler chooses."""
-        self._sampler.demanded = None if cell is None else dict(cell.params)
-        trial = self._study.ask(self._distributions)
+        tries = 0
+
+        def ask() -> Trial:
+            nonlocal tries
+            if tries:
+                self._end_lost()
+            tries += 1
+            self._sampler.demanded = None if cell is None else dict(cell.params)
+            return self._study.ask(self._distributions)
+
+        trial = patiently(ask, self._patience_s)
         key = _key(trial.params)
         self._taken.add(key)
         self._asked.add(trial.number)
@@ -122,19 +141,34 @@ class CellStudy:
         A cell that runs again is open at once if its trial is of an earlier start, else at the
         next one.
         """
-        for epoch in result.epochs:
-            trial.report(epoch.map50, epoch.epoch)
-        if result.excess_gib is not None:
-            trial.set_constraint(CONSTRAINT, result.excess_gib)
-        trial.set_user_attr("reason", result.reason)
-        trial.set_user_attr("outcome", result.outcome.value)
+        patiently(lambda: self._record(trial, result), self._patience_s)
         if result.outcome.runs_again and trial.number not in self._asked:
             self._taken.discard(_key(trial.params))
         elif result.outcome.ran:
             self.finished += 1
+
+    def _record(self, trial: Trial, result: TrialResult) -> None:
         state = _STATES.get(result.outcome, TrialState.PRUNED)
         value = result.map50 if state is TrialState.COMPLETE else None
-        self._study.tell(trial, value, state=state)
+        try:
+            for epoch in result.epochs:
+                trial.report(epoch.map50, epoch.epoch)
+            if result.excess_gib is not None:
+                trial.set_constraint(CONSTRAINT, result.excess_gib)
+            trial.set_user_attr("reason", result.reason)
+            trial.set_user_attr("outcome", result.outcome.value)
+            self._study.tell(trial, value, state=state)
+        except UpdateFinishedTrialError:
+            stored = self._study.trials[trial.number]
+            if outcome_of(stored) is not result.outcome:  # else the answer to a try was lost
+                raise
+
+    def _end_lost(self) -> None:
+        """End the trials that the database made, but whose making it could not answer."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for lost in (t for t in running if t.number not in self._asked | self._reopened):
+            trial = Trial(self._study, lost._trial_id)
+            self._record(trial, TrialResult(Outcome.INTERRUPTED, "the database dropped"))
 
     def stored_trials(self) -> list[FrozenTrial]:
         """Every trial, in the order of the numbers."""
@@ -143,6 +177,7 @@ class CellStudy:
     def reopen(self, stale: FrozenTrial) -> Trial:
         """A handle on a stored trial that was left running, to tell it."""
         self._taken.add(_key(stale.params))
+        self._reopened.add(stale.number)
         return Trial(self._study, stale._trial_id)
 
     def best(self, count: int = 1) -> list[Best]:
@@ -172,7 +207,12 @@ class CellStudy:
     def _require_identity(self, identity: dict[str, Any]) -> None:
         """Refuse to mix two spaces or settings in one study; say what differs."""
         ours = json.loads(json.dumps(identity))
-        stored = self._study.user_attrs.get(IDENTITY)
+        attributes = self._study.user_attrs
+        stored = attributes.get(IDENTITY)
+        if ID not in attributes:
+            if stored is not None:
+                self._study.set_user_attr(OLDER, True)
+            self._study.set_user_attr(ID, new_id())
         if stored is None:
             self._study.set_user_attr(IDENTITY, ours)
         elif stored != ours:

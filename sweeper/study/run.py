@@ -17,9 +17,15 @@ from sweeper.report.findings import Findings
 from sweeper.report.publish import publish
 from sweeper.study.bounds import proving_order
 from sweeper.study.confirm import confirm, fresh_seeds
-from sweeper.study.context import RunContext, open_context, refuse_study_folder, study_lock
+from sweeper.study.context import (
+    RunContext,
+    open_context,
+    refuse_study_folder,
+    require_own_folder,
+)
 from sweeper.study.display import StudyDisplay, result_line
-from sweeper.study.identity import identity
+from sweeper.study.identity import identity, new_id
+from sweeper.study.lease import Lease, study_lease
 from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy
 from sweeper.study.provenance import describe_origin
@@ -40,18 +46,17 @@ def run_study(space: Space) -> bool:
     """
     settings = space.cells[0].settings
     _refuse_swept_card(space)
-    with open_context(settings, _study_name(settings, space)) as context, ExitStack() as locks:
+    with open_context(settings, _study_name(settings, space)) as context, ExitStack() as held:
         context.say(f"study {context.name}: {space.describe()}")
         spec_of = _specs(context, space)
         with readable_faults():
-            locks.enter_context(study_lock(context.folder.path))
+            lease = held.enter_context(study_lease(context.name, settings.storage_url))
             study = _open_study(context, space)
+            require_own_folder(context.folder, study.id, study.decided)
         if study.finished:
             rest = "study.resume=false starts anew" if not study.open_cells else "going on"
             context.say(f"{count(study.finished, 'trial')} of it had run before: {rest}")
-        done = _search(context, space, study, spec_of)
-        _say_outcome(context, study, done)
-    return done
+        return _search(context, space, study, spec_of, lease)
 
 
 def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
@@ -68,8 +73,11 @@ def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
     with open_context(settings, settings.study.name or SINGLE) as context:
         (spec,) = context.predict([context.builder.build(settings, label, overrides)])
         context.say(f"{label}: {_training([spec])}")
-        refuse_study_folder(context.folder.path)
-        outbox = context.open_outbox(_record(context), "Trials run one at a time.")
+        refuse_study_folder(context.folder)
+        earlier = context.folder.read()
+        record = replace(_record(context), id=(earlier.id if earlier else "") or new_id())
+        older = earlier is not None and not earlier.id
+        outbox = context.open_outbox(record, "Trials run one at a time.", older)
         folder = TrialFolder.claim_next(context.folder.trials)
         with StudyDisplay(context.console) as display:
             display.start(1)
@@ -115,12 +123,17 @@ def _open_study(context: RunContext, space: Space) -> CellStudy:
 
 
 def _search(
-    context: RunContext, space: Space, study: CellStudy, spec_of: dict[Cell, TrialSpec]
+    context: RunContext,
+    space: Space,
+    study: CellStudy,
+    spec_of: dict[Cell, TrialSpec],
+    lease: Lease,
 ) -> bool:
-    """Run the cells, then the confirmations; False when interrupted.
+    """Run the cells, then the confirmations, and say what came of it; False when interrupted.
 
     Raises:
         MachineError: Trials end as if it were not for their cells.
+        StudyError: Another driver has taken the study over.
     """
     settings = context.settings
     n_trials = settings.study.n_trials or len(space.cells)
@@ -130,15 +143,16 @@ def _search(
         fixed=shlex.join(space.fixed),
         command=_command(space),
         n_trials=n_trials,
+        id=study.id,
     )
-    outbox = context.open_outbox(asked, f"Search space: `{space.describe()}`")
+    outbox = context.open_outbox(asked, f"Search space: `{space.describe()}`", study.older)
     specs = list(spec_of.values())
     order: Sequence[int] = ()
     if settings.study.sampler == "auto":
         whole = n_trials >= len(specs)
         order = proving_order(specs, context.measured) if whole else spread_order(specs, n_trials)
     with StudyDisplay(context.console) as display:
-        trials = context.open_trials(outbox, display)
+        trials = context.open_trials(outbox, display, lease.require)
         share = bool(order) and _share(settings, space)
         loop = StudyLoop(study, spec_of, trials, outbox, display, order, settings.rungs, share)
         done = loop.run(n_trials)
@@ -149,12 +163,13 @@ def _search(
             done = confirm(best, seeds, trials, display)
         if done and settings.study.finish:
             done = _finish(context, trials, display)
-    context.close(outbox, done)
+    tracked = context.close(outbox, done)
     if (summary := display.summary()).row_count:
         context.console.print(summary)
     if loop.fault:
-        context.say(f"report: {publish(settings, context.name).path}")
+        context.say(f"report: {publish(settings, context.name, tracked).path}")
         raise MachineError(loop.fault)
+    _say_outcome(context, study, done, tracked)
     return done
 
 
@@ -238,9 +253,9 @@ def _command(space: Space) -> str:
     return shlex.join(["python", "-m", "sweeper", "-m", *space.overrides])
 
 
-def _say_outcome(context: RunContext, study: CellStudy, done: bool) -> None:
+def _say_outcome(context: RunContext, study: CellStudy, done: bool, tracked: bool) -> None:
     """Write the report; say the answer and what to do next."""
-    report = publish(context.settings, context.name)
+    report = publish(context.settings, context.name, tracked)
     if report.warning:
         context.say(report.warning)
     context.say(f"{report.answer}\nreport: {report.path}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import optuna
-from optuna.exceptions import OptunaError, StorageInternalError
+from optuna.exceptions import OptunaError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,6 +18,11 @@ from sweeper.errors import StudyError, first_line
 
 STORAGE_FAULTS = (OSError, StorageInternalError, SQLAlchemyError)
 SQLITE_PATIENCE_S = 60  # another process may hold the database for a while
+SERVER_PATIENCE_S = 300.0  # a server may be started anew
+RETRY_S = 2.0
+OPENINGS = 3  # another process may make the tables of a new database at the same moment
+
+T = TypeVar("T")
 
 
 def open_storage(url: str) -> RDBStorage:
@@ -24,11 +31,36 @@ def open_storage(url: str) -> RDBStorage:
     Raises:
         StudyError: It cannot be opened.
     """
-    arguments = {"connect_args": {"timeout": SQLITE_PATIENCE_S}} if "sqlite" in url else {}
-    try:
-        return RDBStorage(url, engine_kwargs=arguments)
-    except (*STORAGE_FAULTS, ImportError) as error:  # ImportError: the database's driver
-        raise StudyError(f"study.storage={url} cannot be opened: {_cause(error)}") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal belongs to the study
+    server = {"pool_pre_ping": True}  # a connection may have been dropped while a trial trained
+    local = {"connect_args": {"timeout": SQLITE_PATIENCE_S}}
+    for left in reversed(range(OPENINGS)):
+        try:
+            return RDBStorage(url, engine_kwargs=server if is_server(url) else local)
+        except (*STORAGE_FAULTS, ImportError) as error:  # ImportError: the database's driver
+            if not left:
+                raise StudyError(
+                    f"study.storage={url} cannot be opened: {_cause(error)}"
+                ) from error
+            time.sleep(RETRY_S / OPENINGS)
+    raise AssertionError("the last opening returns or raises")
+
+
+def is_server(url: str) -> bool:
+    """Whether the database is a server, whose connections may drop."""
+    return not url.startswith("sqlite")
+
+
+def patiently(action: Callable[[], T], patience_s: float) -> T:
+    """Do it again while the database is away, for so long; trials that run go on meanwhile."""
+    give_up_at = time.monotonic() + patience_s
+    while True:
+        try:
+            return action()
+        except STORAGE_FAULTS:
+            if time.monotonic() >= give_up_at:
+                raise
+            time.sleep(RETRY_S)
 
 
 @contextmanager
@@ -40,6 +72,11 @@ def readable_faults() -> Iterator[None]:
         raise StudyError(
             f"records cannot be written: {_cause(error)}. Finished trials are safe; mend it (disk "
             "space? another process on the database?) and give the same command again."
+        ) from error
+    except UpdateFinishedTrialError as error:
+        raise StudyError(
+            f"another process ends trials of this study: {first_line(error)} Give the same "
+            "command again when that one has ended."
         ) from error
 
 
@@ -60,7 +97,6 @@ def storage_fault(url: str) -> str:
 
     Creates a study and deletes it.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         storage = open_storage(url)
         created = storage.create_new_study([StudyDirection.MAXIMIZE], f"doctor-{uuid.uuid4().hex}")

@@ -52,6 +52,7 @@ class Trials:
         outbox: Outbox | None,
         display: StudyDisplay,
         measured: bool,
+        require: Callable[[], None] = lambda: None,
     ) -> None:
         """Nothing runs yet.
 
@@ -61,9 +62,10 @@ class Trials:
             outbox: Takes the records for MLflow; None keeps them to the folders.
             display: Takes the progress.
             measured: Whether a GPU shows what fits; else the prediction decides.
+            require: Raises when trials must not go on.
         """
         self._folder, self._executor, self._outbox = folder, executor, outbox
-        self._display, self._measured = display, measured
+        self._display, self._measured, self._require = display, measured, require
         self._running: dict[Future[TrialFacts], TrialSpec] = {}
         self._refused: list[tuple[TrialSpec, TrialResult]] = []
 
@@ -86,6 +88,7 @@ class Trials:
         """
         with StopRequest() as stop:
             while not stop.reason:
+                self._require()
                 while self.running < self._executor.slots and (spec := next_spec()):
                     self._start(spec)
                 if not self.running:

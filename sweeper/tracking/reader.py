@@ -25,6 +25,7 @@ from sweeper.trial.study_record import (
     StudyStatus,
 )
 
+STUDY_ID = "study_id"  # tag of every run
 LAST_START = "last_start"  # tag of a study's parent run: UTC, ISO 8601
 CURVE = "epoch_{}"  # the metric of a field of EpochReport
 DEPLOYMENT = "deploy/"  # beginning of the metrics that a deployment logged
@@ -48,18 +49,38 @@ class OlderStudyError(StudyError):
 def find_study(client: MlflowClient, experiment_id: str, study: str | None) -> Run | None:
     """The parent run of a study, or of the one that was started last, anew or again.
 
-    The single trials, which share a parent run, count as a study only where they are named.
+    Of studies with one name it is that of the one that was started last. The single trials, which
+    share a parent run, count as a study only where they are named.
     """
-    named = f" and tags.study = '{study}'" if study else f" and tags.study != '{SINGLE}'"
+    named = f"tags.study = '{study}'" if study else f"tags.study != '{SINGLE}'"
+    return _parent(client, experiment_id, named)
+
+
+def find_study_by_id(client: MlflowClient, experiment_id: str, study_id: str) -> Run | None:
+    """The parent run of the study with this id."""
+    return _parent(client, experiment_id, f"tags.{STUDY_ID} = '{study_id}'")
+
+
+def find_older_study(
+    client: MlflowClient, experiment_id: str, study: str
+) -> tuple[Run | None, list[Run]]:
+    """The parent run of a study of before studies had ids, and its trials' runs, by its name."""
+    named = f"tags.study = '{study}' and tags.{STUDY_ID} IS NULL"
+    parent = _parent(client, experiment_id, named)
+    return parent, _all_trial_runs(client, experiment_id, named) if parent else []
+
+
+def _parent(client: MlflowClient, experiment_id: str, wanted: str) -> Run | None:
     latest = [f"tags.{LAST_START} DESC"]
-    runs = client.search_runs(
-        [experiment_id], f"tags.kind = 'study'{named}", max_results=1, order_by=latest
-    )
+    query = f"tags.kind = 'study' and {wanted}"
+    runs = client.search_runs([experiment_id], query, max_results=1, order_by=latest)
     return runs[0] if runs else None
 
 
-def open_study(uri: str, experiment: str, name: str | None) -> tuple[MlflowClient, Run]:
-    """A client, and the parent run of a study or of the latest one.
+def open_study(
+    uri: str, experiment: str, name: str | None, study_id: str = ""
+) -> tuple[MlflowClient, Run]:
+    """A client, and the parent run of a study, by its id where that is known, or of the latest.
 
     Raises:
         StudyError: There is no such study.
@@ -67,7 +88,11 @@ def open_study(uri: str, experiment: str, name: str | None) -> tuple[MlflowClien
     if not _is_missing(uri):
         client = MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(experiment)
-        parent = find_study(client, found.experiment_id, name) if found else None
+        parent = None
+        if found and study_id:
+            parent = find_study_by_id(client, found.experiment_id, study_id)
+        elif found:
+            parent = find_study(client, found.experiment_id, name)
         if parent is not None:
             return client, parent
     wanted = f"study.name={name}" if name else "any study"
@@ -88,7 +113,7 @@ def read_study(uri: str, experiment: str, name: str | None) -> RecordedStudy:
     with readable_faults(uri), _garbage_left():
         client, parent = open_study(uri, experiment, name)
         study = _study(parent, uri, experiment)
-        runs = _trial_runs(client, parent.info.experiment_id, study.name)
+        runs = _trial_runs(client, parent)
         if not _has_record(parent) or any(map(_is_older, runs)):
             raise OlderStudyError(study)
         trials = [trial for run in runs if (trial := _trial(run)) is not None]
@@ -184,12 +209,20 @@ def _deployment(run: Run, number: int) -> DeploymentRecord | None:
     return DeploymentRecord(number, metrics, emulated) if metrics else None
 
 
-def _trial_runs(client: MlflowClient, experiment_id: str, study: str) -> list[Run]:
-    wanted = f"tags.study = '{study}' and tags.kind = 'trial'"
+def _trial_runs(client: MlflowClient, parent: Run) -> list[Run]:
+    """The runs of a study's trials, by its id; by its name where it is older."""
+    name, study_id = parent.data.tags["study"], parent.data.tags.get(STUDY_ID)
+    older = f"tags.study = '{name}' and tags.{STUDY_ID} IS NULL"
+    wanted = f"tags.{STUDY_ID} = '{study_id}'" if study_id else older
+    return _all_trial_runs(client, parent.info.experiment_id, wanted)
+
+
+def _all_trial_runs(client: MlflowClient, experiment_id: str, wanted: str) -> list[Run]:
+    query = f"tags.kind = 'trial' and {wanted}"
     runs: list[Run] = []
     token = None
     while token != "":
-        page = client.search_runs([experiment_id], wanted, max_results=PAGE, page_token=token)
+        page = client.search_runs([experiment_id], query, max_results=PAGE, page_token=token)
         runs += page
         token = page.token or ""
     return runs

@@ -11,13 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 
 from sweeper.tracking import tags
 from sweeper.tracking.faults import readable_faults
-from sweeper.tracking.reader import CURVE, LAST_START, find_study, open_study
+from sweeper.tracking.reader import (
+    CURVE,
+    LAST_START,
+    STUDY_ID,
+    find_older_study,
+    find_study_by_id,
+    open_study,
+)
 from sweeper.trial.command import whole_training
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
@@ -111,8 +118,9 @@ _STATUS = {
 }
 
 
-# A study waits for MLflow no longer than this; what could not be sent is sent later.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+# What could not be sent is sent later. MLflow's own second attempt would make a run again whose
+# answer was lost.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 
@@ -129,20 +137,26 @@ class Tracker:
         else:
             location = None if uri.startswith("http") else artifacts.resolve().as_uri()
             self.experiment_id = self._client.create_experiment(experiment, location)
-        self._parent_id = ""
+        self._parent_id = self._study_id = ""
 
-    def start_study(self, study: StudyRecord, note: str) -> None:
-        """Open the study's parent run, new or found by its name.
+    def start_study(self, study: StudyRecord, note: str, older: bool = False) -> None:
+        """Open the study's parent run, new or found by its id.
 
         A resumed study keeps the parameters that it has; its tags are those of the latest start.
 
         Args:
             study: What was asked.
             note: Markdown that the MLflow UI shows on top.
+            older: Whether it may have runs of before studies had ids: they are found by its name
+                and given the id.
         """
-        parent = find_study(self._client, self.experiment_id, study.name)
+        self._study_id = study.id
+        parent = find_study_by_id(self._client, self.experiment_id, study.id)
+        if parent is None and older:
+            parent = self._adopt(study)
         if parent is None:
-            own = {"study": study.name, "kind": "study", MLFLOW_RUN_NAME: study.name}
+            own = {"study": study.name, STUDY_ID: study.id, "kind": "study"}
+            own |= {MLFLOW_RUN_NAME: study.name}
             parent = self._client.create_run(self.experiment_id, tags=own)
             params = _known(STUDY_PARAMS, study, MAX_PARAM_VAL_LENGTH)
             logged = [Param(k, v) for k, v in params.items()]
@@ -154,20 +168,36 @@ class Tracker:
         self._client.log_batch(self._parent_id, tags=[RunTag(k, v) for k, v in own.items()])
         self._client.update_run(self._parent_id, status="RUNNING")
 
+    def _adopt(self, study: StudyRecord) -> Run | None:
+        """Give the study's older runs its id, the parent's last: till then the rest is found."""
+        parent, trials = find_older_study(self._client, self.experiment_id, study.name)
+        for run in [*trials, *([parent] if parent else [])]:
+            self._client.set_tag(run.info.run_id, STUDY_ID, study.id)
+        return parent
+
     def start_trial(self, spec: TrialSpec) -> str:
         """Open the trial's run and return its id."""
         own = {
             MLFLOW_PARENT_RUN_ID: self._parent_id,
             MLFLOW_RUN_NAME: spec.label,
             "kind": "trial",
+            STUDY_ID: self._study_id,
             "outcome": RUNNING,
             **{k: get(spec)[:MAX_TAG_VAL_LENGTH] for k, get in SPEC_TAGS.items()},
             **tags.spec_tag(spec),
         }
-        run = self._client.create_run(self.experiment_id, tags=own)
-        params = [Param(k, str(get(spec))) for k, get in PARAMS.items()]
-        self._client.log_batch(run.info.run_id, params=params)
-        return str(run.info.run_id)
+        return str(self._client.create_run(self.experiment_id, tags=own).info.run_id)
+
+    def find_trial(self, spec: TrialSpec) -> str | None:
+        """The id of the trial's run, made without our hearing of it; None if there is none."""
+        study = f"tags.kind = 'trial' and tags.{STUDY_ID} = '{self._study_id}'"
+        query = f"{study} and tags.trial = '{spec.number}'"
+        runs = self._client.search_runs([self.experiment_id], query, max_results=1)
+        return str(runs[0].info.run_id) if runs else None
+
+    def log_params(self, run_id: str, spec: TrialSpec) -> None:
+        """Write what the trial is told; the final write repeats it."""
+        self._client.log_batch(run_id, params=_params(spec))
 
     def kill_unknown_runs(self, known: set[str]) -> None:
         """End as killed the study's open trial runs whose ids are not ``known``."""
@@ -185,7 +215,9 @@ class Tracker:
         """Add one point to the epoch curves; logging a point twice leaves one."""
         self._client.log_batch(run_id, metrics=_epoch_points(report))
 
-    def finish_trial(self, run_id: str, result: TrialResult, folder: TrialFolder) -> None:
+    def finish_trial(
+        self, run_id: str, spec: TrialSpec, result: TrialResult, folder: TrialFolder
+    ) -> None:
         """Write everything that came back and end the run."""
         # The record's own time: logging a result twice leaves one point.
         now = int((folder.judged_at if folder.has_result else time.time()) * 1000)
@@ -198,7 +230,7 @@ class Tracker:
         texts = {k: get(result)[:MAX_TAG_VAL_LENGTH] for k, get in TRIAL_TAGS.items()}
         own = {k: text for k, text in texts.items() if text} | tags.result_tag(result)
         logged = [RunTag(k, text) for k, text in own.items()]
-        self._client.log_batch(run_id, metrics=metrics, tags=logged)
+        self._client.log_batch(run_id, metrics, _params(spec), logged)
         for file in folder.artifacts:
             self._client.log_artifact(run_id, str(file))
         status = _STATUS.get(result.outcome, RunStatus.FAILED)
@@ -212,7 +244,7 @@ class Tracker:
 def publish_report(
     uri: str,
     experiment: str,
-    study: str,
+    study: StudyRecord,
     metrics: dict[str, float],
     answer: dict[str, str],
     note: str,
@@ -223,7 +255,7 @@ def publish_report(
     Args:
         uri: MLflow server or database.
         experiment: The study's.
-        study: Its name.
+        study: Its record.
         metrics: Of the best trial and of the study.
         answer: Tags that say which trial is the best.
         note: Markdown that the MLflow UI shows on top.
@@ -233,7 +265,7 @@ def publish_report(
         StudyError: MLflow does not answer, or does not know the study.
     """
     with readable_faults(uri):
-        client, parent = open_study(uri, experiment, study)
+        client, parent = open_study(uri, experiment, study.name, study.id)
         run_id = parent.info.run_id
         now = int(time.time() * 1000)
         own = {**answer, MLFLOW_RUN_NOTE: note}
@@ -264,6 +296,10 @@ def _create_database(uri: str) -> None:
     draft.unlink(missing_ok=True)
     MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments()
     os.replace(draft, path)
+
+
+def _params(spec: TrialSpec) -> list[Param]:
+    return [Param(k, str(get(spec))) for k, get in PARAMS.items()]
 
 
 def _epoch_points(report: EpochReport) -> list[Metric]:

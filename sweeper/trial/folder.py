@@ -67,8 +67,15 @@ class TrialFolder:
 
     @property
     def run_id(self) -> Path:
-        """Holds the id of the trial's MLflow run."""
+        """Holds the id of the trial's MLflow run; empty while that is being made."""
         return self.path / "mlflow_run_id"
+
+    def read_run_id(self) -> str | None:
+        """The id of the trial's MLflow run; empty where one may have been made, None before."""
+        try:
+            return self.run_id.read_text()
+        except FileNotFoundError:
+            return None
 
     @property
     def logged(self) -> Path:

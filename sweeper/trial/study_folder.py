@@ -103,9 +103,7 @@ class StudyFolder:
 
 
 def _read_trial(folder: TrialFolder, deployed: DeploymentRecord | None) -> RecordedTrial:
-    try:
-        run_id = folder.run_id.read_text()
-    except FileNotFoundError:
-        run_id = None
     own = deployed if deployed and deployed.trial == folder.number else None
-    return RecordedTrial(folder.read_spec(), folder.read_result(), run_id, own)
+    return RecordedTrial(
+        folder.read_spec(), folder.read_result(), folder.read_run_id() or None, own
+    )

@@ -40,6 +40,7 @@ class StudyRecord:
         started: First start, Unix seconds.
         last_started: Latest start, Unix seconds.
         status: How far it is.
+        id: Tells it from others of the same name; empty in records of before there were ids.
     """
 
     name: str
@@ -57,6 +58,7 @@ class StudyRecord:
     started: float = 0.0
     last_started: float = 0.0
     status: StudyStatus = StudyStatus.RUNNING
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -66,6 +67,24 @@ def test_a_full_disk_is_a_failure(full_disk: Path) -> None:
     assert found.level is Level.FAILURE
     assert "No space left on device" in found.text
     assert places.check_storage(settings(full_disk)).level is Level.FAILURE
+
+
+def test_a_file_system_without_working_locks_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, asked = settings(tmp_path), []
+    assert places.check_storage(here).level is Level.OK
+    monkeypatch.setattr(places.fcntl, "fcntl", lambda *lock: asked.append(lock))
+    assert "grants a lock twice" in places.check_storage(here).text
+    assert len(asked) == 2
+
+    def refuse(*lock: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(places.fcntl, "fcntl", refuse)
+    found = places.check_tracking(here)
+    assert found.level is Level.FAILURE
+    assert "has no locks (No locks available)" in found.text
 
 
 def test_more_checkpoints_than_space_is_a_failure(tmp_path: Path) -> None:

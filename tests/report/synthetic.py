@@ -42,6 +42,7 @@ def study_record(name: str, **changes: object) -> StudyRecord:
         experiment=EXPERIMENT,
         started=1_700_000_000.0,
         last_started=1_700_000_000.0,
+        id="synthetic",
     )
     return replace(record, **changes)  # type: ignore[arg-type]
 

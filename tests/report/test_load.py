@@ -154,7 +154,7 @@ def test_a_damaged_record_is_named_and_left_out(tmp_path: Path) -> None:
 
 def test_a_run_without_its_parameters_is_named_and_left_out(tmp_path: Path) -> None:
     uri = write_study(tmp_path, [])
-    own = {"study": "article", "kind": "trial", "trial": "0"}
+    own = {"study": "article", "study_id": "synthetic", "kind": "trial", "trial": "0"}
     run = MlflowClient(uri).create_run("1", tags=own)
     record = from_mlflow(tmp_path, "article")
     assert (record.trials, record.unreadable) == ((), (f"MLflow run {run.info.run_id}",))

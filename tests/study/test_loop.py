@@ -2,9 +2,11 @@
 
 import io
 import itertools
+import math
 import os
 import shutil
 import signal
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +31,7 @@ from sweeper.trial.record import MEASURED, ChildFacts, Ending, MemoryReading, Tr
 from sweeper.trial.study_record import StudyRecord
 from tests.study.fakes import TableExecutor, trained
 from tests.study.test_optuna_study import make_space
+from tests.tracking.test_outbox import silent_server
 
 BUDGET_GIB = 10.0
 SPACE = make_space({"batch": (2, 4, 8, 16), "accumulate": (1, 2, 4), "amp": (False, True)})
@@ -76,14 +79,14 @@ class Study:
             return []
         return proving_order(list(self.specs().values()), measured=True)
 
-    def outbox(self, uri: str | None = None) -> Outbox:
+    def outbox(self, uri: str | None = None, patience_s: float = math.inf) -> Outbox:
         def connect() -> Tracker:
             tracker = Tracker(uri or self.uri, "x", self.folder / "artifacts")
-            tracker.start_study(StudyRecord("s", BUDGET_GIB), "")
+            tracker.start_study(StudyRecord("s", BUDGET_GIB, id="one"), "")
             return tracker
 
         (self.folder / "trials").mkdir(exist_ok=True)
-        return Outbox(connect, self.folder / "trials", self.notes.append)
+        return Outbox(connect, self.folder / "trials", self.notes.append, patience_s)
 
     def trials(self, executor: TableExecutor, outbox: Outbox, display: StudyDisplay) -> Trials:
         return Trials(self.folder / "trials", executor, outbox, display, measured=True)
@@ -103,6 +106,7 @@ class Study:
         folder = TrialFolder.of(self.folder / "trials", trial.number)
         folder.prepare(replace(self.specs()[cell], number=trial.number))
         outbox.start(folder.read_spec(), folder)
+        outbox.drain()
         if executor is not None:
             executor.submit(folder, NoWatcher()).result()
 
@@ -118,14 +122,6 @@ class Study:
     def outcomes(self) -> dict[tuple, str]:
         stored = self.open().stored_trials()
         return {tuple(t.params.values()): outcome_of(t).value for t in stored if outcome_of(t)}
-
-
-@pytest.fixture(scope="module")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database with its tables; to create them takes seconds."""
-    folder = tmp_path_factory.mktemp("empty")
-    Tracker(f"sqlite:///{folder}/mlflow.db", "other", folder)
-    return folder / "mlflow.db"
 
 
 @pytest.fixture(autouse=True)
@@ -259,6 +255,19 @@ class TestLoop:
         cells = [(s.batch, s.accumulate, s.amp) for s in [*first.ran, *second.ran]]
         assert len(set(cells)) == 9
 
+    def test_a_server_that_never_answers_delays_neither_slots_nor_a_stop(self, study) -> None:
+        def stop_at_last(spec: TrialSpec) -> ChildFacts:
+            if len(executor.ran) == 8:
+                stopped_at.append(time.monotonic())
+                os.kill(os.getpid(), signal.SIGTERM)
+            return by_memory(spec)
+
+        executor, stopped_at = TableExecutor(stop_at_last), []
+        with silent_server() as uri:
+            assert not study.run(executor, outbox=study.outbox(uri, patience_s=1.0))
+        assert time.monotonic() - stopped_at[0] < 8, "MLflow's own time-out is 10 s"
+        assert len(executor.ran) == 8 and "trials are not in MLflow yet" in study.notes[-1]
+
     @pytest.mark.parametrize("sampler", ["tpe", "random"])
     def test_a_sampler_never_runs_what_is_decided(self, tmp_path, make_spec, sampler) -> None:
         study = Study(tmp_path, make_spec, sampler=sampler)
@@ -374,12 +383,13 @@ class TestDeadTracking:
 
         def delete_the_first(spec: TrialSpec) -> ChildFacts:
             if len(executor.ran) == 1:
+                outbox.drain()
                 run_id = (study.folder / "trials/0000/mlflow_run_id").read_text()
                 MlflowClient(study.uri).delete_run(run_id)
             return by_memory(spec)
 
-        executor.table = delete_the_first
-        assert study.run(executor)
+        executor.table, outbox = delete_the_first, study.outbox()
+        assert study.run(executor, outbox=outbox)
         assert study.notes == []
         trials = read_study(study.uri, "x", "s").trials
         assert sorted(t.number for t in trials) == list(range(24))
@@ -390,6 +400,7 @@ class TestDeadTracking:
         outbox = study.outbox()
         assert not outbox.waiting()
         outbox.start(folder.read_spec(), folder)
+        outbox.drain()
         assert outbox.waiting() == [folder]
 
     def test_a_server_that_goes_away_in_the_middle_gets_the_rest_later(self, study) -> None:
@@ -398,6 +409,7 @@ class TestDeadTracking:
 
         def die_at_ten(spec: TrialSpec) -> ChildFacts:
             if len(executor.ran) == 10:
+                outbox.drain()
                 outbox._tracker = None
                 outbox._connect = lambda: Tracker("http://127.0.0.1:9", "x", study.folder)
             return by_memory(spec)

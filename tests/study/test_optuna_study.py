@@ -1,3 +1,5 @@
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,17 @@ def test_the_best_is_the_best_complete_trial(tmp_path: Path) -> None:
         trial, _ = ask_next(study)
         study.tell(trial, result)
     assert study.best(5) == [Best(1, 0.4), Best(0, 0.2)]
+
+
+def test_a_study_keeps_its_id_and_one_of_before_ids_gets_one(tmp_path: Path) -> None:
+    first = open_study(tmp_path)
+    assert (open_study(tmp_path).id, first.older) == (first.id, False)
+    with closing(sqlite3.connect(tmp_path / "optuna.db")) as database, database:
+        database.execute("DELETE FROM study_user_attributes WHERE key = 'id'")
+    given = open_study(tmp_path)
+    assert given.older and given.id != first.id
+    again = open_study(tmp_path)
+    assert (again.id, again.older) == (given.id, True)
 
 
 def test_a_simulated_study_is_not_continued_by_measurements(tmp_path: Path) -> None:

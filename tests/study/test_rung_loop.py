@@ -27,7 +27,7 @@ from sweeper.trial.record import (
 )
 from sweeper.trial.rungs import Judgement
 from tests.study.fakes import TableExecutor, epochs_of
-from tests.study.test_loop import Study, _mlflow, empty_mlflow, peak_gib  # noqa: F401
+from tests.study.test_loop import Study, _mlflow, peak_gib  # noqa: F401
 
 EPOCHS = 20
 

@@ -16,7 +16,7 @@ from sweeper.study.space import Cell
 from sweeper.tracking import read_study
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import ChildFacts, EndedBy, Ending, MemoryReading, TrialFacts, TrialSpec
-from tests.study.test_loop import BUDGET_GIB, Study, _mlflow, empty_mlflow, peak_gib  # noqa: F401
+from tests.study.test_loop import BUDGET_GIB, Study, _mlflow, peak_gib  # noqa: F401
 from tests.study.test_rung_loop import EPOCHS, PartsExecutor, better_half
 
 

@@ -43,6 +43,7 @@ def study(name: str = "s", space: str | None = "batch=4") -> StudyRecord:
         git_commit="c",
         started=10.0,
         last_started=20.0,
+        id=f"id-{name}",
     )
 
 
@@ -84,10 +85,11 @@ def test_a_trial_is_one_nested_run_with_every_name_of_the_table(
     folder = tmp_path / "trial"
     folder.mkdir()
     (folder / "log.txt").write_text("hello")
-    run_id = tracker.start_trial(make_spec(amp=True))
+    spec = make_spec(amp=True)
+    run_id = tracker.start_trial(spec)
     for report in result().epochs:
         tracker.log_epoch(run_id, report)
-    tracker.finish_trial(run_id, result(), TrialFolder(folder))
+    tracker.finish_trial(run_id, spec, result(), TrialFolder(folder))
 
     client = MlflowClient(uri)
     run = client.get_run(run_id)
@@ -120,7 +122,7 @@ def test_each_outcome_has_its_status(
     tracker = Tracker(uri, "status", tmp_path)
     tracker.start_study(study(), "")
     run_id = tracker.start_trial(make_spec())
-    tracker.finish_trial(run_id, result(outcome), TrialFolder(tmp_path))
+    tracker.finish_trial(run_id, make_spec(), result(outcome), TrialFolder(tmp_path))
     run = MlflowClient(uri).get_run(run_id)
     assert (run.info.status, run.data.tags["outcome"]) == (status, outcome.value)
 
@@ -148,7 +150,7 @@ def test_a_trial_is_read_back_with_its_types(uri: str, make_spec, tmp_path: Path
     )
     run_id = tracker.start_trial(spec)
     came = replace(result(Outcome.OVER_BUDGET), map50=float("nan"), implied_by=7, wall_time_s=0.1)
-    tracker.finish_trial(run_id, came, TrialFolder(tmp_path))
+    tracker.finish_trial(run_id, spec, came, TrialFolder(tmp_path))
     (trial,) = read_study(uri, "types", "s").trials
     assert (trial.spec, trial.run_id) == (spec, run_id)
     assert trial.result is not None and trial.map50 is None
@@ -163,7 +165,9 @@ def test_the_answer_is_written_to_the_parent_run(uri: str, tmp_path: Path) -> No
     tracker.start_study(study(), "")
     (tmp_path / "report.md").write_text("hello")
     files = [(tmp_path / "report.md", None), (tmp_path / "report.md", "report")]
-    publish_report(uri, "answer", "s", {"best_map50": 0.5}, {"best_trial": "3"}, "*note*", files)
+    publish_report(
+        uri, "answer", study(), {"best_map50": 0.5}, {"best_trial": "3"}, "*note*", files
+    )
     client = MlflowClient(uri)
     (run,) = client.search_runs([tracker.experiment_id], "tags.kind = 'study'")
     data, parent = run.data, run.info.run_id
@@ -183,9 +187,10 @@ def test_the_answer_is_written_to_the_parent_run(uri: str, tmp_path: Path) -> No
 def test_what_mlflow_would_refuse_as_too_long_is_cut(uri: str, make_spec, tmp_path: Path) -> None:
     tracker = Tracker(uri, "long", tmp_path)
     tracker.start_study(study(space="x" * 9000), "n" * 9000)
-    run_id = tracker.start_trial(make_spec(study="s", overrides=("y" * 9000,)))
+    spec = make_spec(study="s", overrides=("y" * 9000,))
+    run_id = tracker.start_trial(spec)
     crashed = replace(result(Outcome.CRASHED), reason="z" * 9000)
-    tracker.finish_trial(run_id, crashed, TrialFolder(tmp_path))
+    tracker.finish_trial(run_id, spec, crashed, TrialFolder(tmp_path))
     assert len(MlflowClient(uri).get_run(run_id).data.tags["reason"]) == 8000
     with pytest.raises(StudyError, match="longer than the 8000 characters that a tag"):
         read_study(uri, "long", "s")
@@ -209,6 +214,42 @@ def test_a_study_that_is_resumed_keeps_its_parent_run(uri: str, tmp_path: Path) 
         tracker.finish_study(done=True)
     runs = MlflowClient(uri).search_runs([tracker.experiment_id])
     assert len(runs) == 1 and runs[0].info.status == "FINISHED"
+
+
+def test_two_studies_of_one_name_on_one_server_leave_each_other_alone(
+    uri: str, make_spec, tmp_path: Path
+) -> None:
+    first, second = (Tracker(uri, "shared", tmp_path) for _ in range(2))
+    first.start_study(replace(study("same"), id="one"), "")
+    runs = first.start_trial(make_spec(study="same"))
+    second.start_study(replace(study("same"), id="two"), "")
+    second.start_trial(make_spec(study="same", number=7))
+    second.kill_unknown_runs(set())
+    second.finish_study(done=False)
+    assert MlflowClient(uri).get_run(runs).info.status == "RUNNING"
+    assert [t.number for t in read_study(uri, "shared", "same").trials] == [7], "the latest"
+    with pytest.raises(StudyError, match=r"study\.name=same is not in"):
+        publish_report(uri, "shared", replace(study("same"), id="three"), {}, {}, "", [])
+
+
+def test_a_study_of_before_ids_is_found_by_its_name_once(
+    uri: str, make_spec, tmp_path: Path
+) -> None:
+    for tag in ("", "two"):  # an older study, then a stranger's of today
+        tracker = Tracker(uri, "older", tmp_path)
+        tracker.start_study(replace(study("same"), id=tag), "")
+        run_id = tracker.start_trial(make_spec(study="same"))
+        if not tag:
+            client, old = MlflowClient(uri), run_id
+            for run in client.search_runs([tracker.experiment_id]):
+                client.delete_tag(run.info.run_id, "study_id")
+    for _ in range(2):
+        resumed = Tracker(uri, "older", tmp_path)
+        resumed.start_study(replace(study("same"), id="one"), "", older=True)
+        (trial,) = read_study(uri, "older", "same").trials
+        assert trial.run_id == old
+    runs = client.search_runs([resumed.experiment_id])
+    assert sorted(r.data.tags["study_id"] for r in runs) == ["one", "one", "two", "two"]
 
 
 def test_an_unknown_study_is_said_with_what_to_do(uri: str) -> None:

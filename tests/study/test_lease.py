@@ -1,0 +1,129 @@
+"""Leases between real processes on one SQLite file."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from sweeper.errors import StudyError
+from sweeper.study import lease
+from sweeper.study.attribute import Attribute
+from sweeper.study.lease import LEASE, Lease, study_lease
+from sweeper.study.storage import open_storage
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    with study_lease("s", url):
+        pass
+    return url
+
+
+def attribute(url: str) -> Attribute:
+    return Attribute(open_storage(url).engine, 1, LEASE)
+
+
+def change(url: str, **values: object) -> None:
+    """Let the lease look otherwise than its holder wrote it."""
+    stored = attribute(url)
+    assert (text := stored.read()) and stored.swap(text, json.dumps(json.loads(text) | values))
+
+
+def hold(url: str, answer: Connection, start: float) -> None:
+    """Take the lease at a moment, say how that ended, and wait for a word."""
+    with ExitStack() as held:
+        time.sleep(max(0.0, start - time.time()))
+        try:
+            held.enter_context(study_lease("s", url))
+            answer.send("")
+        except StudyError as error:
+            answer.send(str(error))
+        answer.recv()
+
+
+def answers_of(url: str, task: Callable[..., None], count: int) -> list[str]:
+    """What processes answer that start a task at one moment."""
+    pipes = [FORK.Pipe() for _ in range(count)]
+    start = time.time() + 0.5
+    drivers = [FORK.Process(target=task, args=(url, theirs, start)) for _, theirs in pipes]
+    for driver in drivers:
+        driver.start()
+    answers = [ours.recv() for ours, _ in pipes]
+    for ours, _ in pipes:
+        ours.send("end")
+    for driver in drivers:
+        driver.join()
+    return answers
+
+
+def test_of_drivers_that_start_at_once_one_holds_the_study(url: str) -> None:
+    answers = answers_of(url, hold, 4)
+    assert len(refused := [answer for answer in answers if answer]) == 3
+    assert len({answer.split(", since 20")[0] for answer in refused}) == 1, "who holds it"
+    assert all("(last sign of life" in answer for answer in refused)
+    with study_lease("s", url):
+        pass
+
+
+def test_a_driver_that_was_killed_here_is_followed_at_once(url: str) -> None:
+    ours, theirs = FORK.Pipe()
+    driver = FORK.Process(target=hold, args=(url, theirs, 0))
+    driver.start()
+    assert ours.recv() == ""
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.join()
+    with study_lease("s", url) as held:
+        held.require()
+
+
+def test_a_driver_elsewhere_is_followed_when_its_lease_has_expired(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Lease(attribute(url), "s")
+    first.take()
+    change(url, place="another machine", pid=1)
+    with pytest.raises(StudyError, match=r"being run by .* If it has died, the same command"):
+        Lease(attribute(url), "s").take()
+    monkeypatch.setattr(lease, "EXPIRES_S", -1.0)
+    second = Lease(attribute(url), "s")
+    second.take()
+    second.release()
+
+
+def test_a_driver_that_was_followed_hears_of_it_and_takes_nothing_back(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 0.05)
+    first, text = Lease(attribute(url), "s"), attribute(url)
+    first.take()
+    first.require()
+    change(url, id="another", who="ann@elsewhere, process 1")
+    deadline = time.monotonic() + 20
+    with pytest.raises(StudyError, match="taken over by ann@elsewhere, process 1"):
+        while time.monotonic() < deadline:
+            first.require()
+            time.sleep(0.02)
+    first.release()
+    assert json.loads(text.read() or "")["id"] == "another"
+
+
+def test_signs_of_life_keep_a_lease(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "BEAT_S", 0.05)
+    with study_lease("s", url) as held:
+        change(url, seen=0.0)  # as after an answer that was lost
+        deadline = time.monotonic() + 20
+        while json.loads(attribute(url).read() or "")["seen"] == 0.0:
+            held.require()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert attribute(url).read() == "null"
