@@ -22,7 +22,8 @@ _KINDS = {
 
 def fault(name: str, value: Any) -> str | None:
     """What the value of an argument must be, where it is not."""
-    if value is None or name not in (kinds := argument_kinds()):
+    kinds, default = argument_kinds(), argument_defaults().get(name)
+    if name not in kinds or (value is None and default is None):
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
     fits = {

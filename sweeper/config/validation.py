@@ -87,7 +87,7 @@ def _check_places(settings: Settings) -> None:
         )
     if not settings.runs_dir.strip():
         raise SettingsError("runs_dir is empty. Set runs_dir=runs or another folder.")
-    if uri is not None and not re.match(r"[\w+]+:", uri):
+    if uri not in (None, "databricks") and not re.match(r"[\w+-]+:", uri):
         raise SettingsError(
             f"tracking.uri must be a URI, e.g. http://127.0.0.1:5000 or sqlite:///runs/mlflow.db, "
             f"but got {uri}."

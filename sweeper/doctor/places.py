@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, failure, ok, warning
 from sweeper.numbers import GIB, MIB
+from sweeper.passwords import without_password
 
 SERVER_TIMEOUT_S = 3.0
 LOCK_TIMEOUT_S = 2.0
@@ -131,14 +132,6 @@ def _place(check: str, key: str, url: str, fault: str, remedy: str) -> Finding:
     if fault:
         return failure(check, f"{key}={shown} cannot be written: {fault}.", remedy)
     return ok(check, f"{shown} can be written")
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    parts = urlsplit(url)
-    if not parts.password:
-        return url
-    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.split('@')[-1]}").geturl()
 
 
 def _is_sqlite(url: str) -> bool:

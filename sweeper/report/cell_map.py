@@ -15,6 +15,7 @@ from sweeper.numbers import gib, limit, score
 from sweeper.report.cells import CellSummary
 from sweeper.report.chart import BLACK, GREY, VERMILLION, Chart, say_empty
 from sweeper.report.findings import Findings
+from sweeper.trial.record import AMP_WORDS, AMPS
 
 SCORES = LinearSegmentedColormap.from_list("scores", ["#f2f7fb", "#56B4E9", "#0072B2"])
 SPAN = 0.1  # mAP@0.5 that the colours span at least: noise is not to look like a difference
@@ -42,7 +43,7 @@ def cell_map(findings: Findings) -> Chart:
         return chart
     shown = findings.winner or findings.cells[0]
     cells = [c for c in findings.cells if c.setting == shown.setting]
-    panels = sorted({c.spec.amp for c in cells}, key=str)
+    panels = sorted({c.spec.amp for c in cells}, key=AMPS.index)
     batches = sorted({c.spec.batch for c in cells})
     accumulates = sorted({c.spec.accumulate for c in cells})
     chart = Chart(height_in=max(3.2, 1.6 + 0.95 * len(accumulates)))
@@ -50,7 +51,7 @@ def cell_map(findings: Findings) -> Chart:
     colours = _colours([end for c in cells if (end := findings.end(c)) is not None])
     for amp, axes in zip(panels, chart.subplots(1, len(panels), squeeze=False)[0], strict=True):
         panel = _Panel(axes, findings, colours, scale)
-        _frame(axes, f"amp {'on' if amp else 'off'}", batches, accumulates)
+        _frame(axes, f"amp {AMP_WORDS[amp]}", batches, accumulates)
         for cell in cells:
             if cell.spec.amp == amp:
                 x, y = cell.spec.batch, cell.spec.accumulate

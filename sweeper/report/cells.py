@@ -191,7 +191,7 @@ def _own_overrides(spec: TrialSpec) -> tuple[str, ...]:
 
 
 def _setting(spec: TrialSpec, overrides: tuple[str, ...]) -> Key:
-    named = (spec.model, spec.data, spec.imgsz, spec.epochs, spec.optimizer, spec.limit_gib)
+    named = (spec.model, spec.imgsz, spec.epochs, spec.optimizer, spec.limit_gib)
     return (*named, *sorted(overrides))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from sweeper.config.settings import Settings
 from sweeper.errors import MachineError, SettingsError
 from sweeper.numbers import count
+from sweeper.passwords import without_passwords
 from sweeper.report.findings import Findings
 from sweeper.report.publish import publish
 from sweeper.study.bounds import proving_order
@@ -140,7 +141,7 @@ def _search(
     asked = replace(
         _record(context),
         space=space.describe(),
-        fixed=shlex.join(space.fixed),
+        fixed=shlex.join(without_passwords(space.fixed)),
         command=_command(space),
         n_trials=n_trials,
         id=study.id,
@@ -222,7 +223,7 @@ def _share(settings: Settings, space: Space) -> bool:
 
 def _study_name(settings: Settings, space: Space) -> str:
     """The name given or made; with study.resume=false the first one that is free."""
-    name = settings.study.name or f"{settings.model.name}-{settings.data.title}-{space.digest()}"
+    name = settings.study.name or f"{settings.model.name}-{settings.data.name}-{space.digest()}"
     if settings.study.resume:
         return name
     Path(settings.runs_dir).mkdir(parents=True, exist_ok=True)
@@ -250,7 +251,7 @@ def _record(context: RunContext) -> StudyRecord:
 
 def _command(space: Space) -> str:
     """The command that runs the study again."""
-    return shlex.join(["python", "-m", "sweeper", "-m", *space.overrides])
+    return shlex.join(["python", "-m", "sweeper", "-m", *without_passwords(space.overrides)])
 
 
 def _say_outcome(context: RunContext, study: CellStudy, done: bool, tracked: bool) -> None:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from sweeper.config.compose import load_settings, open_conf, read_settings, with_schema
 from sweeper.config.settings import STUDY_WIDE, Settings, of_the_trial
 from sweeper.errors import SettingsError
-from sweeper.trial.record import cell_label
+from sweeper.trial.record import cell_label, read_amp
 
 MEMORY_KEYS = ("batch", "accumulate", "amp")
 
@@ -178,8 +178,16 @@ def _values(override: Override) -> tuple[Value, ...]:
             f"{override.input_line} has no cells to enumerate. "
             f"Use {override.get_key_element()}=choice(...) or range(...)."
         )
-    values = tuple(_typed(v) for v in override.sweep_iterator())
+    typed = map(_typed, override.sweep_iterator())
+    values = tuple(_read_amp(v) if override.get_key_element() == "amp" else v for v in typed)
     return tuple(dict.fromkeys(values))
+
+
+def _read_amp(value: Value) -> Value:
+    try:
+        return read_amp(value)  # so that one kind of amp has one name
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _typed(value: object) -> Value:

@@ -10,6 +10,7 @@ from sweeper.config.settings import Settings
 from sweeper.errors import SettingsError
 from sweeper.memory.alloc_conf import alloc_conf
 from sweeper.memory.budget import Budget
+from sweeper.passwords import without_passwords
 from sweeper.training.contents import read_contents
 from sweeper.training.dataset import Dataset, prepare_dataset
 from sweeper.trial.record import TrialSpec
@@ -65,7 +66,7 @@ class SpecBuilder:
             context_gib=self._budget.context_gib,
             keep_weights=settings.study.keep_best,
             train_args=settings.train_args(),
-            overrides=overrides,
+            overrides=tuple(without_passwords(overrides)),
             images=contents.images,
             fullest_image=contents.fullest_image(settings.batch),
             alloc_conf=alloc_conf(settings.memory.allocator, os.environ),

@@ -15,6 +15,7 @@ from optuna.study import StudyDirection
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.errors import StudyError, first_line
+from sweeper.passwords import without_password
 
 STORAGE_FAULTS = (OSError, StorageInternalError, SQLAlchemyError)
 SQLITE_PATIENCE_S = 60  # another process may hold the database for a while
@@ -40,7 +41,7 @@ def open_storage(url: str) -> RDBStorage:
         except (*STORAGE_FAULTS, ImportError) as error:  # ImportError: the database's driver
             if not left:
                 raise StudyError(
-                    f"study.storage={url} cannot be opened: {_cause(error)}"
+                    f"study.storage={without_password(url)} cannot be opened: {_cause(error)}"
                 ) from error
             time.sleep(RETRY_S / OPENINGS)
     raise AssertionError("the last opening returns or raises")

@@ -128,7 +128,9 @@ def read(path: Path) -> dict[str, Any]:
         CheckpointError: There is no such file, or it is damaged.
     """
     try:
-        state: dict[str, Any] = unpack(torch.load(path, map_location="cpu", weights_only=True))
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if "tree" in state:  # else it is of version 0.1, whose tensors lie one by one
+            state = unpack(state)
     except Exception as error:  # torch.load raises whatever the damaged part leads to
         raise CheckpointError(
             f"{path} cannot be read ({type(error).__name__}). Delete it: the trial then starts "

@@ -14,7 +14,7 @@ PLUGINS = (".heic", ".heif", ".avif")  # Ultralytics installs what reads them wh
 
 
 def check_images(paths: Iterable[Path], faults: list[str]) -> None:
-    """Append what is wrong with image files; only their headers and ends are read."""
+    """Append what is wrong with image files; of most only the header and the end are read."""
     for path in paths:
         if fault := _fault(path):
             faults.append(f"{path} {fault}")
@@ -30,11 +30,11 @@ def _fault(path: Path) -> str | None:
         if path.suffix.lower() in PLUGINS:
             return None
         with Image.open(path) as image:
-            sides, kind = image.size, image.format
+            sides = image.size
         if min(sides) < LEAST_SIDE:
             return f"has {sides[0]} x {sides[1]} pixels; {LEAST_SIDE} a side are the least"
-        if kind == "JPEG" and not _ends_with(path, JPEG_END):
-            return "is cut off: a JPEG without its end"
+            if image.format == "JPEG" and not _ends_with(path, JPEG_END):
+                image.load()  # what follows the end of a whole one does not matter
     except (
         UnidentifiedImageError,
         ImportError,

@@ -79,14 +79,16 @@ def cell_label(batch: int, accumulate: int, amp: Amp) -> str:
     return f"b{batch}×a{accumulate}{AMP_SUFFIX[amp]}"
 
 
+_AMP_TYPED: dict[str, Amp] = {"fp16": True, "on": True, "yes": True, "off": False, "no": False}
+
+
 def read_amp(value: object) -> Amp:
     """The amp that was typed; ``fp16`` is another word for ``true``.
 
     Raises:
         ValueError: It is none.
     """
-    if value == "fp16":
-        return True
+    value = _AMP_TYPED.get(str(value).lower(), value)
     if value not in AMPS:
         raise ValueError(f"amp must be false, true, fp16 or bf16 but got {value}. Try amp=true.")
     return AMPS[AMPS.index(value)]  # 1 is True

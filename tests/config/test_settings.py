@@ -96,6 +96,7 @@ def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
         ("+train.extra.auto_augment=3", "train.extra.auto_augment must be a word but got 3"),
         ("+train.extra.compile=true", "train.extra.compile cannot be set: compiled kernels"),
         ("data.augment={mosaic:foo}", "data.augment.mosaic must be a number from 0 to 1"),
+        ("+train.extra.box=null", "train.extra.box must be a number but got None"),
         ("study.name=.", "study.name must be a folder name .* but got \\."),
         ("study.name=..", "study.name must be a folder name .* but got \\.\\."),
         ("runs_dir=", "runs_dir is empty"),

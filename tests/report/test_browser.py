@@ -150,4 +150,4 @@ def test_the_html_report_opens_by_itself(published: Path, tmp_path: Path) -> Non
     shutil.copy(published / "article/report.html", copy)
     dom = browse(copy.as_uri(), tmp_path)
     assert "<title>Study article: yolo11x on coco128 within 23.65 GiB</title>" in dom
-    assert dom.count('<img src="data:image/png;base64,') == 4
+    assert dom.count('<img src="data:image/png;base64,') == 5

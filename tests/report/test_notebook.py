@@ -69,7 +69,7 @@ def test_an_unknown_study_says_what_to_do(published: Path) -> None:
 def test_every_plot_draws_full_and_empty_studies(tmp_path: Path) -> None:
     rows = [
         Row(4, 1, amp, peak_gib=2.0, map50=(0.0,), wall_time_s=5.0, overrides=(f"train.lr0={lr}",))
-        for amp in (False, True)
+        for amp in (False, True, "bf16")
         for lr in range(9)
     ]
     write_study(tmp_path / "full", rows)

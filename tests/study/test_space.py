@@ -118,3 +118,9 @@ def test_the_digest_is_of_what_a_trial_is_not_of_how_the_study_is_run() -> None:
     )
     assert space("batch=2,4", "train.epochs=9").digest() not in same
     assert space("batch=2,8").digest() not in same
+
+
+def test_two_words_for_one_kind_of_amp_are_one_cell() -> None:
+    s = space("batch=2", "accumulate=1", "amp=true,fp16,off,bf16")
+    assert memory(s) == [(2, 1, True), (2, 1, False), (2, 1, "bf16")]
+    assert s.dimensions["amp"] == (True, False, "bf16")

@@ -129,3 +129,8 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         read(path)
     with pytest.raises(CheckpointError, match=r"after-4\.pt cannot be read"):
         read(tmp_path / "after-4.pt")
+
+
+def test_a_checkpoint_of_version_0_1_is_read(tmp_path: Path) -> None:
+    torch.save({"epochs": 6, "model": {"weight": torch.ones(3)}}, tmp_path / "old.pt")
+    assert read(tmp_path / "old.pt")["model"]["weight"].sum() == 3

@@ -100,6 +100,13 @@ def test_a_yaml_that_grows_by_its_aliases_is_refused_at_once(tmp_path: Path) -> 
         check_dataset(path)
 
 
+def test_a_jpeg_with_bytes_behind_its_end_is_whole(tmp_path: Path) -> None:
+    path = write_set(tmp_path)
+    with (tmp_path / "images/train/0.jpg").open("ab") as file:
+        file.write(bytes(4))
+    assert check_dataset(path).train_images == 2
+
+
 def test_an_image_that_cannot_be_trained_on_is_named(tmp_path: Path) -> None:
     path = write_set(tmp_path)
     images = tmp_path / "images/train"
@@ -114,7 +121,7 @@ def test_an_image_that_cannot_be_trained_on_is_named(tmp_path: Path) -> None:
         check_dataset(path)
     told = str(error.value)
     for said in (
-        *("0.jpg is cut off", "1.jpg is empty", "2.jpg is not an image that Pillow knows"),
+        *("0.jpg cannot be read: ", "1.jpg is empty", "2.jpg is not an image that Pillow knows"),
         *("3.jpg cannot be read: ", "4.jpg is not a file", "5.png has 9 x 32 pixels", "6 faults"),
     ):
         assert said in told

@@ -26,7 +26,7 @@ class Uncomputed(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is ATEN.uniform_.default:
             return args[0]
         if func is ATEN.convolution.default and _of_images(args[0], args[6]):
-            return _convolution(*args[:6])
+            return _convolution(*args[:6], groups=args[8])
         if func is ATEN.convolution_backward.default and _of_images(args[1], args[7]):
             return _convolution_backward(*args[:3], wanted=args[10])
         return func(*args, **(kwargs or {}))
@@ -37,8 +37,18 @@ def _of_images(inputs: torch.Tensor, transposed: bool) -> bool:
 
 
 def _convolution(
-    inputs: torch.Tensor, weight: torch.Tensor, bias: Any, stride: Any, padding: Any, dilation: Any
+    inputs: torch.Tensor,
+    weight: torch.Tensor,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    *,
+    groups: int,
 ) -> torch.Tensor:
+    if inputs.shape[1] != weight.shape[1] * groups:
+        taken = weight.shape[1] * groups
+        raise RuntimeError(f"a convolution of {taken} channels is given {inputs.shape[1]}")
     sides = [
         (side + 2 * pad - gap * (kernel - 1) - 1) // step + 1
         for side, kernel, step, pad, gap in zip(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,3 +139,12 @@ def test_a_trace_leaves_the_random_state_and_the_threads_alone() -> None:
     trace_step(find_architecture("yolov8n"), 3, False)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
+
+
+def test_a_model_whose_channels_do_not_meet_cannot_be_built(tmp_path: Path) -> None:
+    file = tmp_path / "odd.yaml"
+    wrong = "- [-1, 1, nn.Conv2d, [99, 16, 3, 2, 1]]\n"
+    head = "head:\n- [[1], 1, Detect, [nc]]\n"
+    file.write_text(f"nc: 3\nbackbone:\n- [-1, 1, Conv, [16, 3, 2]]\n{wrong}{head}")
+    with pytest.raises(ValueError, match="99 channels is given 16"):
+        trace_step(find_architecture(str(file)), 3, amp=False)

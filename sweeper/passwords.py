@@ -1,0 +1,19 @@
+"""Passwords in URLs, which are not for records and messages."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.split('@')[-1]}").geturl()
+
+
+def without_passwords(overrides: tuple[str, ...]) -> list[str]:
+    """Overrides whose values may be shown."""
+    split = (override.partition("=") for override in overrides)
+    return [key + equals + without_password(value) for key, equals, value in split]
