@@ -12,7 +12,8 @@ import yaml
 
 from sweeper.config.settings import MemorySettings, PlanSettings, Settings
 from sweeper.errors import SettingsError
-from sweeper.trial.record import ALLOCATORS, CHECKPOINTS, SINGLE
+from sweeper.trial.levers import ALLOCATORS, CHECKPOINTS
+from sweeper.trial.record import SINGLE
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
 REPORT_FORMATS = ("markdown", "html")

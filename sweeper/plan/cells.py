@@ -12,12 +12,13 @@ from sweeper.config.settings import Settings
 from sweeper.emulator.machine import is_emulated
 from sweeper.executors.devices import find_devices
 from sweeper.executors.emulated import emulated_device
-from sweeper.memory.alloc_conf import alloc_conf, is_expandable
 from sweeper.memory.budget import Budget, find_budget
 from sweeper.memory.config import ASSUMED_IMAGES, MemoryConfig
 from sweeper.memory.measure.nvml import Device
 from sweeper.study.space import Space
 from sweeper.training.contents import BoxesSource, Contents, ContentsFinder
+from sweeper.trial.alloc_conf import alloc_conf, is_expandable
+
 
 EFFECTIVE_BATCH = 16  # where neither plan.effective_batch nor study.effective_batch is set
 

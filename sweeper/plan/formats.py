@@ -15,6 +15,7 @@ from sweeper.plan.cells import Setup
 from sweeper.plan.predictions import Found, Plan, PlanCell
 from sweeper.plan.verify import Verification
 from sweeper.training.contents import BoxesSource
+from sweeper.trial.levers import LEVERS
 from sweeper.trial.record import SIMULATED
 
 Rows = list[list[str]]
@@ -31,7 +32,6 @@ VARYING: dict[str, Callable[[Setup], str]] = {
     "images": lambda setup: f"{setup.config.images}",
 }
 LINES_OF_THEIR_OWN = ("card", "boxes per image", "images")
-AS_ALWAYS = {"allocator": "default", "checkpoint": "none"}  # goes without saying
 BOXES_SOURCES: dict[BoxesSource, str] = {
     "labels": "counted in the labels.",
     "typed": "as typed.",
@@ -99,7 +99,7 @@ def _preamble(plan: Plan, verification: Verification | None) -> list[str]:
     asked, first = plan.inquiry, plan.cells[0].setup
     same = [name for name in VARYING if name not in columns(plan)]
     said = {n: VARYING[n](first) for n in same if n not in LINES_OF_THEIR_OWN}
-    facts = [f"{n}={text}" for n, text in said.items() if AS_ALWAYS.get(n) != text]
+    facts = [f"{n}={text}" for n, text in said.items() if (text,) != LEVERS.get(n, ())[:1]]
     if verification is None:
         facts += ["nothing was measured"]
     lines = [f"Peak device memory, {SIMULATED} without a GPU: {', '.join(facts)}."]

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sweeper.report.findings import Findings
+from sweeper.trial.levers import LEVERS
 from sweeper.trial.study_record import RecordedTrial
 
 Getter = Callable[[RecordedTrial], Any]
@@ -40,6 +41,7 @@ _COLUMNS: dict[str, tuple[str, Getter]] = {
     "accumulate": ("Int64", _spec("accumulate")),
     "effective_batch": ("Int64", _spec("effective_batch")),
     "amp": ("boolean", _spec("amp")),
+    **{name: ("string", _spec(name)) for name in LEVERS},
     "seed": ("Int64", _spec("seed")),
     "outcome": ("string", lambda t: t.state),
     "reason": ("string", lambda t: t.reason),

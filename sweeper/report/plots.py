@@ -34,6 +34,7 @@ from sweeper.report.chart import (
 )
 from sweeper.report.findings import Findings
 from sweeper.report.tables import PARTS, cells_with_parts, part_names
+from sweeper.trial.levers import in_words, pulled
 
 MAX_SERIES = 5  # memory classes; vermillion marks what does not fit
 MAX_BARS = 16
@@ -205,7 +206,7 @@ def _memory_classes(cells: list[CellSummary]) -> dict[str, list[CellSummary]]:
     classes: dict[str, list[CellSummary]] = defaultdict(list)
     for cell in cells:
         words = [cell.name.removeprefix(cell.spec.label).strip()]
-        words += [f"amp {'on' if cell.spec.amp else 'off'}"]
+        words += [f"amp {'on' if cell.spec.amp else 'off'}", in_words(pulled(cell.spec))]
         if len(accumulates) > 1:
             words += ["accumulate > 1" if cell.spec.accumulate > 1 else "accumulate 1"]
         classes[", ".join(w for w in words if w)].append(cell)

@@ -17,7 +17,6 @@ from omegaconf import DictConfig
 from sweeper.config.compose import load_settings, open_conf, read_settings, with_schema
 from sweeper.config.settings import STUDY_WIDE, Settings, of_the_trial
 from sweeper.errors import SettingsError
-from sweeper.trial.record import cell_label
 
 MEMORY_KEYS = ("batch", "accumulate", "amp")
 
@@ -129,8 +128,7 @@ def resolve_space(
             composed[groups] = with_schema(whole), strategy
         typed, strategy = composed[groups]
         settings = read_settings(typed, [(k, v) for k, v in params if k in values])
-        label = cell_label(settings.batch, settings.accumulate, settings.amp)
-        return Cell(params, settings, strategy or label)
+        return Cell(params, settings, strategy or settings.label)
 
     product = itertools.product(*([(k, v) for v in vs] for k, vs in dimensions.items()))
     cells = tuple(c for c in map(compose, product) if _wanted(c.settings))
@@ -169,7 +167,8 @@ def _is_value(key: str, loader: ConfigLoader) -> bool:
 
 def _is_open(key: str, typed: dict[str, Override]) -> bool:
     """Whether a key of the default space stays in it."""
-    return key not in typed and not ("memory" in typed and key in MEMORY_KEYS)
+    of_the_strategy = key in MEMORY_KEYS or key.startswith("memory.")
+    return key not in typed and not ("memory" in typed and of_the_strategy)
 
 
 def _values(override: Override) -> tuple[Value, ...]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from sweeper.trial.alloc_conf import is_expandable
+from sweeper.trial.levers import in_words, pulled
+
 CURVE_DIGITS = 4  # the curve of a few hundred epochs fits into a tag of MLflow
 SINGLE = "single"  # in place of a study's name, for trials that are run one at a time
 
@@ -64,13 +67,9 @@ class Outcome(StrEnum):
         return self in {Outcome.OUT_OF_MEMORY, Outcome.OVER_BUDGET, Outcome.IMPLIED}
 
 
-ALLOCATORS = ("default", "expandable")  # values of memory.allocator
-CHECKPOINTS = ("none", "backbone", "all")  # of memory.checkpoint
-
-
-def cell_label(batch: int, accumulate: int, amp: bool) -> str:
-    """The name of a memory strategy as people say it: ``b4×a4 amp``."""
-    return f"b{batch}×a{accumulate}" + (" amp" if amp else "")
+def cell_label(batch: int, accumulate: int, amp: bool, levers: str = "") -> str:
+    """The name of a memory strategy as people say it: ``b4×a4 amp checkpoint=all``."""
+    return f"b{batch}×a{accumulate}" + (" amp" if amp else "") + (f" {levers}" if levers else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,12 @@ class TrialSpec:
     @property
     def label(self) -> str:
         """The cell as people say it."""
-        return cell_label(self.batch, self.accumulate, self.amp)
+        return cell_label(self.batch, self.accumulate, self.amp, in_words(pulled(self)))
+
+    @property
+    def allocator(self) -> str:
+        """The allocator as ``memory.allocator`` names it."""
+        return "expandable" if is_expandable(self.alloc_conf) else "default"
 
     def going_on(self, result: TrialResult, until: int | None) -> TrialSpec:
         """The spec of the part that follows what the trial has come to so far."""
