@@ -161,7 +161,7 @@ def test_a_study_over_levers_trains_what_they_buy_and_names_the_price(
 ) -> None:
     link_traces(tmp_path / "runs", traces)
     done = command(
-        tmp_path, "-m", "batch=8,16", "accumulate=1,2", "amp=false", "memory.checkpoint=all,none",
+        tmp_path, "-m", "batch=4,16", "accumulate=1,4", "amp=false", "memory.checkpoint=all,none",
         "study.effective_batch=16", "study.share=true", "study.name=levers", "vram=toy",
         "vram.budget_gib=0.705", "data.digits.train=32", "data.digits.val=4", "data.imgsz=96",
         "train.epochs=2", "train.workers=0",
@@ -172,11 +172,11 @@ def test_a_study_over_levers_trains_what_they_buy_and_names_the_price(
     assert record is not None
     assert {t.spec.label: t.state for t in folder.read_with_trials(record).trials} == {
         "b16×a1": "out_of_memory",
-        "b8×a2": "complete",
-        "b8×a2 checkpoint=all": "covered",
+        "b4×a4": "complete",
+        "b4×a4 checkpoint=all": "covered",
         "b16×a1 checkpoint=all": "complete",
     }
-    price = r"checkpoint=all buys batch 16 instead of 8 for \d+ % (more|less) time per epoch"
+    price = r"checkpoint=all buys batch 16 instead of 4 for \d+ % (more|less) time per epoch"
     report = (tmp_path / "runs/levers/report.md").read_text()
     assert re.search(price, done.out) and re.search(price, report)
     assert "| b16×a1 checkpoint=all " in report

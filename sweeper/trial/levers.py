@@ -8,7 +8,8 @@ ALLOCATORS = ("default", "expandable")
 CHECKPOINTS = ("none", "backbone", "all")
 
 # Keys under ``memory.``, also fields of a TrialSpec and a MemoryConfig. Their values: the one that
-# leaves the lever alone and goes without saying, then the others by the time that they may cost.
+# leaves the lever alone and goes without saying, then the others, if they can be listed, by the
+# time that they may cost.
 LEVERS: dict[str, tuple[Any, ...]] = {"checkpoint": CHECKPOINTS, "allocator": ALLOCATORS}
 
 
