@@ -179,6 +179,7 @@ class PlanSettings:
     plot: str | None = None
     effective_batch: int | None = None
     boxes_per_image: float | None = None
+    ladder: bool = False
     verify: bool = False
     export: str | None = None
 

@@ -80,6 +80,11 @@ def _check_plan(plan: PlanSettings, memory: MemorySettings) -> None:
             f"plan.export={plan.export} writes what plan.verify=true measures. Set both, or "
             "plan.output for the plan itself."
         )
+    if plan.ladder and (plan.verify or plan.plot):
+        raise SettingsError(
+            "plan.ladder=true only lists what fits: it is neither drawn nor verified. Leave out "
+            "plan.plot and plan.verify, or verify one of its rungs without plan.ladder."
+        )
     if plan.verify and plan.format == "csv":
         raise SettingsError(
             "plan.format=csv has one row for each predicted cell and no place for what "

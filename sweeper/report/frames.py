@@ -21,6 +21,10 @@ def _spec(name: str) -> Getter:
     return lambda t: getattr(t.spec, name)
 
 
+def _text(name: str) -> Getter:
+    return lambda t: None if getattr(t.spec, name) is None else str(getattr(t.spec, name))
+
+
 def _result(name: str) -> Getter:
     return lambda t: getattr(t.result, name) if t.result else None
 
@@ -41,7 +45,7 @@ _COLUMNS: dict[str, tuple[str, Getter]] = {
     "accumulate": ("Int64", _spec("accumulate")),
     "effective_batch": ("Int64", _spec("effective_batch")),
     "amp": ("boolean", _spec("amp")),
-    **{name: ("string", _spec(name)) for name in LEVERS},
+    **{name: ("string", _text(name)) for name in LEVERS},
     "seed": ("Int64", _spec("seed")),
     "outcome": ("string", lambda t: t.state),
     "reason": ("string", lambda t: t.reason),
