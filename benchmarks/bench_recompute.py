@@ -25,7 +25,7 @@ from ultralytics.nn.tasks import DetectionModel  # noqa: E402
 from sweeper import predict_vram  # noqa: E402
 from sweeper.memory.predict.cache import DEFAULT_DIR  # noqa: E402
 from sweeper.memory.recompute import recompute  # noqa: E402
-from sweeper.trial.record import CHECKPOINTS  # noqa: E402
+from sweeper.trial.levers import CHECKPOINTS  # noqa: E402
 
 MODELS = ("yolo11n", "yolo11m", "yolo11x")
 TIMED = {"yolo11n": (4, 320), "yolo11m": (2, 320)}  # batch, imgsz

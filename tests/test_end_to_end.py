@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from mlflow import MlflowClient
 
 from sweeper.study.lease import study_lease
 from sweeper.trial.folder import TrialFolder
+from sweeper.trial.study_folder import StudyFolder
 from tests.conftest import link_traces
 from tests.forks import Commands
 
@@ -168,6 +170,32 @@ def test_a_config_directory_of_the_users_own_is_searched(tmp_path: Path) -> None
     )
     done = sweeper(tmp_path, "-cd", "mine", "train=tiny", "--cfg", "job")
     assert "epochs: 7" in done.stdout, done.stderr
+
+
+def test_a_study_over_levers_trains_what_they_buy_and_names_the_price(
+    tmp_path: Path, traces: Path, command: Commands
+) -> None:
+    link_traces(tmp_path / "runs", traces)
+    done = command(
+        tmp_path, "-m", "batch=4,16", "accumulate=1,4", "amp=false", "memory.checkpoint=all,none",
+        "study.effective_batch=16", "study.share=true", "study.name=levers", "vram=toy",
+        "vram.budget_gib=0.705", "data.digits.train=32", "data.digits.val=4", "data.imgsz=96",
+        "train.epochs=2", "train.workers=0",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    folder = StudyFolder(tmp_path / "runs/levers")
+    record = folder.read()
+    assert record is not None
+    assert {t.spec.label: t.state for t in folder.read_with_trials(record).trials} == {
+        "b16×a1": "out_of_memory",
+        "b4×a4": "complete",
+        "b4×a4 checkpoint=all": "covered",
+        "b16×a1 checkpoint=all": "complete",
+    }
+    price = r"checkpoint=all buys batch 16 instead of 4 for \d+ % (more|less) time per epoch"
+    report = (tmp_path / "runs/levers/report.md").read_text()
+    assert re.search(price, done.out) and re.search(price, report)
+    assert "| b16×a1 checkpoint=all " in report
 
 
 def test_a_study_in_parts_trains_the_beginning_of_the_run_that_is_planned(

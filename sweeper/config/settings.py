@@ -9,6 +9,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from sweeper.trial.levers import in_words, pulled
+from sweeper.trial.record import cell_label
 from sweeper.trial.rungs import default_rungs
 
 # Beginnings of the keys that say how a study is run or shown, not what its trials are.
@@ -191,6 +193,7 @@ class PlanSettings:
     plot: str | None = None
     effective_batch: int | None = None
     boxes_per_image: float | None = None
+    ladder: bool = False
     verify: bool = False
     export: str | None = None
 
@@ -269,6 +272,11 @@ class Settings:
     def effective_batch(self) -> int:
         """Images per optimizer step."""
         return self.batch * self.accumulate
+
+    @property
+    def label(self) -> str:
+        """The cell as people say it."""
+        return cell_label(self.batch, self.accumulate, self.amp, in_words(pulled(self.memory)))
 
     @property
     def lr0(self) -> float:

@@ -9,7 +9,8 @@ from operator import attrgetter
 from sweeper.config.arguments import argument_defaults, fault
 from sweeper.config.settings import MemorySettings, PlanSettings, Settings
 from sweeper.errors import SettingsError
-from sweeper.trial.record import ALLOCATORS, CHECKPOINTS, SINGLE
+from sweeper.trial.levers import ALLOCATORS, CHECKPOINTS
+from sweeper.trial.record import SINGLE
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
 REPORT_FORMATS = ("markdown", "html")
@@ -99,6 +100,11 @@ def _check_plan(plan: PlanSettings, memory: MemorySettings) -> None:
         raise SettingsError(
             f"plan.export={plan.export} writes what plan.verify=true measures. Set both, or "
             "plan.output for the plan itself."
+        )
+    if plan.ladder and (plan.verify or plan.plot):
+        raise SettingsError(
+            "plan.ladder=true only lists what fits: it is neither drawn nor verified. Leave out "
+            "plan.plot and plan.verify, or verify one of its rungs without plan.ladder."
         )
     if plan.verify and plan.format == "csv":
         raise SettingsError(

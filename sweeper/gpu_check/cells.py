@@ -20,7 +20,7 @@ from sweeper.study.display import StudyDisplay
 from sweeper.study.specs import SpecBuilder
 from sweeper.study.trials import unrecorded_trials
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import TrialResult, TrialSpec, cell_label
+from sweeper.trial.record import TrialResult, TrialSpec
 
 MODELS = ("yolo11n", "yolo11s", "yolo11m")
 CELLS = ((4, 1, False), (4, 1, True), (8, 1, False), (8, 4, True))  # batch, accumulate, amp
@@ -41,7 +41,7 @@ def build_specs(runs_dir: str, budget: Budget) -> list[TrialSpec]:
         for settings in _settings(runs_dir)
         for batch, accumulate, amp in CELLS
     ]
-    built = [builder.build(c, cell_label(c.batch, c.accumulate, c.amp)) for c in cells]
+    built = [builder.build(c, c.label) for c in cells]
     numbered = [replace(spec, number=i) for i, spec in enumerate(built)]
     return predict_specs(numbered, Path(runs_dir) / "cache" / "vram")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sweeper.memory.alloc_conf import is_expandable
 from sweeper.trial.record import Amp, TrialSpec
 
 TraceKey = tuple[str, int, bool, str]
@@ -66,7 +65,7 @@ class MemoryConfig:
             boxes_per_image=spec.boxes_per_image,
             images=spec.images or ASSUMED_IMAGES,
             fullest_image=spec.fullest_image,
-            expandable=is_expandable(spec.alloc_conf),
+            expandable=spec.allocator == "expandable",
             checkpoint=spec.checkpoint,
             val_batch=spec.val_batch,
         )

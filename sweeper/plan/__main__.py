@@ -10,6 +10,7 @@ Without a sweep: the study's default batches and amp. Without ``data``: 640 px, 
   plan.plot=FILE.png               draw peak against batch, with the budget
   plan.effective_batch=64          images per optimizer step to reach (16)
   plan.boxes_per_image=20          mean objects per image after mosaic (your labels, else 8)
+  plan.ladder=true                 the levers that make room for it, the cheapest first
   plan.verify=true                 train a few steps with the largest batches on the card here, or
                                    with vram.emulated=true on an emulated one (not in csv)
   plan.export=readings.csv         write what was measured so, to contribute it; names no one
@@ -27,6 +28,8 @@ from sweeper.plan.cells import inquire
 from sweeper.plan.export import readings
 from sweeper.plan.files import check_target, write_whole
 from sweeper.plan.formats import render
+from sweeper.plan.ladder import make_ladder
+from sweeper.plan.ladder_formats import render_ladder
 from sweeper.plan.predictions import make_plan
 from sweeper.plan.verify import card_here, verify
 from sweeper.study.space import plan_space
@@ -53,9 +56,14 @@ def main(overrides: list[str]) -> None:
     device = card_here(inquiry) if wanted.verify else None
     if device is not None:
         warm_up()
-    plan = make_plan(inquiry, Path(settings.runs_dir) / "cache" / "vram")
+    cache_dir = Path(settings.runs_dir) / "cache" / "vram"
+    make = make_ladder if wanted.ladder else make_plan
+    plan = make(inquiry, cache_dir)
     verification = verify(plan, device, settings) if device is not None else None
-    text = render(plan, wanted.format, verification)
+    if wanted.ladder:
+        text = render_ladder(plan, wanted.format)
+    else:
+        text = render(plan, wanted.format, verification)
     if plot is not None:
         from sweeper.plan.plot import draw  # matplotlib takes a second to import
 

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from sweeper.config.settings import Settings, StudySettings
 from sweeper.executors.devices import Devices
-from sweeper.memory.alloc_conf import alloc_conf
 from sweeper.memory.measure.nvml import Device
 from sweeper.plan.bracket import TRAININGS, bracket
 from sweeper.plan.cells import Request, Setup, accumulate_for
@@ -20,6 +19,7 @@ from sweeper.plan.predictions import Found
 from sweeper.study.display import StudyDisplay
 from sweeper.study.trials import Trials, unrecorded_trials
 from sweeper.training.full_images import few_steps
+from sweeper.trial.alloc_conf import alloc_conf
 from sweeper.trial.record import Outcome, TrialResult, TrialSpec
 
 Results = dict[Request, TrialResult]

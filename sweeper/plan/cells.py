@@ -12,14 +12,12 @@ from sweeper.config.settings import Settings
 from sweeper.emulator.machine import is_emulated
 from sweeper.executors.devices import find_devices
 from sweeper.executors.emulated import emulated_device
-from sweeper.memory.alloc_conf import alloc_conf, is_expandable
 from sweeper.memory.budget import Budget, find_budget
 from sweeper.memory.config import ASSUMED_IMAGES, MemoryConfig
 from sweeper.memory.measure.nvml import Device
-from sweeper.study.space import Space
+from sweeper.study.space import Space, wanted_batch
 from sweeper.training.contents import BoxesSource, Contents, ContentsFinder
-
-EFFECTIVE_BATCH = 16  # where neither plan.effective_batch nor study.effective_batch is set
+from sweeper.trial.alloc_conf import alloc_conf, is_expandable
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ def inquire(space: Space) -> Inquiry:
         SweeperError: The budget or the number of classes is not known, or a dataset has faults.
     """
     first = space.cells[0].settings
-    wanted = first.plan.effective_batch or first.study.effective_batch or EFFECTIVE_BATCH
+    wanted = wanted_batch(first)
     given = any(space.names(key) for key in ("accumulate", "memory"))
     finder = ContentsFinder()
     requests: dict[Request, None] = {}

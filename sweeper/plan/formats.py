@@ -15,6 +15,7 @@ from sweeper.plan.cells import Setup
 from sweeper.plan.predictions import Found, Plan, PlanCell
 from sweeper.plan.verify import Verification
 from sweeper.training.contents import BoxesSource
+from sweeper.trial.levers import LEVERS, pulled
 from sweeper.trial.record import AMP_WORDS, SIMULATED
 
 Rows = list[list[str]]
@@ -29,16 +30,11 @@ VARYING: dict[str, Callable[[Setup], str]] = {
     "optimizer": lambda setup: setup.config.optimizer,
     "allocator": lambda setup: setup.config.allocator,
     "checkpoint": lambda setup: setup.config.checkpoint,
-    "val batch": lambda setup: f"{setup.config.val_batch or TWICE}",
+    "val_batch": lambda setup: f"{setup.config.val_batch or TWICE}",
     "boxes per image": lambda setup: f"{round(setup.config.boxes_per_image, 1):g}",
     "images": lambda setup: f"{setup.config.images}",
 }
 LINES_OF_THEIR_OWN = ("card", "boxes per image", "images")
-AS_ALWAYS = {
-    "allocator": "default",
-    "checkpoint": "none",
-    "val batch": TWICE,
-}  # goes without saying
 BOXES_SOURCES: dict[BoxesSource, str] = {
     "labels": "counted in the labels.",
     "typed": "as typed.",
@@ -58,18 +54,18 @@ def render(plan: Plan, form: str, verification: Verification | None = None) -> s
 
 def columns(plan: Plan) -> list[str]:
     """Names of `VARYING` that differ between the cells of a plan."""
-    return [n for n, text in VARYING.items() if len({text(s) for s in plan.found}) > 1]
+    return [n for n, text in VARYING.items() if len({text(s) for s in plan.setups}) > 1]
 
 
 def _table(plan: Plan, verification: Verification | None) -> str:
-    parts = [*_preamble(plan, verification)]
+    parts = [*preamble(plan, verification)]
     for title, rows in _tables(plan, verification):
-        parts += ["", title, *_aligned(rows)]
+        parts += ["", title, *aligned(rows)]
     return "\n".join([*parts, *_sentences(plan, verification)]) + "\n"
 
 
 def _markdown(plan: Plan, verification: Verification | None) -> str:
-    parts = ["# Memory plan", *_preamble(plan, verification)]
+    parts = ["# Memory plan", *preamble(plan, verification)]
     for title, (head, *body) in _tables(plan, verification):
         rows = [head, ["---"] * len(head), *body]
         parts += [f"## {title}", "\n".join(f"| {' | '.join(row)} |" for row in rows)]
@@ -81,7 +77,7 @@ def _json(plan: Plan, verification: Verification | None) -> str:
         "source": SIMULATED,
         "effective_batch": plan.inquiry.effective_batch,
         "boxes_per_image": _shared_boxes(plan),
-        "cells": [{**_record(c), "parts_gib": _rounded(c.parts)} for c in plan.cells],
+        "cells": [{**record(c), "parts_gib": rounded(c.parts)} for c in plan.cells],
         "largest": [
             _setup_record(setup) | _found_record(found) for setup, found in plan.found.items()
         ],
@@ -93,7 +89,7 @@ def _json(plan: Plan, verification: Verification | None) -> str:
 
 def _csv(plan: Plan) -> str:
     """Row per cell; what is known of its setup's largest batch stands in each of them."""
-    rows = [{**_record(c), **_found_record(plan.found[c.setup])} for c in plan.cells]
+    rows = [{**record(c), **_found_record(plan.found[c.setup])} for c in plan.cells]
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0], lineterminator="\n")
     writer.writeheader()
@@ -101,12 +97,13 @@ def _csv(plan: Plan) -> str:
     return text.getvalue()
 
 
-def _preamble(plan: Plan, verification: Verification | None) -> list[str]:
+def preamble(plan: Plan, verification: Verification | None) -> list[str]:
     """What holds for every number."""
     asked, first = plan.inquiry, plan.cells[0].setup
     same = [name for name in VARYING if name not in columns(plan)]
     said = {n: VARYING[n](first) for n in same if n not in LINES_OF_THEIR_OWN}
-    facts = [f"{n}={text}" for n, text in said.items() if AS_ALWAYS.get(n) != text]
+    silent = LEVERS.keys() - pulled(first.config)  # levers left alone go without saying
+    facts = [f"{n}={text}" for n, text in said.items() if n not in silent]
     if verification is None:
         facts += ["nothing was measured"]
     lines = [f"Peak device memory, {SIMULATED} without a GPU: {', '.join(facts)}."]
@@ -123,18 +120,18 @@ def _boxes_lines(plan: Plan) -> list[str]:
     lines = [
         f"Boxes per image: {number(s)}, {BOXES_SOURCES[s.boxes_source]} "
         f"Images that the run draws: {s.config.images}."
-        for s in plan.found
+        for s in plan.setups
     ]
     return list(dict.fromkeys(lines))
 
 
 def _tables(plan: Plan, verification: Verification | None) -> list[tuple[str, Rows]]:
     wanted = plan.inquiry.effective_batch
-    extra, head = columns(plan), _head(plan)
-    cells = [[*_names(c.setup, extra), *_numbers(c), _verdict(c)] for c in plan.cells]
+    extra, head = columns(plan), head_of(plan)
+    cells = [[*names(c.setup, extra), *figures(c), verdict_in_words(c)] for c in plan.cells]
     reached = [
         [
-            *_names(setup, extra),
+            *names(setup, extra),
             *_reaching(found.exact),
             *_largest(found.largest),
             _tight(found),
@@ -151,7 +148,7 @@ def _tables(plan: Plan, verification: Verification | None) -> list[tuple[str, Ro
         ),
     ]
     if verification is not None:
-        rows = verified.rows(verification, head, lambda setup: _names(setup, extra))
+        rows = verified.rows(verification, head, lambda setup: names(setup, extra))
         tables.append((verified.title(verification), rows))
     return tables
 
@@ -161,15 +158,15 @@ def _sentences(plan: Plan, verification: Verification | None) -> list[str]:
     if verification is None:
         return []
     extra = columns(plan)
-    return verified.sentences(verification, _head(plan), lambda setup: _names(setup, extra))
+    return verified.sentences(verification, head_of(plan), lambda setup: names(setup, extra))
 
 
-def _head(plan: Plan) -> list[str]:
+def head_of(plan: Plan) -> list[str]:
     """Names of the columns that tell setups apart."""
     return ["model", *columns(plan), "amp"]
 
 
-def _names(setup: Setup, extra: list[str]) -> list[str]:
+def names(setup: Setup, extra: list[str]) -> list[str]:
     return [
         setup.model,
         *(VARYING[name](setup) for name in extra),
@@ -177,13 +174,13 @@ def _names(setup: Setup, extra: list[str]) -> list[str]:
     ]
 
 
-def _numbers(cell: PlanCell) -> list[str]:
+def figures(cell: PlanCell) -> list[str]:
     sizes = (cell.peak_gib, cell.upper_gib, cell.setup.budget.limit_gib)
     return [f"{cell.batch}", f"{cell.accumulate}", *(f"{gib:.2f}" for gib in sizes)]
 
 
 def _reaching(cell: PlanCell | None) -> list[str]:
-    return _numbers(cell) if cell else ["none", *"–" * 4]
+    return figures(cell) if cell else ["none", *"–" * 4]
 
 
 def _largest(cell: PlanCell | None) -> list[str]:
@@ -195,12 +192,12 @@ def _tight(found: Found) -> str:
     return f"{found.tight.batch}" if found.tight and found.tight != found.largest else "–"
 
 
-def _verdict(cell: PlanCell) -> str:
+def verdict_in_words(cell: PlanCell) -> str:
     over = f", {cell.excess_gib():.2f} GiB over" if cell.verdict is Verdict.NO else ""
     return f"{cell.verdict}{over}"
 
 
-def _aligned(rows: Rows) -> list[str]:
+def aligned(rows: Rows) -> list[str]:
     """Columns as wide as their widest entry, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     right = [
@@ -241,7 +238,7 @@ def _shared_boxes(plan: Plan) -> float | None:
     return round(found.pop(), 3) if len(found) == 1 else None
 
 
-def _record(cell: PlanCell) -> dict[str, Any]:
+def record(cell: PlanCell) -> dict[str, Any]:
     return {
         **_setup_record(cell.setup),
         "batch": cell.batch,
@@ -268,5 +265,5 @@ def _searched(name: str, cell: PlanCell | None) -> dict[str, Any]:
     }
 
 
-def _rounded(parts: dict[str, float]) -> dict[str, float]:
+def rounded(parts: dict[str, float]) -> dict[str, float]:
     return {name: round(gib, 3) for name, gib in parts.items()}

@@ -61,6 +61,11 @@ class Plan:
     cells: tuple[PlanCell, ...]
     found: dict[Setup, Found]
 
+    @property
+    def setups(self) -> tuple[Setup, ...]:
+        """Those of its cells."""
+        return tuple(dict.fromkeys(cell.setup for cell in self.cells))
+
 
 def make_plan(inquiry: Inquiry, cache_dir: Path) -> Plan:
     """Predict every cell and search the largest batch of every setup.

@@ -8,6 +8,7 @@ from sweeper.numbers import count, gib, limit
 from sweeper.report.certainty import certainty
 from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.report.picks import picks_in_words
+from sweeper.report.price import prices_in_words
 from sweeper.report.words import cell_in_words, costs
 from sweeper.trial.record import Outcome
 from sweeper.trial.study_record import StudyStatus
@@ -21,7 +22,8 @@ BROKEN = {
 
 def answer(findings: Findings) -> str:
     """The beginning of the report, in markdown: a paragraph, and what else one may take."""
-    first = " ".join(s for s in (_answer(findings), standing(findings)) if s)
+    price = prices_in_words(findings.cells)
+    first = " ".join(s for s in (_answer(findings), price, standing(findings)) if s)
     return "\n\n".join(text for text in (first, picks_in_words(findings)) if text)
 
 
@@ -83,5 +85,5 @@ def _nothing_fits(findings: Findings) -> str:
     so_far = " so far" if findings.tally.running else ""
     return (
         f"**Nothing fits {limit(findings.limit_gib)} GiB{so_far}.**{closest} Try a smaller "
-        "batch, train.imgsz or model, amp=true, or a card with more memory."
+        "batch, train.imgsz or model, amp=true, memory.checkpoint=all, or a card with more memory."
     )

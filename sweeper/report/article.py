@@ -12,6 +12,7 @@ from sweeper.report.cells import CellSummary
 from sweeper.report.effects import Effect, effect
 from sweeper.report.findings import End, Findings
 from sweeper.report.markdown import Table
+from sweeper.trial.levers import pulled
 
 NOT_RUN = "not run here"
 NOT_KNOWN = "not known here: the trials did not complete"
@@ -29,7 +30,8 @@ ENOUGH = 3
 
 def claims(findings: Findings) -> Table | None:
     """One row per claim; None unless the study has enough of the article's cells."""
-    cells = {(c.spec.batch, c.spec.accumulate, c.spec.amp): c for c in findings.cells}
+    plain = [c for c in findings.cells if not pulled(c.spec)]
+    cells = {(c.spec.batch, c.spec.accumulate, c.spec.amp): c for c in plain}
     if sum(s in cells for s in STRATEGIES) < ENOUGH:
         return None
     budget = findings.limit_gib

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sweeper.config.settings import of_the_trial
+from sweeper.trial.levers import LEVERS, in_words, pulled
 from sweeper.trial.record import SIMULATED, Outcome, TrialSpec
 from sweeper.trial.study_record import RecordedTrial
 
 # What a label says by itself, and the seed: another seed is the same cell.
-IN_THE_LABEL = {"batch", "accumulate", "amp", "memory", "seed"}
+IN_THE_LABEL = {"batch", "accumulate", "amp", "memory", "seed", *(f"memory.{n}" for n in LEVERS)}
 
 Key = tuple[object, ...]
 
@@ -24,7 +25,8 @@ class CellSummary:
 
     Attributes:
         name: How people call it: ``b4×a4 amp``, and what else differs within the study.
-        setting: All that it shares with cells of another batch, accumulate and amp.
+        setting: All that it shares with cells of another batch, accumulate and amp; of the levers
+            that are pulled, name and value.
         trials: Its trials in order, repetitions with other seeds included.
     """
 
@@ -111,8 +113,14 @@ class CellSummary:
 
     @cached_property
     def title(self) -> str:
-        """The cell's name, under the strategy's name where it has one."""
-        return self.name.replace(self.spec.label, self.spec.strategy, 1)
+        """The cell's name, under the strategy's name where it has one.
+
+        With the levers that were named beside the strategy.
+        """
+        spec, keys = self.spec, {o.partition("=")[0] for o in self.spec.overrides}
+        beside = {k: v for k, v in pulled(spec).items() if f"memory.{k}" in keys}
+        named = "" if spec.strategy == spec.label else in_words(beside)
+        return self.name.replace(spec.label, f"{spec.strategy} {named}".strip(), 1)
 
     @cached_property
     def map50(self) -> float | None:
@@ -192,7 +200,7 @@ def _own_overrides(spec: TrialSpec) -> tuple[str, ...]:
 
 def _setting(spec: TrialSpec, overrides: tuple[str, ...]) -> Key:
     named = (spec.model, spec.imgsz, spec.epochs, spec.optimizer, spec.limit_gib)
-    return (*named, *sorted(overrides))
+    return (*named, *sorted(overrides), *pulled(spec).items())
 
 
 def _common(overrides: Iterable[tuple[str, ...]]) -> set[str]:

@@ -19,7 +19,7 @@ GREY, LIGHT_GREY = "#6b6b6b", "#c4c4c4"
 SIZE_IN = (8.0, 4.5)
 DPI = 150
 MAX_NAMES = 12
-NAME_SIZE = (0.13, 0.05)  # of a point's name, in fractions of the axes
+CHARACTER = (0.013, 0.05)  # of a point's name, in fractions of the axes
 
 
 class Chart(Figure):
@@ -65,20 +65,28 @@ def place_legend(axes: Axes) -> None:
 
 
 def name_points(axes: Axes, points: Iterable[tuple[str, tuple[float, float], str]]) -> None:
-    """Name points in their order, leaving out the names that would cover another one.
+    """Name points in their order, but for the names that would cover another one.
 
     Args:
         axes: With all of the data drawn.
         points: Name, place and colour of each.
     """
     axes.margins(x=0.12, y=0.12)
+    axes.autoscale_view()  # else the transformation is that of empty axes
     to_axes = axes.transData + axes.transAxes.inverted()
-    taken: list[tuple[float, float]] = []
+    taken: list[tuple[float, float, float]] = []  # from left to right at a height
     for name, point, colour in points:
         x, y = to_axes.transform(point)
-        covers = any(abs(x - a) < NAME_SIZE[0] and abs(y - b) < NAME_SIZE[1] for a, b in taken)
+        width = CHARACTER[0] * len(name)
+        inside = x + width < 1
+        left = x if inside else x - width
+        covers = any(
+            left < to and start < left + width and abs(y - height) < CHARACTER[1]
+            for start, to, height in taken
+        )
         if not covers and len(taken) < MAX_NAMES:
-            taken.append((x, y))
+            taken.append((left, left + width, y))
             axes.annotate(
-                name, point, (6, 6), textcoords="offset points", fontsize=8, color=colour
-            )
+                name, point, (6 if inside else -6, 6), textcoords="offset points", fontsize=8,
+                color=colour, ha="left" if inside else "right",
+            )  # fmt: skip

@@ -6,11 +6,12 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 from sweeper.numbers import change, gain
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import End
+from sweeper.trial.levers import LEVERS, pulled
 from sweeper.trial.record import AMP_WORDS, AMPS, Amp
 
 Pair = tuple[CellSummary, CellSummary]
@@ -63,6 +64,11 @@ def strategy_changes(cells: Iterable[CellSummary]) -> list[StrategyChange]:
             StrategyChange(f"amp {AMP_WORDS[amp]} instead of off", _amp(known, amp))
             for amp in AMPS[1:]
         ),
+        *(
+            StrategyChange(f"{name}={value} instead of {least}", _lever(known, name, value))
+            for name, (least, *others) in LEVERS.items()
+            for value in others
+        ),
         StrategyChange("the next larger batch alone", _larger_batch(known)),
     ]
     return [found for found in changes if found.pairs]
@@ -99,6 +105,27 @@ def _amp(cells: list[CellSummary], amp: Amp) -> list[Pair]:
         for on in rest
         if not off.spec.amp and on.spec.amp == amp
     ]
+
+
+def _lever(cells: list[CellSummary], name: str, value: object) -> list[Pair]:
+    """From the lever left alone to this value of it."""
+
+    def key(cell: CellSummary) -> Hashable:
+        spec = cell.spec
+        return without(cell, name), spec.amp, spec.batch, spec.accumulate
+
+    pairs = (pair for group in _groups(cells, key) for pair in permutations(group, 2))
+    return [(a, b) for a, b in pairs if _pulls(a, name) is None and _pulls(b, name) == value]
+
+
+def without(cell: CellSummary, lever: str) -> Hashable:
+    """All but a lever that a cell shares with those of another batch, accumulate and amp."""
+    return tuple(part for part in cell.setting if part != (lever, _pulls(cell, lever)))
+
+
+def _pulls(cell: CellSummary, lever: str) -> object:
+    """The value of a lever; None where it is left alone."""
+    return pulled(cell.spec).get(lever)
 
 
 def _larger_batch(cells: list[CellSummary]) -> list[Pair]:

@@ -10,6 +10,7 @@ from sweeper.report.cells import CellSummary, cells_of
 from sweeper.report.standing import standings_of
 from sweeper.trial.curves import Outlook
 from sweeper.trial.field import Gap
+from sweeper.trial.levers import places, pulled
 from sweeper.trial.record import AMPS, Outcome
 from sweeper.trial.rungs import Choice, choose, ends, leads
 from sweeper.trial.study_record import RecordedStudy, RecordedTrial
@@ -122,7 +123,8 @@ class Findings:
     @cached_property
     def baseline(self) -> CellSummary | None:
         """The cell of the article's baseline strategy, whether it fits or not."""
-        return next((c for c in self.cells if c.spec.strategy == BASELINE), None)
+        cells = (c for c in self.cells if c.spec.strategy == BASELINE)
+        return min(cells, key=lambda c: places(c.spec), default=None)
 
     @cached_property
     def reference(self) -> CellSummary | None:
@@ -130,7 +132,7 @@ class Findings:
         if self.baseline is not None and self.baseline.fits:
             return self.baseline
         plain = [c for c in self.ranked if c.spec.accumulate == 1 and not c.spec.amp]
-        return max(plain, key=lambda c: c.spec.batch, default=None)
+        return max(plain, key=lambda c: (-len(pulled(c.spec)), c.spec.batch), default=None)
 
     @cached_property
     def front(self) -> list[CellSummary]:

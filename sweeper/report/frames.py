@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sweeper.report.findings import Findings
+from sweeper.trial.levers import LEVERS
 from sweeper.trial.study_record import RecordedTrial
 
 Getter = Callable[[RecordedTrial], Any]
@@ -18,6 +19,10 @@ CURVES = ("map50", "map50_95", "train_loss", "val_loss")
 
 def _spec(name: str) -> Getter:
     return lambda t: getattr(t.spec, name)
+
+
+def _text(name: str) -> Getter:
+    return lambda t: None if getattr(t.spec, name) is None else str(getattr(t.spec, name))
 
 
 def _result(name: str) -> Getter:
@@ -41,6 +46,7 @@ _COLUMNS: dict[str, tuple[str, Getter]] = {
     "effective_batch": ("Int64", _spec("effective_batch")),
     "amp": ("boolean", lambda t: bool(t.spec.amp)),
     "amp_dtype": ("string", _result("amp_dtype")),
+    **{name: ("string", _text(name)) for name in LEVERS},
     "seed": ("Int64", _spec("seed")),
     "outcome": ("string", lambda t: t.state),
     "reason": ("string", lambda t: t.reason),

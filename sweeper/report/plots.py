@@ -35,9 +35,10 @@ from sweeper.report.chart import (
 )
 from sweeper.report.findings import Findings
 from sweeper.report.tables import PARTS, cells_with_parts, part_names
+from sweeper.trial.levers import in_words, pulled
 from sweeper.trial.record import AMP_WORDS, AMPS
 
-MAX_SERIES = 5  # memory classes; vermillion marks what does not fit
+MAX_SERIES = 7  # memory classes; vermillion marks what does not fit
 MAX_BARS = 16
 FAR = 3  # a budget of that many times the largest peak would leave the data no room
 SMALL_PART = 0.015  # of the whole bar
@@ -67,7 +68,7 @@ def memory_by_batch(findings: Findings) -> Chart:
     classes = _memory_classes(known)
     if len(classes) > MAX_SERIES:
         note = f"lines of the first {MAX_SERIES} of {len(classes):,} memory classes"
-        axes.set_title(note, loc="right", fontsize=9)
+        axes.set_xlabel(f"batch ({note})")
     for (name, cells), colour, marker in zip(
         [*classes.items()][:MAX_SERIES], SERIES, MARKERS, strict=False
     ):
@@ -202,13 +203,20 @@ def _peak_label(findings: Findings) -> str:
 
 
 def _memory_classes(cells: list[CellSummary]) -> dict[str, list[CellSummary]]:
-    """Cells whose peak depends on the batch alone, by a name."""
-    accumulates = {c.spec.accumulate > 1 for c in cells}
+    """Cells whose peak depends on the batch alone, by a name.
+
+    Where these are too many, accumulation, which moves the peak least, tells none apart.
+    """
+    apart = _by_class(cells, len({c.spec.accumulate > 1 for c in cells}) > 1)
+    return apart if len(apart) <= MAX_SERIES else _by_class(cells, by_accumulation=False)
+
+
+def _by_class(cells: list[CellSummary], by_accumulation: bool) -> dict[str, list[CellSummary]]:
     classes: dict[str, list[CellSummary]] = defaultdict(list)
     for cell in cells:
         words = [cell.name.removeprefix(cell.spec.label).strip()]
-        words += [f"amp {AMP_WORDS[cell.spec.amp]}"]
-        if len(accumulates) > 1:
+        words += [f"amp {AMP_WORDS[cell.spec.amp]}", in_words(pulled(cell.spec))]
+        if by_accumulation:
             words += ["accumulate > 1" if cell.spec.accumulate > 1 else "accumulate 1"]
         classes[", ".join(w for w in words if w)].append(cell)
     return dict(sorted(classes.items()))

@@ -10,6 +10,7 @@ from sweeper.report.effects import effect, strategy_changes, summarise
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table
 from sweeper.report.words import end_in_words, headroom_in_words, reason_of, verdict
+from sweeper.trial.levers import places
 from sweeper.trial.record import AMP_WORDS, AMPS
 from sweeper.trial.study_record import RecordedTrial
 
@@ -197,8 +198,9 @@ def part_names(cells: list[CellSummary]) -> list[str]:
     return [*(p for p in PARTS if p in found), *(p for p in found if p not in PARTS)]
 
 
-def _memory_order(cell: CellSummary) -> tuple[int, int, int]:
-    return cell.spec.batch, cell.spec.accumulate, -AMPS.index(cell.spec.amp)
+def _memory_order(cell: CellSummary) -> tuple[int, int, int, list[int]]:
+    spec = cell.spec
+    return spec.batch, spec.accumulate, -AMPS.index(spec.amp), [-place for place in places(spec)]
 
 
 def _shown(cell: CellSummary, part: str) -> bool:

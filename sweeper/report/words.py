@@ -5,14 +5,16 @@ from __future__ import annotations
 from sweeper.numbers import NOTHING, count, duration, gib, limit, score
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
+from sweeper.trial.levers import pulled
 from sweeper.trial.record import AMP_WORDS, Outcome
 from sweeper.trial.study_record import RecordedTrial
 
 
 def cell_in_words(cell: CellSummary) -> str:
-    """``batch 4 × accumulate 4, amp on``."""
+    """``batch 4 × accumulate 4, amp on, checkpoint all``."""
     spec = cell.spec
     words = f"batch {spec.batch} × accumulate {spec.accumulate}, amp {AMP_WORDS[spec.amp]}"
+    words = ", ".join([words, *(f"{name} {value}" for name, value in pulled(spec).items())])
     extra = cell.name.removeprefix(spec.label).strip()
     return f"{words} ({extra})" if extra else words
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from sweeper.memory.config import MemoryConfig
 from sweeper.memory.verdict import Verdict, predicted_verdict
+from sweeper.trial.levers import places
 from sweeper.trial.record import Outcome, TrialResult, TrialSpec
 
 # Ultralytics arguments that change how a cell learns, but not how much memory it takes.
@@ -82,8 +83,9 @@ def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
     if it does not, neither does any above it. Where memory is simulated, what fits and what is
     tight need no proof. Then the rest: what fits by its bound from the largest batch down, as that
     one is the fastest; what is tight and then what is predicted not to fit by batch, so that a
-    wrong prediction costs one failed trial per class. Of equals the one that does not accumulate
-    comes first, as it decides for the others.
+    wrong prediction costs one failed trial per class. What pulls fewer levers comes before what
+    pulls more, as it is faster; of equals the one that does not accumulate comes first, as it
+    decides for the others.
     """
     fit: dict[MemoryClass, list[int]] = {}
     doubtful: dict[MemoryClass, list[int]] = {}
@@ -95,7 +97,11 @@ def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
     largest = [max(members, key=lambda i: specs[i].batch) for members in fit.values()]
     smallest = [min(members, key=lambda i: specs[i].batch) for members in doubtful.values()]
     proofs = [*(largest if measured else ()), *smallest]
-    first = dict.fromkeys(sorted(proofs, key=lambda i: (i in smallest, specs[i].accumulate > 1)))
+
+    def of_equals(i: int) -> tuple[bool, tuple[int, ...], bool]:
+        return i in smallest, places(specs[i]), specs[i].accumulate > 1
+
+    first = dict.fromkeys(sorted(proofs, key=of_equals))
     rest = sorted(
         (i for i in range(len(specs)) if i not in first),
         key=lambda i: _likely_and_fast(specs[i]),
@@ -103,13 +109,14 @@ def proving_order(specs: Sequence[TrialSpec], measured: bool) -> list[int]:
     return [*first, *rest]
 
 
-def _likely_and_fast(spec: TrialSpec) -> tuple[int, int, bool]:
+def _likely_and_fast(spec: TrialSpec) -> tuple[int, tuple[int, ...], int, bool]:
     """Sorts what fits by its bound from the largest batch down, then what is tight, and the rest.
 
     The latter two from the smallest batch up.
     """
     rank = list(Verdict).index(predicted_verdict(spec) or Verdict.FITS)
-    return rank, spec.batch if rank else -spec.batch, spec.accumulate > 1
+    batch = spec.batch if rank else -spec.batch
+    return rank, places(spec), batch, spec.accumulate > 1
 
 
 def predicted_unfit(spec: TrialSpec) -> bool:

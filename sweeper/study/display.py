@@ -40,7 +40,7 @@ class StudyDisplay:
         self._grid: Grid | None = None
         self._running: dict[int, _Running] = {}
         self._finished: list[tuple[TrialSpec, TrialResult]] = []
-        self._total = 0
+        self._total, self._label_width = 0, 11
         self._best: tuple[float, str] | None = None
         self._trained_s: list[float] = []
         self._live = Live(
@@ -68,6 +68,7 @@ class StudyDisplay:
         self._total = len(self._finished) + total
         specs = list(specs)
         self._grid = Grid(specs) if len(specs) > 1 else self._grid
+        self._label_width = max([self._label_width, *(len(s.label) for s in specs)])
 
     def settled(self, spec: TrialSpec, outcome: Outcome, map50: float | None) -> None:
         """Show a trial of an earlier start."""
@@ -106,7 +107,7 @@ class StudyDisplay:
             self._grid.set(spec, mark_of(result.outcome, result.map50))
         if not self._console.is_terminal or result.outcome not in QUIET:
             count = f"{len(self._finished):>3}/{self._total}"
-            self.note(f"{count} {spec.label:<11} {result_line(result)}")
+            self.note(f"{count} {spec.label:<{self._label_width}} {result_line(result)}")
 
     def trial_paused(self, spec: TrialSpec, result: TrialResult) -> None:
         """Show a trial that has come to the end of its part; it may go on later."""
@@ -117,7 +118,7 @@ class StudyDisplay:
         if not self._console.is_terminal:
             count = "·".rjust(4 + len(str(self._total)))
             waits = f"{result.trained}/{spec.epochs} epochs"
-            self.note(f"{count} {spec.label:<11} {result_line(result, waits)}")
+            self.note(f"{count} {spec.label:<{self._label_width}} {result_line(result, waits)}")
 
     def summary(self) -> Table:
         """The trials of this start, the best first."""

@@ -1,4 +1,4 @@
-"""The grid of a study's cells as text: rows are batches, columns accumulate and amp."""
+"""The grid of a study's cells as text: rows are batches and levers, columns the rest."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeper.config.settings import of_the_trial
+from sweeper.trial.levers import in_words, places, pulled
 from sweeper.trial.record import AMP_SUFFIX, AMPS, Amp, Outcome, TrialSpec
 
 OPEN, RUNNING = "·", "…"
@@ -53,7 +54,7 @@ def _score(map50: float | None) -> str:
 
 
 class Grid:
-    """The cells of a study; cells that share batch, accumulate and amp share a place."""
+    """The cells of a study; cells that share batch, levers, accumulate and amp share a place."""
 
     def __init__(self, specs: Iterable[TrialSpec]) -> None:
         self._specs = list(specs)
@@ -66,22 +67,24 @@ class Grid:
 
     def table(self) -> Table:
         """The grid as it is now."""
-        batches = sorted({s.batch for s in self._specs})
+        rows = sorted({(s.batch, places(s), in_words(pulled(s))) for s in self._specs})
         found = {(s.amp, s.accumulate) for s in self._specs}
         columns = sorted(found, key=lambda c: (AMPS.index(c[0]), c[1]))
         table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
         table.add_column("", style="bold")
         for amp, accumulate in columns:
             table.add_column(f"a{accumulate}{AMP_SUFFIX[amp]}")
-        for batch in batches:
-            places = [self._place(batch, accumulate, amp) for amp, accumulate in columns]
-            table.add_row(f"b{batch}", *places)
+        for batch, _, levers in rows:
+            marks = [self._place(batch, levers, accumulate, amp) for amp, accumulate in columns]
+            table.add_row(f"b{batch} {levers}".strip(), *marks)
         return table
 
-    def _place(self, batch: int, accumulate: int, amp: Amp) -> Text:
-        here = (batch, accumulate, amp)
+    def _place(self, batch: int, levers: str, accumulate: int, amp: Amp) -> Text:
+        here = (batch, levers, accumulate, amp)
         marks = [
-            self._marks[_key(s)] for s in self._specs if (s.batch, s.accumulate, s.amp) == here
+            self._marks[_key(s)]
+            for s in self._specs
+            if (s.batch, in_words(pulled(s)), s.accumulate, s.amp) == here
         ]
         return Text(" ").join(Text(m.text, style=m.style) for m in marks)
 

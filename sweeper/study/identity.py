@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sweeper.memory.alloc_conf import alloc_conf
 from sweeper.study.space import MEMORY_KEYS, Space
+from sweeper.trial.alloc_conf import alloc_conf
+from sweeper.trial.levers import pulled
 
 # How a study is run, not what a trial is.
 _NOT_IDENTITY = {"study", "executor", "tracking", "runs_dir", "vram"}
@@ -32,11 +33,6 @@ def identity(
     swept = set(space.dimensions)
     if "memory" in swept:
         swept |= set(MEMORY_KEYS)
-    later = {  # studies of before these keys go on where they are as always
-        "PYTORCH_ALLOC_CONF": alloc_conf(first.memory.allocator, os.environ),
-        "memory.checkpoint": first.memory.checkpoint,
-        "memory.val_batch": first.memory.val_batch,
-    }
     common = {
         key: value
         for key, value in _flatten(asdict(first))
@@ -49,8 +45,20 @@ def identity(
         **common,
         "vram.budget_gib": budget_gib,
         "memory": source,
-        **{key: value for key, value in later.items() if value not in ("", "none", None)},
+        **_levers(space),
     }
+
+
+def _levers(space: Space) -> dict[str, Any]:
+    """The levers that all cells pull: others are swept, or those of a swept strategy.
+
+    Left out where they are neutral: studies from before there were any go on.
+    """
+    common = set.intersection(*({*pulled(c.settings.memory).items()} for c in space.cells))
+    levers = dict(sorted(common))
+    conf = alloc_conf(levers.pop("allocator", "default"), os.environ)
+    told = {"PYTORCH_ALLOC_CONF": conf} if conf else {}
+    return told | {f"memory.{name}": value for name, value in levers.items()}
 
 
 def _covered(key: str, names: set[str]) -> bool:

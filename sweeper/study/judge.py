@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 
 from sweeper.memory.budget import violation
 from sweeper.memory.measure.meter import add_part, add_sampled
 from sweeper.memory.measure.nvml import source_of
 from sweeper.numbers import count
+from sweeper.trial.levers import in_words, pulled
 from sweeper.trial.record import (
     ChildFacts,
     EndedBy,
@@ -18,7 +20,6 @@ from sweeper.trial.record import (
     TrialFacts,
     TrialResult,
     TrialSpec,
-    cell_label,
     summarise_epochs,
 )
 
@@ -77,10 +78,12 @@ def imply(proof: int) -> TrialResult:
 
 
 def cover(spec: TrialSpec, leader: TrialSpec) -> TrialResult:
-    """The result of a cell that is not run, as one with larger micro-batches speaks for it."""
+    """The result of a cell that is not run, as one that takes its steps sooner speaks for it."""
+    spared = {k: v for k, v in pulled(spec).items() if pulled(leader).get(k) != v}
+    how = f"without {in_words(spared)}" if spared else "in larger micro-batches"
     reason = (
         f"not run: trial {leader.number}, {leader.label}, takes the same optimizer steps of "
-        f"{count(spec.effective_batch, 'image')} in larger micro-batches"
+        f"{count(spec.effective_batch, 'image')} {how}"
     )
     return TrialResult(Outcome.COVERED, reason, implied_by=leader.number)
 
@@ -150,7 +153,7 @@ def _of_ending(spec: TrialSpec, child: ChildFacts) -> tuple[Outcome, str]:
         if spec.amp == "bf16":
             fix = "Set amp=true or amp=false, or use another card."
             return Outcome.AMP_REFUSED, f"{child.message}. {fix}"
-        same = cell_label(spec.batch, spec.accumulate, amp=False)
+        same = replace(spec, amp=False).label
         return Outcome.AMP_REFUSED, (
             f"{child.message}: it would have trained as {same}, without AMP. "
             "Set amp=false or use another card; see log.txt."

@@ -35,7 +35,7 @@ from sweeper.study.space import Cell, Space
 from sweeper.study.storage import readable_faults, study_exists
 from sweeper.study.trials import Trials
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import SINGLE, Outcome, TrialResult, TrialSpec, cell_label
+from sweeper.trial.record import SINGLE, Outcome, TrialResult, TrialSpec
 from sweeper.trial.study_record import StudyRecord
 
 
@@ -70,7 +70,7 @@ def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
     Raises:
         SweeperError: Something is wrong that a person must mend first.
     """
-    label = cell_label(settings.batch, settings.accumulate, settings.amp)
+    label = settings.label
     with open_context(settings, settings.study.name or SINGLE) as context:
         (spec,) = context.predict([context.builder.build(settings, label, overrides)])
         context.say(f"{label}: {_training([spec])}")

@@ -2,7 +2,8 @@
 
 How well a cell learns depends mainly on its effective batch and on amp; how it divides the
 effective batch into micro-batches decides memory and speed. The largest micro-batch that fits
-ends first, and BatchNorm sees most of it.
+ends first, and BatchNorm sees most of it. Levers that save memory for time change neither: a
+cell without stands for those with, unless they buy a larger micro-batch.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from typing import Any
 from sweeper.study.bounds import predicted_unfit, proving_order
 from sweeper.study.space import Cell
 from sweeper.trial.json_text import to_json
+from sweeper.trial.levers import places
 from sweeper.trial.record import Outcome, TrialSpec
 
 DECIDING = {Outcome.COMPLETE, Outcome.PRUNED}  # for the cells that share the trial's steps
+Way = tuple[int, tuple[int, ...]]  # batch, and the places of the levers' values
 _OTHER = 0.5  # steps of log2(effective batch) that another value of any other key is worth
 
 
@@ -34,25 +37,38 @@ class Sharing:
             self._cells[steps].append(cell)
         for cells in self._cells.values():
             cells.sort(key=lambda c: -specs[c].batch)
-        self._batch = {cell: spec.batch for cell, spec in specs.items()}
-        self._leading: dict[str, set[int]] = defaultdict(set)  # batches
+        self._way = {cell: _way(spec) for cell, spec in specs.items()}
+        self._leading: dict[str, set[Way]] = defaultdict(set)
 
     def lead(self, spec: TrialSpec) -> None:
-        """From now on this trial stands for the smaller batches that share its steps."""
-        self._leading[_steps(spec)].add(spec.batch)
+        """From now on this trial stands for the slower cells that share its steps."""
+        self._leading[_steps(spec)].add(_way(spec))
 
     def is_led(self, cell: Cell) -> bool:
         """Whether a trial stands for the cell."""
         leading = self._leading.get(self._steps.get(cell, ""), ())
-        return any(batch > self._batch[cell] for batch in leading)
+        return any(_is_slower(self._way[cell], way) for way in leading)
 
     def give_up(self, spec: TrialSpec) -> None:
         """The trial has failed: another cell is to be trained."""
-        self._leading[_steps(spec)].discard(spec.batch)
+        self._leading[_steps(spec)].discard(_way(spec))
 
     def led_by(self, spec: TrialSpec) -> list[Cell]:
         """The cells that a trial stands for, the largest batch first."""
-        return [c for c in self._cells.get(_steps(spec), ()) if self._batch[c] < spec.batch]
+        way = _way(spec)
+        return [c for c in self._cells.get(_steps(spec), ()) if _is_slower(self._way[c], way)]
+
+
+def _way(spec: TrialSpec) -> Way:
+    """How a spec takes its steps."""
+    return spec.batch, places(spec)
+
+
+def _is_slower(way: Way, other: Way) -> bool:
+    """Whether it takes smaller micro-batches or more levers, and in nothing the contrary."""
+    (batch, levers), (other_batch, others) = way, other
+    no_sooner = batch <= other_batch and all(a >= b for a, b in zip(levers, others, strict=True))
+    return no_sooner and way != other
 
 
 def spread_order(specs: Sequence[TrialSpec], count: int) -> list[int]:
@@ -95,6 +111,7 @@ def _steps(spec: TrialSpec) -> str:
 
 
 def _alike(spec: TrialSpec) -> TrialSpec:
-    """The spec without what the micro-batch changes."""
+    """The spec without what the micro-batch changes, and levers that leave the steps alone."""
     plain = replace(spec.from_the_start(), number=0, strategy="", predicted=None, overrides=())
+    plain = replace(plain, checkpoint="none", alloc_conf="")
     return replace(plain, batch=1, accumulate=1, images=None, fullest_image=None)

@@ -17,9 +17,11 @@ from omegaconf import DictConfig
 from sweeper.config.compose import load_settings, open_conf, read_settings, with_schema
 from sweeper.config.settings import STUDY_WIDE, Settings, of_the_trial
 from sweeper.errors import SettingsError
-from sweeper.trial.record import cell_label, read_amp
+from sweeper.trial.levers import LEVERS
+from sweeper.trial.record import read_amp
 
 MEMORY_KEYS = ("batch", "accumulate", "amp")
+EFFECTIVE_BATCH = 16  # of a plan, unless plan.effective_batch or study.effective_batch is set
 
 Value = bool | int | float | str
 
@@ -129,8 +131,7 @@ def resolve_space(
             composed[groups] = with_schema(whole), strategy
         typed, strategy = composed[groups]
         settings = read_settings(typed, [(k, v) for k, v in params if k in values])
-        label = cell_label(settings.batch, settings.accumulate, settings.amp)
-        return Cell(params, settings, strategy or label)
+        return Cell(params, settings, strategy or settings.label)
 
     product = itertools.product(*([(k, v) for v in vs] for k, vs in dimensions.items()))
     cells = tuple(c for c in map(compose, product) if _wanted(c.settings))
@@ -147,7 +148,8 @@ def plan_space(overrides: list[str]) -> Space:
     """The space of ``python -m sweeper.plan``: the study's, with two defaults of its own.
 
     ``accumulate`` does not vary unless named, or selected by ``study.effective_batch``, as a plan
-    finds it; ``data`` is COCO, not the small images of the embedded digits.
+    finds it; ``data`` is COCO, not the small images of the embedded digits. With ``plan.ladder``
+    every lever varies, and the batch over what divides the effective batch.
 
     Raises:
         SettingsError: Hydra refuses an override, or a value cannot work.
@@ -155,11 +157,34 @@ def plan_space(overrides: list[str]) -> Space:
     with open_conf() as loader:
         config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
         defaults = dict(config.hydra.sweeper.params)
+        if config.plan.ladder:
+            defaults = _ladder_space(wanted_batch(config))
+            if any(o.startswith("memory=") for o in overrides):
+                raise SettingsError(
+                    "plan.ladder=true combines levers, and memory= names combinations. Leave one "
+                    "of them out."
+                )
         if config.study.effective_batch is None:
             defaults.pop("accumulate", None)
         if config.hydra.runtime.choices.experiment is None:
             defaults["data"] = "coco128"
         return resolve_space(loader, config, list(config.hydra.overrides.task), defaults)
+
+
+def wanted_batch(settings: Settings | DictConfig) -> int:
+    """Images per optimizer step that a plan is to reach."""
+    wanted = settings.plan.effective_batch or settings.study.effective_batch
+    return int(wanted or EFFECTIVE_BATCH)
+
+
+def _ladder_space(wanted: int) -> dict[str, str]:
+    batches = ",".join(str(b) for b in range(1, wanted + 1) if wanted % b == 0)
+    levers = {
+        f"memory.{name}": ",".join(map(str, values))
+        for name, values in LEVERS.items()
+        if len(values) > 1
+    }
+    return {"batch": batches, "accumulate": batches, "amp": "false,true", **levers}
 
 
 def _is_value(key: str, loader: ConfigLoader) -> bool:
@@ -169,7 +194,8 @@ def _is_value(key: str, loader: ConfigLoader) -> bool:
 
 def _is_open(key: str, typed: dict[str, Override]) -> bool:
     """Whether a key of the default space stays in it."""
-    return key not in typed and not ("memory" in typed and key in MEMORY_KEYS)
+    of_the_strategy = key in MEMORY_KEYS or key.startswith("memory.")
+    return key not in typed and not ("memory" in typed and of_the_strategy)
 
 
 def _values(override: Override) -> tuple[Value, ...]:

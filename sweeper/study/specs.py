@@ -8,11 +8,11 @@ from pathlib import Path
 
 from sweeper.config.settings import Settings
 from sweeper.errors import SettingsError
-from sweeper.memory.alloc_conf import alloc_conf
 from sweeper.memory.budget import Budget
 from sweeper.passwords import without_passwords
 from sweeper.training.contents import read_contents
 from sweeper.training.dataset import Dataset, prepare_dataset
+from sweeper.trial.alloc_conf import alloc_conf
 from sweeper.trial.record import TrialSpec
 
 

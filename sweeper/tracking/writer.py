@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from sweeper.tracking.reader import (
 )
 from sweeper.trial.command import whole_training
 from sweeper.trial.folder import TrialFolder
+from sweeper.trial.levers import LEVERS
 from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
 from sweeper.trial.study_record import RUNNING, StudyRecord
 
@@ -43,8 +45,7 @@ PARAMS: dict[str, Callable[[TrialSpec], Any]] = {
     "epochs": lambda s: s.epochs,
     "optimizer": lambda s: s.optimizer,
     "lr0": lambda s: s.train_args.get("lr0"),
-    "checkpoint": lambda s: s.checkpoint,
-    "val_batch": lambda s: s.val_batch,
+    **{name: attrgetter(name) for name in LEVERS},
     "seed": lambda s: s.seed,
     "budget_gib": lambda s: s.limit_gib,
 }

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
+from sweeper.trial.alloc_conf import is_expandable
+from sweeper.trial.levers import in_words, pulled
+
 CURVE_DIGITS = 4  # the curve of a few hundred epochs fits into a tag of MLflow
 SINGLE = "single"  # in place of a study's name, for trials that are run one at a time
 
@@ -70,13 +73,11 @@ Amp = bool | Literal["bf16"]
 AMPS: tuple[Amp, ...] = (False, True, "bf16")
 AMP_WORDS: dict[Amp, str] = {False: "off", True: "on", "bf16": "bf16"}
 AMP_SUFFIX: dict[Amp, str] = {False: "", True: " amp", "bf16": " bf16"}
-ALLOCATORS = ("default", "expandable")  # values of memory.allocator
-CHECKPOINTS = ("none", "backbone", "all")  # of memory.checkpoint
 
 
-def cell_label(batch: int, accumulate: int, amp: Amp) -> str:
-    """The name of a memory strategy as people say it: ``b4×a4 amp``."""
-    return f"b{batch}×a{accumulate}{AMP_SUFFIX[amp]}"
+def cell_label(batch: int, accumulate: int, amp: Amp, levers: str = "") -> str:
+    """The name of a memory strategy as people say it: ``b4×a4 amp checkpoint=all``."""
+    return f"b{batch}×a{accumulate}{AMP_SUFFIX[amp]}" + (f" {levers}" if levers else "")
 
 
 _AMP_TYPED: dict[str, Amp] = {"fp16": True, "on": True, "yes": True, "off": False, "no": False}
@@ -181,7 +182,12 @@ class TrialSpec:
     @property
     def label(self) -> str:
         """The cell as people say it."""
-        return cell_label(self.batch, self.accumulate, self.amp)
+        return cell_label(self.batch, self.accumulate, self.amp, in_words(pulled(self)))
+
+    @property
+    def allocator(self) -> str:
+        """The allocator as ``memory.allocator`` names it."""
+        return "expandable" if is_expandable(self.alloc_conf) else "default"
 
     def going_on(self, result: TrialResult, until: int | None) -> TrialSpec:
         """The spec of the part that follows what the trial has come to so far."""

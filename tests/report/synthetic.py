@@ -16,7 +16,6 @@ from sweeper.trial.record import (
     Outcome,
     TrialResult,
     TrialSpec,
-    cell_label,
     summarise_epochs,
 )
 from sweeper.trial.study_folder import StudyFolder
@@ -73,6 +72,7 @@ class Row:
     epoch_s: float | None = None
     whole: bool = True
     finished: bool = False
+    checkpoint: str = "none"
 
 
 # The article's five strategies and batch 8, with its own readings where it gives them.
@@ -151,12 +151,11 @@ def recorded(rows: Sequence[Row], name: str = "article") -> RecordedStudy:
 
 
 def _spec(study: str, number: int, row: Row) -> TrialSpec:
-    label = cell_label(row.batch, row.accumulate, row.amp)
     cell = (f"batch={row.batch}", f"accumulate={row.accumulate}", f"amp={str(row.amp).lower()}")
-    return TrialSpec(
+    spec = TrialSpec(
         study=study,
         number=number,
-        strategy=row.strategy or label,
+        strategy=row.strategy,
         batch=row.batch,
         accumulate=row.accumulate,
         amp=row.amp,
@@ -176,7 +175,9 @@ def _spec(study: str, number: int, row: Row) -> TrialSpec:
         overrides=(f"study.name={study}", *cell, *row.overrides),
         confirms=row.confirms,
         trained=6 if row.finished else 0,
+        checkpoint=row.checkpoint,
     )
+    return replace(spec, strategy=spec.strategy or spec.label)
 
 
 def _reports(row: Row) -> tuple[EpochReport, ...]:

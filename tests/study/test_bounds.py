@@ -117,6 +117,24 @@ def test_evidence_holds_for_its_memory_class_only() -> None:
     assert bounds.implied_by(cell(16, 2, amp=True)) is None
 
 
+def test_evidence_holds_for_its_levers_only() -> None:
+    bounds = Bounds()
+    recomputed = replace(cell(8), checkpoint="backbone", number=5)
+    assert bounds.learn(recomputed, TrialResult(Outcome.OUT_OF_MEMORY))
+    assert bounds.implied_by(replace(cell(16, 4), checkpoint="backbone")) == 5
+    assert bounds.implied_by(replace(cell(16), checkpoint="all")) is None
+    assert bounds.implied_by(cell(16)) is None, "nothing proves that recomputing never costs any"
+    assert bounds.implied_by(replace(recomputed, alloc_conf="expandable_segments:True")) is None
+
+
+def test_what_pulls_fewer_levers_runs_first() -> None:
+    specs = [replace(cell(b), checkpoint=c) for c in ("all", "none", "backbone") for b in (4, 8)]
+    for measured, batches in ((True, (8, 8, 8, 4, 4, 4)), (False, (8, 4, 8, 4, 8, 4))):
+        ran = [specs[i] for i in proving_order(specs, measured)]
+        assert tuple(s.batch for s in ran) == batches
+        assert [s.checkpoint for s in ran if s.batch == 8] == ["none", "backbone", "all"]
+
+
 def test_what_does_not_fit_without_accumulation_does_not_fit_with_it() -> None:
     bounds = Bounds()
     assert bounds.learn(replace(cell(16, 1), number=3), TrialResult(Outcome.OUT_OF_MEMORY))

@@ -11,6 +11,7 @@ import pytest
 from sweeper.config.compose import compose_settings
 from sweeper.executors import Watcher
 from sweeper.study import loop
+from sweeper.study.judge import cover
 from sweeper.study.sharing import Sharing, spread_order
 from sweeper.study.space import Cell
 from sweeper.tracking import read_study
@@ -68,6 +69,31 @@ def test_how_full_the_images_of_a_batch_are_keeps_no_cells_apart(
     sharing.lead(replace(large, **recorded))  # by an earlier version: neither was counted
     assert [sharing.is_led(cell) for cell in cells] == [True, False]
     assert sharing.led_by(large) == cells[:1]
+
+
+def test_a_cell_without_levers_stands_for_those_with_unless_they_buy_a_larger_batch(
+    make_spec,
+) -> None:
+    specs = {
+        Cell((batch, checkpoint), compose_settings([]), ""): make_spec(
+            batch=batch, accumulate=16 // batch, checkpoint=checkpoint
+        )
+        for batch in (4, 8, 16)
+        for checkpoint in ("none", "backbone", "all")
+    }
+    sharing = Sharing(specs)
+    by_params = {cell.params: spec for cell, spec in specs.items()}
+    sharing.lead(by_params[8, "none"])
+    assert [cell.params for cell in specs if not sharing.is_led(cell)] == [
+        *((8, "none"), (16, "none"), (16, "backbone"), (16, "all"))
+    ]
+    sharing.lead(by_params[16, "backbone"])
+    free = [cell.params for cell in specs if not sharing.is_led(cell)]
+    assert free == [(8, "none"), (16, "none"), (16, "backbone")]
+    covered = cover(by_params[16, "all"], by_params[16, "backbone"]).reason
+    assert covered.endswith("takes the same optimizer steps of 16 images without checkpoint=all")
+    covered = cover(by_params[4, "none"], by_params[8, "none"]).reason
+    assert covered.endswith("in larger micro-batches")
 
 
 def test_a_covered_cell_names_its_evidence_and_counts_for_nothing(study) -> None:

@@ -18,7 +18,8 @@ from sweeper.memory.predict.optimizers import find_optimizer
 from sweeper.memory.predict.polynomials import StepTrace
 from sweeper.memory.predict.programs import Program, Workload, whole_run
 from sweeper.numbers import GIB
-from sweeper.trial.record import ALLOCATORS, CHECKPOINTS, Amp, read_amp
+from sweeper.trial.levers import ALLOCATORS, CHECKPOINTS
+from sweeper.trial.record import Amp, read_amp
 
 # The context of a T4 to A100 with CUDA 12's lazy loading is 0.3 to 0.6 GiB.
 CONTEXT_GIB = 0.5

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.memory.alloc_conf import EXPANDABLE
 from sweeper.memory.config import MemoryConfig
 from sweeper.memory.predict.allocator import CachingAllocator, Replayer
 from sweeper.memory.predict.architecture import find_architecture
@@ -17,6 +16,7 @@ from sweeper.memory.predict.expandable import ExpandableAllocator
 from sweeper.memory.predict.optimizers import find_optimizer
 from sweeper.memory.predict.programs import Workload, whole_run
 from sweeper.numbers import MIB
+from sweeper.trial.alloc_conf import EXPANDABLE
 
 EMPTY = (0, 0)  # between two events: empty the cache
 

@@ -8,13 +8,13 @@ import pytest
 
 from sweeper.config.compose import compose_settings
 from sweeper.errors import SettingsError, StudyError
-from sweeper.memory.alloc_conf import EXPANDABLE, alloc_conf, is_expandable
 from sweeper.memory.budget import find_budget
 from sweeper.memory.config import MemoryConfig
 from sweeper.study.identity import identity
 from sweeper.study.optuna_study import CellStudy
-from sweeper.study.space import Cell, Space
+from sweeper.study.space import Cell, Space, plan_space
 from sweeper.study.specs import SpecBuilder
+from sweeper.trial.alloc_conf import EXPANDABLE, alloc_conf, is_expandable
 from sweeper.trial.command import yolo_command
 from sweeper.trial.record import SIMULATED
 
@@ -88,6 +88,21 @@ def test_a_study_goes_on_only_under_the_same_levers(
         bare.setenv(name, value)
     with pytest.raises(StudyError, match="PYTORCH_ALLOC_CONF: stored None, now"):
         open_study(*overrides)
+
+
+def test_what_is_swept_belongs_to_the_space_and_not_to_the_rest_of_a_study(bare) -> None:
+    def of(*overrides: str) -> dict[str, object]:
+        space = plan_space(["vram=t4", "batch=4", "amp=true", *overrides])
+        return identity(space, 24.0, SIMULATED)
+
+    levers = ("memory.checkpoint=all,none", "memory.allocator=expandable,default")
+    first, turned = of(*levers), of("memory.checkpoint=none,all", levers[1])
+    assert first.pop("space.memory.checkpoint") == ["all", "none"]
+    assert turned.pop("space.memory.checkpoint") == ["none", "all"]
+    assert first == turned and not {"memory.checkpoint", NEW} & first.keys()
+    swept = of("memory=checkpoint,baseline", "memory.allocator=expandable")
+    assert (swept[NEW], "memory.checkpoint" in swept) == (EXPANDABLE, False)
+    assert of("memory=checkpoint")["memory.checkpoint"] == "all"
 
 
 @pytest.mark.parametrize(
