@@ -10,7 +10,7 @@ from sweeper.numbers import change
 from sweeper.report.cells import CellSummary
 from sweeper.report.effects import without
 from sweeper.trial.levers import LEVERS, in_words, pulled
-from sweeper.trial.record import MEASURED
+from sweeper.trial.record import AMP_SUFFIX, MEASURED
 
 
 @dataclass(frozen=True, slots=True)
