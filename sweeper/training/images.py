@@ -31,14 +31,11 @@ def _fault(path: Path) -> str | None:
             return None
         with Image.open(path) as image:
             sides = image.size
-        if min(sides) < LEAST_SIDE:
-            return f"has {sides[0]} x {sides[1]} pixels; {LEAST_SIDE} a side are the least"
             if image.format == "JPEG" and not _ends_with(path, JPEG_END):
                 image.load()  # what follows the end of a whole one does not matter
-    except (
-        UnidentifiedImageError,
-        ImportError,
-    ):  # with Ultralytics imported, it asks for a plugin
+        if min(sides) < LEAST_SIDE:
+            return f"has {sides[0]} x {sides[1]} pixels; {LEAST_SIDE} a side are the least"
+    except (UnidentifiedImageError, ImportError):  # Ultralytics, once imported, wants a plugin
         return "is not an image that Pillow knows"
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         return f"cannot be read: {error}"
