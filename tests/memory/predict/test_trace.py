@@ -138,3 +138,19 @@ def test_a_trace_leaves_the_random_state_and_the_threads_alone() -> None:
     trace_step(find_architecture("yolov8n"), 3, False)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
+
+
+def test_what_dies_together_is_logged_in_one_order() -> None:
+    def events(*dying: str) -> Events:
+        log = StorageLog()
+        with log:
+            log.mark("first")
+            alive = {name: torch.zeros(size) for name, size in (("a", 8), ("b", 16), ("c", 32))}
+            for name in dying[:2]:
+                del alive[name]
+            log.mark("second")
+            del alive[dying[2]]
+        return log.close([]).events
+
+    assert events("a", "b", "c") == events("b", "a", "c")  # autocast's copies have no order
+    assert events("a", "b", "c") != events("a", "c", "b"), "c belongs to the second section"
