@@ -113,5 +113,5 @@ def _steps(spec: TrialSpec) -> str:
 def _alike(spec: TrialSpec) -> TrialSpec:
     """The spec without what the micro-batch changes, and levers that leave the steps alone."""
     plain = replace(spec.from_the_start(), number=0, strategy="", predicted=None, overrides=())
-    plain = replace(plain, checkpoint="none", alloc_conf="")
+    plain = replace(plain, checkpoint="none", val_batch=None, alloc_conf="")
     return replace(plain, batch=1, accumulate=1, images=None, fullest_image=None)

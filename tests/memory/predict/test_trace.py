@@ -148,3 +148,19 @@ def test_a_model_whose_channels_do_not_meet_cannot_be_built(tmp_path: Path) -> N
     file.write_text(f"nc: 3\nbackbone:\n- [-1, 1, Conv, [16, 3, 2]]\n{wrong}{head}")
     with pytest.raises(ValueError, match="99 channels is given 16"):
         trace_step(find_architecture(str(file)), 3, amp=False)
+
+
+def test_what_dies_together_is_logged_in_one_order() -> None:
+    def events(*dying: str) -> Events:
+        log = StorageLog()
+        with log:
+            log.mark("first")
+            alive = {name: torch.zeros(size) for name, size in (("a", 8), ("b", 16), ("c", 32))}
+            for name in dying[:2]:
+                del alive[name]
+            log.mark("second")
+            del alive[dying[2]]
+        return log.close([]).events
+
+    assert events("a", "b", "c") == events("b", "a", "c")  # autocast's copies have no order
+    assert events("a", "b", "c") != events("a", "c", "b"), "c belongs to the second section"
