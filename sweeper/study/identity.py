@@ -30,6 +30,7 @@ def identity(
         "PYTORCH_ALLOC_CONF": alloc_conf(first.memory.allocator, os.environ),
         "memory.checkpoint": first.memory.checkpoint,
         "memory.val_batch": first.memory.val_batch,
+        "memory.freeze": first.memory.freeze,
     }
     common = {
         key: value
@@ -43,7 +44,7 @@ def identity(
         **common,
         "vram.budget_gib": budget_gib,
         "memory": source,
-        **{key: value for key, value in later.items() if value not in ("", "none", None)},
+        **{key: value for key, value in later.items() if value not in ("", "none", None, 0)},
     }
 
 

@@ -38,6 +38,7 @@ PARAMS: dict[str, Callable[[TrialSpec], Any]] = {
     "lr0": lambda s: s.train_args.get("lr0"),
     "checkpoint": lambda s: s.checkpoint,
     "val_batch": lambda s: s.val_batch,
+    "freeze": lambda s: s.freeze,
     "seed": lambda s: s.seed,
     "budget_gib": lambda s: s.limit_gib,
 }
