@@ -29,7 +29,7 @@ from sweeper.memory.predict.calibration import FITTED, Calibration  # noqa: E402
 from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
 from sweeper.numbers import GIB  # noqa: E402
 from sweeper.training.full_images import BATCHES, few_steps  # noqa: E402
-from sweeper.trial.record import Amp  # noqa: E402
+from sweeper.trial.record import CHECKPOINTS, Amp  # noqa: E402
 
 READINGS = Path(__file__).with_name("emulated_vram.csv")
 MEASURED = Path(__file__).with_name("measured_vram.csv")
@@ -39,7 +39,8 @@ BOXES = 4  # in every image
 OPTIMIZER = "AdamW"
 MECHANISM = Calibration(0, 0, spread=0)  # nothing fitted
 PEAKS = ("allocated", "reserved")
-HEAD = "model    batch accumulate amp   imgsz checkpoint"
+HEAD = "model    batch accumulate amp   imgsz checkpoint val  freeze"
+FROZEN = 10  # layers
 # batch, accumulate, imgsz
 CELLS = {
     "yolo11n": ((4, 1, 96), (32, 2, 96), (16, 1, 160), (8, 2, 320), (2, 2, 640), (6, 1, 640)),
@@ -49,8 +50,9 @@ CELLS = {
 }
 
 
-# The same, with the backward computing activations again
-CHECKPOINTED = {"yolo11n": (16, 1, 160), "yolo11m": (8, 1, 160), "yolo11x": (4, 1, 160)}
+# The same under the keys of memory.: activations computed again, fewer images validated at once
+# (but more than trained at once, so that they stay the peak), a frozen backbone.
+LEVERS = {"yolo11n": (16, 1, 160), "yolo11m": (8, 1, 160), "yolo11x": (4, 1, 160)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,15 @@ class Cell:
     imgsz: int
     checkpoint: str = "none"
     val_batch: int | None = None
+    freeze: int = 0
+
+
+KINDS: dict[str, Callable[[Cell], bool]] = {
+    "as always": lambda c: (c.checkpoint, c.val_batch, c.freeze) == ("none", None, 0),
+    "activations computed again": lambda c: c.checkpoint != "none" and c.val_batch is None,
+    "and fewer images validated at once": lambda c: c.val_batch is not None,
+    "frozen layers": lambda c: c.freeze > 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +94,12 @@ def cells() -> list[Cell]:
         for size in sizes
         for amp in (False, True)
     ]
-    found += [
-        Cell(model, *size[:2], amp, size[2], part)
-        for model, size in CHECKPOINTED.items()
-        for amp in (False, True)
-        for part in ("none", "backbone", "all")
-    ]
+    for model, size in LEVERS.items():
+        for amp in (False, True):
+            plain = Cell(model, *size[:2], amp, size[2])
+            found += [replace(plain, checkpoint=part) for part in CHECKPOINTS]
+            found += [replace(plain, checkpoint="all", val_batch=3 * plain.batch // 2)]
+            found += [replace(plain, freeze=FROZEN)]
     return sorted(dict.fromkeys(found), key=lambda cell: cell.batch * cell.imgsz**2)
 
 
@@ -102,6 +113,7 @@ def _reading(row: dict[str, str]) -> Reading:
     numbers = {key: int(row[key]) for key in ("batch", "accumulate", "imgsz")}
     checkpoint = row.get("checkpoint") or "none"  # the GPU has read none
     numbers["val_batch"] = int(row["val_batch"]) if row.get("val_batch") else None
+    numbers["freeze"] = int(row.get("freeze", 0))
     cell = Cell(model=row["model"], amp=row["amp"] == "True", checkpoint=checkpoint, **numbers)
     return Reading(cell, int(row["allocated"]), int(row["reserved"]))
 
@@ -191,6 +203,7 @@ def config_of(cell: Cell) -> MemoryConfig:
         images=BATCHES * cell.batch,
         checkpoint=cell.checkpoint,
         val_batch=cell.val_batch,
+        freeze=cell.freeze,
     )
 
 
@@ -198,7 +211,8 @@ def config_of(cell: Cell) -> MemoryConfig:
 def predict(cell: Cell, calibration: Calibration = MECHANISM) -> tuple[float, float]:
     """Allocated and reserved peaks, bytes."""
     architecture, folder = find_architecture(cell.model), ROOT / DEFAULT_DIR
-    trace = load_trace(architecture, CLASSES, bool(cell.amp), folder, cell.checkpoint)
+    levers = cell.checkpoint, cell.freeze
+    trace = load_trace(architecture, CLASSES, bool(cell.amp), folder, *levers)
     steps = min(calibration.steps, BATCHES // cell.accumulate)
     peaks = replay_trace(trace, config_of(cell), replace(calibration, steps=steps))
     phases = peaks.within(CARD_GIB, 0)
@@ -215,10 +229,9 @@ def print_emulated(readings: list[Reading]) -> None:
             f"{_name(reading.cell)}  {reading.allocated / GIB:13.3f} {allocated:+6.1%} "
             f"{reading.reserved / GIB:13.3f} {reserved:+6.1%}"
         )
-    plain = [reading for reading in readings if reading.cell.checkpoint == "none"]
-    _print_summary(plain)
-    print("with activations computed again")
-    _print_summary([reading for reading in readings if reading not in plain])
+    for told, is_meant in KINDS.items():
+        print(told)
+        _print_summary([reading for reading in readings if is_meant(reading.cell)])
 
 
 def print_measured(readings: list[Reading]) -> None:
@@ -255,7 +268,8 @@ def is_covered(reading: Reading) -> bool:
 
 def _name(cell: Cell) -> str:
     sizes = f"{cell.batch:5d} {cell.accumulate:10d} {cell.amp!s:5s} {cell.imgsz:5d}"
-    return f"{cell.model:8s} {sizes} {cell.checkpoint:10s}"
+    levers = f"{cell.checkpoint:10s} {cell.val_batch or '':4} {cell.freeze:6d}"
+    return f"{cell.model:8s} {sizes} {levers}"
 
 
 def _print_summary(readings: list[Reading]) -> None:

@@ -30,6 +30,11 @@ from sweeper.trial.levers import CHECKPOINTS  # noqa: E402
 MODELS = ("yolo11n", "yolo11m", "yolo11x")
 TIMED = {"yolo11n": (4, 320), "yolo11m": (2, 320)}  # batch, imgsz
 BOXES = 8
+LEVERS: tuple[dict[str, Any], ...] = (
+    *({"checkpoint": part} for part in CHECKPOINTS),
+    {"checkpoint": "all", "val_batch": 16},
+    {"freeze": 10},
+)
 
 
 def step_s(model: Any, batch: dict[str, torch.Tensor]) -> float:
@@ -81,14 +86,12 @@ def main() -> None:
     print("batch 16, 640 px, reserved GiB, simulated")
     for name in MODELS:
         for amp in (False, True):
-            gib = [
-                predict_vram(
-                    name, 16, 1, amp, checkpoint=part, cache_dir=ROOT / DEFAULT_DIR
-                ).reserved_gib
-                for part in CHECKPOINTS
-            ]
-            told = "  ".join(f"{part} {g:5.2f}" for part, g in zip(CHECKPOINTS, gib, strict=True))
-            print(f"{name} amp {amp!s:5s}  {told}", flush=True)
+            told = []
+            for lever in LEVERS:
+                found = predict_vram(name, 16, 1, amp, cache_dir=ROOT / DEFAULT_DIR, **lever)
+                words = " ".join(f"{key}={value}" for key, value in lever.items())
+                told.append(f"{words} {found.reserved_gib:.2f}")
+            print(f"{name} amp {amp!s:5s}  {'  '.join(told)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -108,11 +108,13 @@ class MemorySettings:
         checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone``
             or ``all``.
         val_batch: Largest number of images that are validated at once; null: twice the batch.
+        freeze: Layers, from the first on, that are not trained.
     """
 
     allocator: str = "default"
     checkpoint: str = "none"
     val_batch: int | None = None
+    freeze: int = 0
 
 
 @dataclass

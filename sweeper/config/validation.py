@@ -119,8 +119,13 @@ def _check_plan(plan: PlanSettings, memory: MemorySettings) -> None:
 
 
 def _check_memory(settings: Settings) -> None:
-    """What does not go together with activations that are computed again."""
+    """What does not go together with the keys under memory."""
     memory, extra = settings.memory, settings.train.extra
+    if memory.freeze and "freeze" in extra:
+        raise SettingsError(
+            f"train.extra.freeze={extra['freeze']} cannot go with memory.freeze={memory.freeze}. "
+            "Leave one of them out; only memory.freeze is predicted."
+        )
     if memory.checkpoint != "none" and extra.get("distill_model"):
         raise SettingsError(
             f"train.extra.distill_model={extra['distill_model']} cannot go with "
@@ -162,6 +167,7 @@ _AT_LEAST: dict[str, float] = {
     "accumulate": 1,
     "data.nc": 1,
     "memory.val_batch": 1,
+    "memory.freeze": 0,
     "train.epochs": 1,
     "train.close_mosaic": 0,
     "train.patience": 0,

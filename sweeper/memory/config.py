@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from sweeper.trial.record import Amp, TrialSpec
 
-TraceKey = tuple[str, int, bool, str]
+TraceKey = tuple[str, int, bool, str, int]
 
 # Where the data set is not known: about the mean of COCO128, 929 objects in 128 images, and an
 # epoch of a small set.
@@ -35,6 +35,7 @@ class MemoryConfig:
         checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone`` or
             ``all``.
         val_batch: Largest number of images that are validated at once; None: twice the batch.
+        freeze: Layers, from the first on, that are not trained.
     """
 
     model: str
@@ -50,6 +51,7 @@ class MemoryConfig:
     expandable: bool = False
     checkpoint: str = "none"
     val_batch: int | None = None
+    freeze: int = 0
 
     @classmethod
     def of(cls, spec: TrialSpec) -> MemoryConfig:
@@ -68,6 +70,7 @@ class MemoryConfig:
             expandable=spec.allocator == "expandable",
             checkpoint=spec.checkpoint,
             val_batch=spec.val_batch,
+            freeze=spec.freeze,
         )
 
     @property
@@ -83,7 +86,7 @@ class MemoryConfig:
     @property
     def trace_key(self) -> TraceKey:
         """The same for configs that are predicted from one trace."""
-        return self.model, self.nc, bool(self.amp), self.checkpoint
+        return self.model, self.nc, bool(self.amp), self.checkpoint, self.freeze
 
     @property
     def memory_class(self) -> MemoryConfig:

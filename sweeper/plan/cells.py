@@ -46,7 +46,8 @@ class Setup:
         """What tells setups apart, in the order in which a plan is sorted."""
         config = self.config
         own = (config.imgsz, config.nc, config.optimizer, config.expandable, config.checkpoint)
-        return self.model, self.budget, *own, config.val_batch, config.amp, self.contents
+        levers = (config.val_batch, config.freeze, config.amp)
+        return self.model, self.budget, *own, *levers, self.contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ def _setup(settings: Settings, contents: Contents) -> Setup:
         expandable=is_expandable(alloc_conf(settings.memory.allocator, os.environ)),
         checkpoint=settings.memory.checkpoint,
         val_batch=settings.memory.val_batch,
+        freeze=settings.memory.freeze,
     )
     model = settings.model.file or settings.model.name
     return Setup(model, _budget(settings), config, contents)

@@ -31,6 +31,7 @@ VARYING: dict[str, Callable[[Setup], str]] = {
     "allocator": lambda setup: setup.config.allocator,
     "checkpoint": lambda setup: setup.config.checkpoint,
     "val_batch": lambda setup: f"{setup.config.val_batch or TWICE}",
+    "freeze": lambda setup: f"{setup.config.freeze}",
     "boxes per image": lambda setup: f"{round(setup.config.boxes_per_image, 1):g}",
     "images": lambda setup: f"{setup.config.images}",
 }
@@ -225,6 +226,7 @@ def _setup_record(setup: Setup) -> dict[str, Any]:
         "allocator": config.allocator,
         "checkpoint": config.checkpoint,
         "val_batch": config.val_batch,
+        "freeze": config.freeze,
         "amp": config.amp,
         "boxes_per_image": round(config.boxes_per_image, 3),
         "boxes_source": setup.boxes_source,

@@ -72,6 +72,7 @@ class SpecBuilder:
             alloc_conf=alloc_conf(settings.memory.allocator, os.environ),
             checkpoint=settings.memory.checkpoint,
             val_batch=settings.memory.val_batch,
+            freeze=settings.memory.freeze,
         )
 
 

@@ -59,6 +59,7 @@ def few_steps(
         alloc_conf=alloc_conf,
         checkpoint=config.checkpoint,
         val_batch=config.val_batch,
+        freeze=config.freeze,
         train_args={
             **dict.fromkeys(AUGMENTATION, 0.0),
             **LOSS_GAINS,

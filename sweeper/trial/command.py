@@ -23,6 +23,7 @@ def command_arguments(spec: TrialSpec) -> dict[str, Any]:
         "amp": spec.amp,
         "optimizer": spec.optimizer,
         "seed": spec.seed,
+        **({"freeze": spec.freeze} if spec.freeze else {}),
         **spec.train_args,
     }
 

@@ -13,6 +13,7 @@ CHECKPOINTS = ("none", "backbone", "all")
 LEVERS: dict[str, tuple[Any, ...]] = {
     "checkpoint": CHECKPOINTS,
     "val_batch": (None,),
+    "freeze": (0,),
     "allocator": ALLOCATORS,
 }
 

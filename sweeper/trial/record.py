@@ -136,6 +136,7 @@ class TrialSpec:
         checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone`` or
             ``all``.
         val_batch: Largest number of images that are validated at once; None: twice the batch.
+        freeze: Layers, from the first on, that are not trained.
     """
 
     study: str
@@ -173,6 +174,7 @@ class TrialSpec:
     alloc_conf: str = ""
     checkpoint: str = "none"
     val_batch: int | None = None
+    freeze: int = 0
 
     @property
     def effective_batch(self) -> int:

@@ -59,6 +59,11 @@ def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
         ("amp=half", "amp must be false, true, fp16 or bf16 but got half"),
         ("amp=[true]", "amp must be false, true, fp16 or bf16 but got"),
         ("memory.val_batch=0", "memory.val_batch must be at least 1 but got 0"),
+        ("memory.freeze=-1", "memory.freeze must be at least 0 but got -1"),
+        (
+            "memory.freeze=3 +train.extra.freeze=[1]",
+            r"train\.extra\.freeze=\[1\] cannot go with memory\.freeze=3",
+        ),
         ("train.epochs=-1", "train.epochs must be at least 1 but got -1"),
         ("train.rect=true", "train.rect=true cannot go with accumulate=4"),
         ("train.optimizer=auto", "train.optimizer must be one of SGD"),

@@ -28,5 +28,5 @@ def test_configs_of_one_model_classes_and_precision_share_a_trace(make_spec) -> 
     assert config.trace_key == replace(config, batch=9, imgsz=640, optimizer="Adam").trace_key
     halves = [replace(config, amp=amp).trace_key for amp in (True, "bf16")]
     assert halves[0] == halves[1]
-    for change in ({"model": "yolo11s.yaml"}, {"nc": 3}, {"amp": True}):
+    for change in ({"model": "yolo11s.yaml"}, {"nc": 3}, {"amp": True}, {"freeze": 3}):
         assert config.trace_key != replace(config, **change).trace_key

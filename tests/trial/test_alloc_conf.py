@@ -84,6 +84,8 @@ def test_a_study_goes_on_only_under_the_same_levers(
         open_study("memory.checkpoint=all")
     with pytest.raises(StudyError, match=r"memory\.val_batch: stored None, now 4"):
         open_study("memory.val_batch=4")
+    with pytest.raises(StudyError, match=r"memory\.freeze: stored None, now 3"):
+        open_study("memory.freeze=3")
     for name, value in environ.items():
         bare.setenv(name, value)
     with pytest.raises(StudyError, match="PYTORCH_ALLOC_CONF: stored None, now"):

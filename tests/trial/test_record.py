@@ -28,6 +28,8 @@ def test_the_plain_command_accumulates_through_nbs(make_spec) -> None:
     command = yolo_command(make_spec(batch=4, accumulate=4, amp=True))
     assert command.startswith("yolo detect train model=yolo11n.yaml ")
     assert " batch=4 nbs=16 amp=True " in command
+    assert "freeze" not in command
+    assert " freeze=10 " in yolo_command(make_spec(freeze=10))
     assert " amp=bf16 " in yolo_command(make_spec(amp="bf16"))
 
 

@@ -23,15 +23,21 @@ ARRAYS = ("numbers", "coefficients", "kept")
 
 
 def load_trace(
-    architecture: Architecture, nc: int, amp: bool, cache_dir: Path, checkpoint: str = "none"
+    architecture: Architecture,
+    nc: int,
+    amp: bool,
+    cache_dir: Path,
+    checkpoint: str = "none",
+    freeze: int = 0,
 ) -> StepTrace:
     """A trace from the cache, or traced now (the only place that imports torch) and cached."""
-    file = cache_dir / f"{_key(architecture, nc, amp, checkpoint)}.trace"
+    key = _key(architecture, nc, amp, checkpoint, freeze)
+    file = cache_dir / f"{key}.trace"
     trace = read(file)
     if trace is None:
         from sweeper.memory.predict.trace import trace_step
 
-        trace = trace_step(architecture, nc, amp, checkpoint)
+        trace = trace_step(architecture, nc, amp, checkpoint, freeze)
         with suppress(OSError):  # a folder that cannot be written costs time, not the answer
             write(file, trace)
     return trace
@@ -79,8 +85,8 @@ def write(file: Path, trace: StepTrace) -> None:
     beside.replace(file)
 
 
-def _key(architecture: Architecture, nc: int, amp: bool, checkpoint: str) -> str:
+def _key(architecture: Architecture, nc: int, amp: bool, checkpoint: str, freeze: int) -> str:
     versions = version("torch"), version("ultralytics")
-    parts = [FORMAT, *versions, architecture.digest, nc, amp, checkpoint]
+    parts = [FORMAT, *versions, architecture.digest, nc, amp, checkpoint, freeze]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     return f"{architecture.name}-{digest}"

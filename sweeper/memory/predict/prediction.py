@@ -42,6 +42,7 @@ EXAMPLES = {
     "images": ASSUMED_IMAGES,
     "context_gib": CONTEXT_GIB,
     "val_batch": 16,
+    "freeze": 10,
 }
 
 
@@ -117,6 +118,7 @@ def predict_vram(
     allocator: str = "default",
     checkpoint: str = "none",
     val_batch: int | None = None,
+    freeze: int = 0,
 ) -> VramPrediction:
     """Predict the peak memory of training on one CUDA device.
 
@@ -137,12 +139,14 @@ def predict_vram(
         allocator: ``default``, or ``expandable`` for ``expandable_segments:True``.
         checkpoint: Layers that the backward computes again: ``none``, ``backbone`` or ``all``.
         val_batch: Largest number of images that are validated at once, by default twice the batch.
+        freeze: Layers, from the first on, that are not trained.
 
     Raises:
         ValueError: A value out of range, an unknown model or optimizer.
     """
     _check_whole("accumulate", accumulate)
     _check_amount("context_gib", context_gib)
+    _check_amount("freeze", freeze)
     if val_batch is not None:
         _check_whole("val_batch", val_batch)
     _check_one_of("allocator", allocator, ALLOCATORS)
@@ -163,6 +167,7 @@ def predict_vram(
         expandable=allocator == "expandable",
         checkpoint=checkpoint,
         val_batch=val_batch,
+        freeze=freeze,
     )
     peaks = predict_peaks(config, Path(cache_dir or DEFAULT_DIR))
     training, validation = peaks.within(limit_gib, context_gib)
@@ -240,7 +245,8 @@ def predict_peaks(config: MemoryConfig, cache_dir: Path) -> Peaks:
     _check_amount("boxes_per_image", config.boxes_per_image)
     find_optimizer(config.optimizer)  # before the model is traced, which takes seconds
     architecture = find_architecture(config.model)
-    trace = load_trace(architecture, config.nc, bool(config.amp), cache_dir, config.checkpoint)
+    levers = config.checkpoint, config.freeze
+    trace = load_trace(architecture, config.nc, bool(config.amp), cache_dir, *levers)
     return replay_trace(trace, config, FITTED)
 
 

@@ -72,25 +72,40 @@ BUILD_ERRORS = (
 
 
 def trace_step(
-    architecture: Architecture, nc: int, amp: bool, checkpoint: str = "none"
+    architecture: Architecture, nc: int, amp: bool, checkpoint: str = "none", freeze: int = 0
 ) -> StepTrace:
     """Trace every section of training and validation on the CPU, in one thread.
 
     Raises:
-        ValueError: Ultralytics cannot build or run the model, or its sizes are not polynomials.
+        ValueError: Ultralytics cannot build or run the model, nothing of it would be trained, or
+            its sizes are not polynomials.
     """
     with _quiet():
         model = _build(architecture, nc)
         model.args = get_cfg()
         model.criterion = model.init_criterion()  # once per training, not in each step
         model.train()
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(".dfl" not in name)  # as the trainer freezes them
+        _freeze(model, freeze)
         try:
             return _trace(model, amp, checkpoint)
         except ValueError as error:
             given = architecture.given
             raise ValueError(f"model={given} cannot be predicted: {error}. {REMEDY}") from error
+
+
+def _freeze(model: Any, count: int) -> None:
+    """As the trainer freezes the first layers, whose BatchNorm then evaluates (`_model_train`)."""
+    layers = len(model.model)
+    if count >= layers:
+        raise ValueError(
+            f"freeze={count} leaves none of the {layers} layers to train. "
+            f"Try freeze={len(model.yaml['backbone'])}, the backbone."
+        )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".dfl" not in name)
+    for layer in model.model[:count].requires_grad_(False).modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
 
 
 def _build(architecture: Architecture, nc: int) -> Any:

@@ -50,6 +50,15 @@ def test_a_limit_on_validation_lowers_its_peak_alone(cache: Path) -> None:
     assert tight.validation_gib < 0.6 * plain.validation_gib
 
 
+def test_frozen_layers_have_no_gradients_no_state_and_fewer_activations(cache: Path) -> None:
+    plain, frozen = (_predict(cache, batch=8, freeze=n) for n in (0, 10))
+    assert frozen.parts["weights"] == plain.parts["weights"]
+    for part in ("gradients", "optimizer"):
+        assert 0 < frozen.parts[part] < 0.7 * plain.parts[part]
+    assert frozen.training_gib < 0.7 * plain.training_gib
+    assert frozen.validation_gib < plain.validation_gib  # beside the state of the optimizer
+
+
 def test_a_prediction_is_plain_data(cache: Path) -> None:
     found = _predict(cache, model="yolo11n.yaml", accumulate=3).to_dict()
     assert json.loads(json.dumps(found)) == found
@@ -141,6 +150,8 @@ def test_a_damaged_cache_file_is_traced_again(tmp_path: Path) -> None:
         ({"nc": 0}, "nc .* got 0"),
         ({"amp": "maybe"}, "amp must be false, true, fp16 or bf16 but got maybe"),
         ({"val_batch": 0}, "val_batch must be a whole number, at least 1, but got 0"),
+        ({"freeze": -1}, "freeze cannot be negative but got -1"),
+        ({"freeze": 24}, "freeze=24 leaves none of the 24 layers to train"),
         ({"images": 0}, "images must be a whole number, at least 1, but got 0"),
         ({"level": 0.99}, r"level must be one of 0\.8, 0\.9, 0\.95 but got 0\.99"),
         ({"boxes_per_image": -1}, "boxes_per_image cannot be negative but got -1"),
