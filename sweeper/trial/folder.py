@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +79,17 @@ class TrialFolder:
             return self.run_id.read_text()
         except FileNotFoundError:
             return None
+
+    @contextmanager
+    def making_run(self) -> Iterator[None]:
+        """Keep other drivers of the study from making the trial's run at the same moment."""
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # no locks there: a driver that is alone needs none
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     @property
     def logged(self) -> Path:
