@@ -26,7 +26,7 @@ from sweeper.tracking.reader import (
     open_study,
 )
 from sweeper.trial.command import whole_training
-from sweeper.trial.folder import TrialFolder
+from sweeper.trial.folder import TrialFolder, one_at_a_time
 from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
 from sweeper.trial.study_record import RUNNING, StudyRecord
 
@@ -309,10 +309,13 @@ def _create_database(uri: str) -> None:
     path = Path(name)
     if scheme or not name or path.exists():
         return
-    draft = path.with_suffix(".part")
-    draft.unlink(missing_ok=True)
-    MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments()
-    os.replace(draft, path)
+    with one_at_a_time(path.parent):
+        if path.exists():
+            return
+        draft = path.with_suffix(".part")
+        draft.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments()
+        os.replace(draft, path)
 
 
 def _params(spec: TrialSpec) -> list[Param]:

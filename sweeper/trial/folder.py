@@ -13,6 +13,18 @@ from sweeper.trial.json_text import Record, from_json, write_json
 from sweeper.trial.record import ChildFacts, TrialResult, TrialSpec
 
 
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait for other processes that do the same there."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # no locks there: a driver that is alone needs none
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
+
+
 @dataclass(frozen=True, slots=True)
 class TrialFolder:
     """The files of one trial; every record is written whole or not at all.
@@ -83,13 +95,8 @@ class TrialFolder:
     @contextmanager
     def making_run(self) -> Iterator[None]:
         """Keep other drivers of the study from making the trial's run at the same moment."""
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            with suppress(OSError):  # no locks there: a driver that is alone needs none
-                fcntl.flock(folder, fcntl.LOCK_EX)
+        with one_at_a_time(self.path):
             yield
-        finally:
-            os.close(folder)
 
     @property
     def logged(self) -> Path:

@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from sweeper.config.compose import compose_settings
 from sweeper.errors import SettingsError, StudyError
@@ -17,7 +18,7 @@ from sweeper.study.lease import study_lease
 from sweeper.study.optuna_study import outcome_of
 from sweeper.study.run import run_study
 from sweeper.study.space import Cell, Space
-from sweeper.tracking import read_study
+from sweeper.tracking import Tracker, read_study
 from sweeper.trial.record import ChildFacts, Outcome, TrialResult, TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 from tests.study.fakes import TableExecutor
@@ -110,6 +111,18 @@ def test_of_two_that_want_a_cell_the_first_has_it(study: Study) -> None:
         assert not one.is_open(SPACE.cells[2])
         with pytest.raises(StudyError, match="is being run by"):
             held.enter_context(study_lease("s", url))
+
+
+def test_drivers_that_start_at_once_make_one_mlflow_database(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/new.db"
+    drivers = [FORK.Process(target=Tracker, args=(uri, f"x{i}", tmp_path)) for i in range(2)]
+    for driver in drivers:
+        driver.start()
+    for driver in drivers:
+        driver.join()
+    assert [driver.exitcode for driver in drivers] == [0, 0]
+    names = {experiment.name for experiment in MlflowClient(uri).search_experiments()}
+    assert names == {"Default", "x0", "x1"}
 
 
 def test_a_folder_that_is_not_shared_is_refused(tmp_path: Path, monkeypatch) -> None:
