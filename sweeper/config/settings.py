@@ -163,6 +163,7 @@ class StudySettings:
     share: bool | None = None
     finish: bool = False
     resume: bool = True
+    join: bool = False
     confirm: ConfirmSettings = field(default_factory=ConfirmSettings)
     effective_batch: int | None = None
     trial_timeout_s: float = 0.0

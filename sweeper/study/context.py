@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from sweeper.trial.record import SIMULATED, TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import StudyRecord, StudyStatus
 
+FOLDER_PATIENCE_S = 20.0
 STOP_PATIENCE_S = 1.0  # for each record that an MLflow server is to take after Ctrl-C
 
 
@@ -59,17 +61,23 @@ class RunContext:
         """The specs with their predicted peaks."""
         return predict_specs(specs, Path(self.settings.runs_dir) / "cache" / "vram")
 
-    def open_outbox(self, study: StudyRecord, note: str, older: bool = False) -> Outbox:
+    def open_outbox(
+        self, study: StudyRecord, note: str, older: bool = False, leads: bool = True
+    ) -> Outbox:
         """Start to keep records; only when nothing can be refused any more.
 
-        ``older``: whether MLflow may know the study by its name only.
+        Args:
+            study: What was asked.
+            note: Markdown that the MLflow UI shows on top.
+            older: Whether MLflow may know the study by its name only.
+            leads: Whether the study's own record is this driver's.
         """
-        record = self.folder.write_start(study)
+        record = self.folder.write_start(study) if leads else study
         artifacts = Path(self.settings.runs_dir) / "mlartifacts"
 
         def connect() -> Tracker:
             tracker = Tracker(record.tracking_uri, record.experiment, artifacts)
-            tracker.start_study(record, note, older)
+            tracker.start_study(record, note, older, leads)
             return tracker
 
         local = record.tracking_uri.startswith("sqlite:")
@@ -105,6 +113,22 @@ def refuse_study_folder(folder: StudyFolder) -> None:
             f"study.name={folder.path.name} is a study; a single trial goes elsewhere. "
             "Leave study.name out or give another one."
         )
+
+
+def await_shared_folder(folder: StudyFolder, study_id: str) -> None:
+    """Join only where the study's record is, which its driver writes when it starts.
+
+    Raises:
+        StudyError: It does not come.
+    """
+    give_up_at = time.monotonic() + FOLDER_PATIENCE_S
+    while (record := folder.read()) is None or record.id != study_id:
+        if time.monotonic() > give_up_at:
+            raise StudyError(
+                f"study.join=true: {folder.path} is not the folder that the study is run in. All "
+                "its drivers need one runs_dir, on a file system that they share."
+            )
+        time.sleep(0.5)
 
 
 def require_own_folder(folder: StudyFolder, study_id: str, decided: Iterable[int]) -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import optuna
+from optuna.storages import RDBStorage
 
 from sweeper.errors import StudyError
 from sweeper.study.attribute import Attribute
@@ -61,31 +62,58 @@ class Driver:
 
 
 class Lease:
-    """The right to run a study, for as long as signs of life are written."""
+    """The right to run a study, for as long as signs of life are written.
 
-    def __init__(self, attribute: Attribute, name: str) -> None:
-        """Nothing is taken yet; the name is the study's, for messages."""
-        self._attribute, self._name = attribute, name
+    Attributes:
+        leads: Whether it is the study's own, or that of a driver that has joined it.
+    """
+
+    def __init__(self, study: optuna.Study, storage: RDBStorage) -> None:
+        """Nothing is taken yet; the storage is the study's."""
+        self._study, self._storage, self._name = study, storage, study.study_name
+        self._attribute = self._named(LEASE)
+        self.leads = True
         self._held = ""
         self._lost_to = ""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
-    def take(self) -> None:
-        """Take the lease and keep it.
+    @property
+    def driver(self) -> str:
+        """The id of this driver."""
+        holder = _parse(self._held)
+        return holder.id if holder else ""
+
+    def others(self) -> set[str]:
+        """The ids of the drivers besides this one that live."""
+        found = self._study.user_attrs.items()
+        stored = [Driver(**v) for k, v in found if k.split()[0] == LEASE and v]
+        others = [driver for driver in stored if driver.id != self.driver]
+        now = self._attribute.now() if others else 0.0
+        return {driver.id for driver in others if not driver.is_gone(now)}
+
+    def take(self, join: bool = False) -> None:
+        """Take the lease and keep it; where another driver has it, with ``join`` one beside it.
 
         Raises:
             StudyError: Another driver has it.
         """
         now, stored = self._attribute.now(), self._attribute.read()
         holder = _parse(stored)
+        here = Driver.here(now)
         if holder is not None and not holder.is_gone(now):
-            raise StudyError(self._refusal(holder, now))
-        self._held = json.dumps(asdict(Driver.here(now)))
+            if not join:
+                raise StudyError(self._refusal(holder, now))
+            self.leads, stored = False, None
+            self._attribute = self._named(f"{LEASE} {here.id}")
+        self._held = json.dumps(asdict(here))
         if self._attribute.swap(stored, self._held):
             self._thread.start()
         else:
-            self.take()  # somebody was quicker
+            self.take(join)  # somebody was quicker
+
+    def _named(self, key: str) -> Attribute:
+        return Attribute(self._storage.engine, self._study._study_id, key)
 
     def release(self) -> None:
         """Let the next one have it at once."""
@@ -132,13 +160,13 @@ class Lease:
             f"study.name={self._name} is being run by {holder.who}, since {since} (last sign of "
             f"life {max(0.0, now - holder.seen):.0f} s ago). Wait for it, stop it, or give "
             "another study.name. If it has died, the same command takes over "
-            f"{EXPIRES_S:g} s after its last sign of life."
+            f"{EXPIRES_S:g} s after its last sign of life. To work along: study.join=true."
         )
 
 
 @contextmanager
-def study_lease(name: str, url: str) -> Iterator[Lease]:
-    """Hold the lease on a study, which is created if it is new.
+def study_lease(name: str, url: str, join: bool = False) -> Iterator[Lease]:
+    """Hold the lease on a study, which is created if it is new, or join who holds it.
 
     Raises:
         StudyError: Another driver has it.
@@ -147,8 +175,8 @@ def study_lease(name: str, url: str) -> Iterator[Lease]:
     study = optuna.create_study(
         study_name=name, storage=storage, direction="maximize", load_if_exists=True
     )
-    lease = Lease(Attribute(storage.engine, study._study_id, LEASE), name)
-    lease.take()
+    lease = Lease(study, storage)
+    lease.take(join)
     try:
         yield lease
     finally:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
 
 from sweeper.errors import StudyError
@@ -18,12 +21,15 @@ from sweeper.study.judge import cover, imply, interrupt
 from sweeper.study.optuna_study import CellStudy, outcome_of
 from sweeper.study.sharing import DECIDING, Sharing
 from sweeper.study.space import Cell
+from sweeper.study.stop import StopRequest
 from sweeper.study.storage import readable_faults
 from sweeper.study.trials import Trials
 from sweeper.tracking.outbox import Outbox
 from sweeper.trial.record import Outcome, TrialResult, TrialSpec
 from sweeper.trial.rungs import judge_rung
 from sweeper.trial.study_record import RecordedTrial
+
+WAIT_S = 1.0  # between two looks at what other drivers do
 
 
 class StudyLoop:
@@ -72,6 +78,7 @@ class StudyLoop:
         in_turn = sorted((cells[i] for i in order), key=crashed.__getitem__)
         self._queue, self._by_order = deque(in_turn), bool(order)
         self._asked: dict[int, Trial] = {}
+        self._waits = False
         self._rungs = rungs
         self._standing: dict[int, tuple[TrialSpec, TrialResult]] = {}
         self._going: deque[TrialSpec] = deque()
@@ -91,22 +98,59 @@ class StudyLoop:
             def next_spec() -> TrialSpec | None:
                 if self.fault:
                     return None
-                if self._study.finished + len(self._asked) < n_trials and (spec := self._ask()):
+                if self._study.shared:
+                    self._follow()
+                if self._taken() < n_trials and (spec := self._ask()):
                     return spec
                 if not self._going and not self._trials.running:
                     self._judge()
                 return self._going.popleft() if self._going else None
 
             done = self._trials.run(next_spec, self._ended)
+            while done and not self.fault and self._study.elsewhere:
+                done = self._wait() and self._trials.run(next_spec, self._ended)
             self.fault = self.fault or (self._disturbance if done else "")
             return done and not self.fault
 
+    def _taken(self) -> int:
+        """How many trials have run, or run, here and elsewhere."""
+        elsewhere = self._study.elsewhere if self._study.shared else 0
+        return self._study.finished + len(self._asked) + elsewhere
+
+    def _wait(self) -> bool:
+        """Give other drivers a moment to end their trials; False when a signal came."""
+        if not self._waits:
+            self._display.note("waiting for the trials that other drivers run")
+        with StopRequest() as stop:
+            time.sleep(WAIT_S)
+        self._waits = self._study.shared = True
+        return not stop.reason
+
+    def _follow(self) -> None:
+        """Take in what other drivers have come to, and the trials of those that are gone."""
+        for stored in self._study.news():
+            folder = self._trials.folder(stored.number)
+            spec = folder.read_spec() if folder.exists else None
+            outcome = outcome_of(stored)
+            if outcome is None:
+                with suppress(UpdateFinishedTrialError):  # another one has settled it
+                    self._settle(self._study.reopen(stored), spec)
+            elif spec is not None:
+                if self._bounds.learn(spec, TrialResult(outcome)):
+                    self._tell_implied()
+                self._display.settled(spec, outcome, stored.value)
+        if self._by_order:
+            self._queue.extend(c for c in self._study.open_cells if c not in self._queue)
+
     def _ask(self) -> TrialSpec | None:
         """The next trial; None when every cell is taken."""
-        cell = self._next_cell()
-        if cell is None and (self._by_order or not self._study.open_cells):
-            return None
-        trial, cell = self._study.ask(cell)
+        asked = None
+        while asked is None:
+            cell = self._next_cell()
+            if cell is None and (self._by_order or not self._study.open_cells):
+                return None
+            asked = self._study.ask(cell)
+        trial, cell = asked
         spec = self._spec(trial, cell)
         self._asked[trial.number] = trial
         self._sharing.lead(spec)
@@ -220,9 +264,11 @@ class StudyLoop:
 
     def _decide(self, cell: Cell, result: TrialResult) -> None:
         """Record a cell without running it."""
-        trial, _ = self._study.ask(cell)
-        self._trials.decide(self._spec(trial, cell), result)
-        self._study.tell(trial, result)
+        asked = self._study.ask(cell)
+        if asked is not None:
+            trial, _ = asked
+            self._trials.decide(self._spec(trial, cell), result)
+            self._study.tell(trial, result)
 
     def _reconcile(self) -> None:
         """Settle what a study which ended hard left open, and learn from what it proved.
@@ -230,12 +276,13 @@ class StudyLoop:
         A trial whose training had ended is adopted; any other is recorded as interrupted, and
         its cell runs again.
         """
-        self._outbox.close_orphans()
         decided: list[tuple[TrialSpec, Outcome]] = []
         for stored in self._study.stored_trials():
             folder = self._trials.folder(stored.number)
             spec = folder.read_spec() if folder.exists else None
             outcome = outcome_of(stored)
+            if outcome is None and self._study.runs_elsewhere(stored):
+                continue
             if outcome is None:
                 outcome = self._settle(self._study.reopen(stored), spec)
             elif spec is not None:
@@ -243,7 +290,9 @@ class StudyLoop:
                 self._display.settled(spec, outcome, stored.value)
             if spec is not None and outcome in DECIDING:
                 decided.append((spec, outcome))
-        self._outbox.send_waiting()
+        if not self._study.shared:
+            self._outbox.close_orphans()
+            self._outbox.send_waiting()
         for spec, outcome in decided:
             self._share(spec, outcome)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from sweeper.errors import StudyError
 from sweeper.study.identity import new_id
 from sweeper.study.judge import LEAST_EXCESS_GIB
-from sweeper.study.open_cells import OpenCellSampler, Params
+from sweeper.study.open_cells import OpenCells, Params
 from sweeper.study.space import Cell, Space
 from sweeper.study.storage import SERVER_PATIENCE_S, is_server, open_storage, patiently
 from sweeper.trial.record import Outcome, TrialResult
@@ -22,6 +24,7 @@ from sweeper.trial.record import Outcome, TrialResult
 CONSTRAINT = "vram"
 IDENTITY = "identity"
 ID, OLDER = "id", "older"
+DRIVER = "driver"  # of a trial: who runs it
 
 # FAIL is what TPE ignores; an outcome that teaches it something is told as PRUNED.
 _STATES = {
@@ -51,6 +54,7 @@ class CellStudy:
         older: Whether it was started before studies had ids: MLflow knows it by its name.
         finished: Trials that ran and count; implied and covered ones did not run, and those of an
             earlier start that run again do not count.
+        shared: Whether others have made trials of it meanwhile, or run some.
         decided: Numbers of the trials that had ended when it was opened, and do not run again.
     """
 
@@ -63,6 +67,8 @@ class CellStudy:
         seed: int,
         limit_gib: float,
         identity: dict[str, Any],
+        driver: str = "",
+        others: Callable[[], set[str]] = set,
     ) -> None:
         """Create the study or load the stored one.
 
@@ -74,6 +80,8 @@ class CellStudy:
             seed: Seed of the sampler.
             limit_gib: Limit on peak device memory, GiB.
             identity: What must be the same for a stored study to be resumed.
+            driver: Who runs the trials that are asked for here.
+            others: Who else runs trials of it now.
 
         Raises:
             StudyError: The stored study is another one.
@@ -84,22 +92,28 @@ class CellStudy:
             k: CategoricalDistribution(v) for k, v in space.dimensions.items()
         }
         self._cells = {_key(dict(c.params)): c for c in space.cells}
-        self._sampler = OpenCellSampler(sampler, seed, self._distributions, self._open_params)
+        self._sampler = OpenCells(sampler, seed, self._distributions, self._open_params)
+        self._driver, self._others = driver, others
         self._study = optuna.create_study(
             study_name=name,
             storage=open_storage(storage),
             direction="maximize",
             load_if_exists=True,
-            sampler=self._sampler,
+            sampler=RandomSampler(),  # is never asked
         )
         self._require_identity(identity)
         self.id: str = self._study.user_attrs[ID]
         self.older: bool = self._study.user_attrs.get(OLDER, False)
-        ended = [(t, outcome) for t in self._study.trials if (outcome := outcome_of(t))]
+        stored = self._study.trials
+        ended = [(t, outcome) for t in stored if (outcome := outcome_of(t))]
         self._ended = {(_key(t.params), outcome) for t, outcome in ended}
         decided = [(t, outcome) for t, outcome in ended if not outcome.runs_again]
         self._taken = {_key(t.params) for t, _ in decided}
+        self._seen = {t.number for t, _ in ended}  # the outcome is known
+        self.shared = bool(others())
+        self._next = len(stored)  # the number of the next trial, if nobody else makes one
         self._asked: set[int] = set()
+        self._own: set[str] = set()  # cells that were asked for here
         self._reopened: set[int] = set()
         self.decided = [t.number for t, _ in decided]
         self.finished = sum(outcome.ran for _, outcome in decided)
@@ -117,23 +131,45 @@ class CellStudy:
         """Cells without a finished or running trial, in the order of the space."""
         return [c for k, c in self._cells.items() if k not in self._taken]
 
-    def ask(self, cell: Cell | None = None) -> tuple[Trial, Cell]:
-        """A new trial for ``cell``, or for the open cell that the sampler chooses."""
-        tries = 0
+    def ask(self, cell: Cell | None = None) -> tuple[Trial, Cell] | None:
+        """A new trial for ``cell``, or for the open cell that the sampler chooses.
 
-        def ask() -> Trial:
-            nonlocal tries
-            if tries:
-                self._end_lost()
-            tries += 1
-            self._sampler.demanded = None if cell is None else dict(cell.params)
-            return self._study.ask(self._distributions)
-
-        trial = patiently(ask, self._patience_s)
-        key = _key(trial.params)
-        self._taken.add(key)
+        None where another driver was quicker: of several trials of one cell the first is the one
+        that counts. A trial is made whole in one transaction, and whoever makes one sees all that
+        were made before.
+        """
+        params = dict(cell.params) if cell else self._sampler.choose(self._afresh())
+        wanted = create_trial(
+            state=TrialState.RUNNING,
+            params=params,
+            distributions=self._distributions,
+            user_attrs={DRIVER: self._driver},
+        )
+        storage, study_id = self._study._storage, self._study._study_id
+        made = patiently(lambda: storage.create_new_trial(study_id, wanted), self._patience_s)
+        trial = Trial(self._study, made)
+        self._taken.add(_key(params))
         self._asked.add(trial.number)
-        return trial, self._cells[key]
+        self.shared = self.shared or trial.number != self._next
+        self._next = trial.number + 1
+        if self.shared and not self._is_first(trial.number, _key(params)):
+            self._record(trial, TrialResult(Outcome.INTERRUPTED, "another driver was quicker"))
+            return None
+        self._own.add(_key(params))
+        return trial, self._cells[_key(params)]
+
+    def _is_first(self, number: int, key: str) -> bool:
+        """Whether no trial before it counts for its cell; those whose making was lost end here."""
+        self._end_lost()
+        before = self._stored()[:number]
+        return not any(_counts(t) for t in before if _key(t.params) == key)
+
+    def _stored(self, *states: TrialState) -> list[FrozenTrial]:
+        """The trials as they are now, of all states or of some."""
+        wanted = states or None
+        return patiently(
+            lambda: self._study.get_trials(deepcopy=False, states=wanted), self._patience_s
+        )
 
     def tell(self, trial: Trial, result: TrialResult) -> None:
         """Record how a trial ended, and its curve.
@@ -164,11 +200,55 @@ class CellStudy:
                 raise
 
     def _end_lost(self) -> None:
-        """End the trials that the database made, but whose making it could not answer."""
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        for lost in (t for t in running if t.number not in self._asked | self._reopened):
+        """End the trials that the database made for us, but whose making it could not answer."""
+        running = self._stored(TrialState.RUNNING)
+        mine = (t for t in running if t.user_attrs.get(DRIVER) == self._driver)
+        for lost in (t for t in mine if t.number not in self._asked | self._reopened):
             trial = Trial(self._study, lost._trial_id)
             self._record(trial, TrialResult(Outcome.INTERRUPTED, "the database dropped"))
+
+    def _afresh(self) -> optuna.Study:
+        """The study without what Optuna keeps of its trials between two of its own asks."""
+        return optuna.Study(self.name, self._study._storage)
+
+    def runs_elsewhere(self, stored: FrozenTrial) -> bool:
+        """Whether another driver, which lives, runs a trial that has not ended."""
+        found = stored.user_attrs.get(DRIVER) in patiently(self._others, self._patience_s)
+        if found:
+            self.shared = True
+            self._taken.add(_key(stored.params))
+        return found
+
+    def news(self) -> list[FrozenTrial]:
+        """What others have ended since last asked, and what drivers that are gone left running.
+
+        A cell that another driver left interrupted is open again for those who have not run it.
+        """
+        known = self._seen | self._asked | self._reopened
+        trials = self._stored()
+        counting = {_key(t.params) for t in trials if _counts(t)}
+        unknown = [t for t in trials if t.number not in known]
+        self._taken |= counting | {_key(t.params) for t in unknown}
+        ended = [(t, outcome) for t in unknown if (outcome := outcome_of(t))]
+        for trial, outcome in ended:
+            self._seen.add(trial.number)
+            self.finished += outcome.ran and not outcome.runs_again
+            key = _key(trial.params)
+            if outcome is Outcome.INTERRUPTED and key not in counting | self._own:
+                self._taken.discard(key)
+        running = (t for t in unknown if not t.state.is_finished())
+        left = [t for t in running if not self.runs_elsewhere(t)]
+        if left and self._driver != min(
+            {*patiently(self._others, self._patience_s), self._driver}
+        ):
+            left = []  # one of those that live takes over
+        return [*(t for t, _ in ended), *left]
+
+    @property
+    def elsewhere(self) -> int:
+        """How many trials others run."""
+        running = self._stored(TrialState.RUNNING)
+        return sum(t.number not in self._asked | self._reopened for t in running)
 
     def stored_trials(self) -> list[FrozenTrial]:
         """Every trial, in the order of the numbers."""
@@ -230,6 +310,12 @@ def outcome_of(trial: FrozenTrial) -> Outcome | None:
     value = trial.user_attrs.get("outcome")
     # The attribute is written before the state: only both make an end.
     return Outcome(value) if value is not None and trial.state.is_finished() else None
+
+
+def _counts(trial: FrozenTrial) -> bool:
+    """Whether its cell needs no other trial."""
+    outcome = outcome_of(trial)
+    return not trial.state.is_finished() or (outcome is not None and not outcome.runs_again)
 
 
 def _key(params: Params) -> str:

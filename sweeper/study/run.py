@@ -20,6 +20,7 @@ from sweeper.study.bounds import proving_order
 from sweeper.study.confirm import confirm, fresh_seeds
 from sweeper.study.context import (
     RunContext,
+    await_shared_folder,
     open_context,
     refuse_study_folder,
     require_own_folder,
@@ -34,6 +35,7 @@ from sweeper.study.sharing import spread_order
 from sweeper.study.space import Cell, Space
 from sweeper.study.storage import readable_faults, study_exists
 from sweeper.study.trials import Trials
+from sweeper.tracking.outbox import Outbox
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import SINGLE, Outcome, TrialResult, TrialSpec
 from sweeper.trial.study_record import StudyRecord
@@ -47,12 +49,16 @@ def run_study(space: Space) -> bool:
     """
     settings = space.cells[0].settings
     _refuse_swept_card(space)
+    _refuse_joined_rungs(settings)
     with open_context(settings, _study_name(settings, space)) as context, ExitStack() as held:
         context.say(f"study {context.name}: {space.describe()}")
         spec_of = _specs(context, space)
         with readable_faults():
-            lease = held.enter_context(study_lease(context.name, settings.storage_url))
-            study = _open_study(context, space)
+            url, join = settings.storage_url, settings.study.join
+            lease = held.enter_context(study_lease(context.name, url, join))
+            study = _open_study(context, space, lease)
+            if not lease.leads:
+                await_shared_folder(context.folder, study.id)
             require_own_folder(context.folder, study.id, study.decided)
         if study.finished:
             rest = "study.resume=false starts anew" if not study.open_cells else "going on"
@@ -97,6 +103,14 @@ def _refuse_swept_card(space: Space) -> None:
         )
 
 
+def _refuse_joined_rungs(settings: Settings) -> None:
+    if settings.study.join and (settings.rungs or settings.study.share):
+        raise SettingsError(
+            "study.join=true needs study.rungs=[] and no study.share: at a rung all trials wait "
+            "for each other in one process. Give study.rungs=[] to every driver of the study."
+        )
+
+
 def _specs(context: RunContext, space: Space) -> dict[Cell, TrialSpec]:
     """What each cell trains, with its predicted peak; every fault is found before a trial runs."""
     specs = [
@@ -110,7 +124,7 @@ def _specs(context: RunContext, space: Space) -> dict[Cell, TrialSpec]:
     return dict(zip(space.cells, context.predict(specs), strict=True))
 
 
-def _open_study(context: RunContext, space: Space) -> CellStudy:
+def _open_study(context: RunContext, space: Space, lease: Lease) -> CellStudy:
     settings, limit_gib = context.settings, context.budget.limit_gib
     return CellStudy(
         context.name,
@@ -120,6 +134,8 @@ def _open_study(context: RunContext, space: Space) -> CellStudy:
         settings.study.seed,
         limit_gib,
         identity(space, limit_gib, context.source, settings.rungs),
+        lease.driver,
+        lease.others,
     )
 
 
@@ -146,7 +162,8 @@ def _search(
         n_trials=n_trials,
         id=study.id,
     )
-    outbox = context.open_outbox(asked, f"Search space: `{space.describe()}`", study.older)
+    note = f"Search space: `{space.describe()}`"
+    outbox = context.open_outbox(asked, note, study.older, lease.leads)
     specs = list(spec_of.values())
     order: Sequence[int] = ()
     if settings.study.sampler == "auto":
@@ -158,12 +175,15 @@ def _search(
         loop = StudyLoop(study, spec_of, trials, outbox, display, order, settings.rungs, share)
         done = loop.run(n_trials)
         found = Findings(context.folder.read_with_trials(asked))
-        if done and (best := found.to_confirm(settings.study.confirm.top)):
+        if done and lease.leads and (best := found.to_confirm(settings.study.confirm.top)):
             seeds = fresh_seeds(spec_of.values(), settings.study.confirm.seeds)
             display.note(f"confirming trials {best} with the seeds {[*seeds]}")
             done = confirm(best, seeds, trials, display)
-        if done and settings.study.finish:
+        if done and lease.leads and settings.study.finish:
             done = _finish(context, trials, display)
+    if not lease.leads:
+        _leave(context, outbox, loop)
+        return done
     tracked = context.close(outbox, done)
     if (summary := display.summary()).row_count:
         context.console.print(summary)
@@ -172,6 +192,15 @@ def _search(
         raise MachineError(loop.fault)
     _say_outcome(context, study, done, tracked)
     return done
+
+
+def _leave(context: RunContext, outbox: Outbox, loop: StudyLoop) -> None:
+    """End a driver that had joined: the study's end is up to the one that leads it."""
+    if not outbox.leave():
+        context.say("MLflow has not taken every record; the next start of the study sends them")
+    if loop.fault:
+        raise MachineError(loop.fault)
+    context.say(f"left {context.name}: the driver that leads it confirms and reports")
 
 
 def _finish(context: RunContext, trials: Trials, display: StudyDisplay) -> bool:

@@ -111,6 +111,10 @@ class Outbox:
             )
         return taken
 
+    def leave(self) -> bool:
+        """End without ending the study; False where MLflow takes nothing now."""
+        return self.drain(self._patience_s) and not self._down
+
     def drain(self, patience_s: float = math.inf) -> bool:
         """Wait until all is written or kept; False where one record takes longer than that."""
         with self._changed:
@@ -192,14 +196,15 @@ def _open_run(tracker: Tracker, spec: TrialSpec, folder: TrialFolder) -> str:
 
     Where only the former happened, the answer was lost and there may be a run.
     """
-    run_id = folder.read_run_id()
-    if run_id == "":
-        run_id = tracker.find_trial(spec)
-    if run_id is None:
-        folder.run_id.touch()
-        run_id = tracker.start_trial(spec)
-    folder.run_id.write_text(run_id)
-    return run_id
+    with folder.making_run():
+        run_id = folder.read_run_id()
+        if run_id == "":
+            run_id = tracker.find_trial(spec)
+        if run_id is None:
+            folder.run_id.touch()
+            run_id = tracker.start_trial(spec)
+        folder.run_id.write_text(run_id)
+        return run_id
 
 
 def _write(tracker: Tracker, spec: TrialSpec, result: TrialResult, folder: TrialFolder) -> None:

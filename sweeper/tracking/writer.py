@@ -27,7 +27,7 @@ from sweeper.tracking.reader import (
     open_study,
 )
 from sweeper.trial.command import whole_training
-from sweeper.trial.folder import TrialFolder
+from sweeper.trial.folder import TrialFolder, one_at_a_time
 from sweeper.trial.levers import LEVERS
 from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
 from sweeper.trial.study_record import RUNNING, StudyRecord
@@ -125,6 +125,9 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 
+PARENT_TRIES = 20
+
+
 class Tracker:
     """Writes one study to an MLflow server or database."""
 
@@ -140,7 +143,9 @@ class Tracker:
             self.experiment_id = self._client.create_experiment(experiment, location)
         self._parent_id = self._study_id = ""
 
-    def start_study(self, study: StudyRecord, note: str, older: bool = False) -> None:
+    def start_study(
+        self, study: StudyRecord, note: str, older: bool = False, leads: bool = True
+    ) -> None:
         """Open the study's parent run, new or found by its id.
 
         A resumed study keeps the parameters that it has; its tags are those of the latest start.
@@ -150,9 +155,13 @@ class Tracker:
             note: Markdown that the MLflow UI shows on top.
             older: Whether it may have runs of before studies had ids: they are found by its name
                 and given the id.
+            leads: Whether the run is this driver's to write; one that has joined waits for it.
         """
         self._study_id = study.id
         parent = find_study_by_id(self._client, self.experiment_id, study.id)
+        if not leads:
+            self._parent_id = (parent or self._await_study(study.id)).info.run_id
+            return
         if parent is None and older:
             parent = self._adopt(study)
         if parent is None:
@@ -168,6 +177,15 @@ class Tracker:
         own |= _known(STUDY_TAGS, study, MAX_TAG_VAL_LENGTH) | tags.study_tag(study)
         self._client.log_batch(self._parent_id, tags=[RunTag(k, v) for k, v in own.items()])
         self._client.update_run(self._parent_id, status="RUNNING")
+
+    def _await_study(self, study_id: str) -> Run:
+        """The parent run that another driver is about to make."""
+        for _ in range(PARENT_TRIES):
+            time.sleep(1)
+            parent = find_study_by_id(self._client, self.experiment_id, study_id)
+            if parent is not None:
+                return parent
+        raise TimeoutError("the study's own run is not there yet")
 
     def _adopt(self, study: StudyRecord) -> Run | None:
         """Give the study's older runs its id, the parent's last: till then the rest is found."""
@@ -293,10 +311,13 @@ def _create_database(uri: str) -> None:
     path = Path(name)
     if scheme or not name or path.exists():
         return
-    draft = path.with_suffix(".part")
-    draft.unlink(missing_ok=True)
-    MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments()
-    os.replace(draft, path)
+    with one_at_a_time(path.parent):
+        if path.exists():
+            return
+        draft = path.with_suffix(".part")
+        draft.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments()
+        os.replace(draft, path)
 
 
 def _params(spec: TrialSpec) -> list[Param]:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.trial.json_text import Record, from_json, write_json
 from sweeper.trial.record import ChildFacts, TrialResult, TrialSpec
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait for other processes that do the same there."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # no locks there: a driver that is alone needs none
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +91,12 @@ class TrialFolder:
             return self.run_id.read_text()
         except FileNotFoundError:
             return None
+
+    @contextmanager
+    def making_run(self) -> Iterator[None]:
+        """Keep other drivers of the study from making the trial's run at the same moment."""
+        with one_at_a_time(self.path):
+            yield
 
     @property
     def logged(self) -> Path:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import optuna
 import pytest
 
 from sweeper.errors import StudyError
@@ -31,6 +32,11 @@ def url(tmp_path: Path) -> str:
 
 def attribute(url: str) -> Attribute:
     return Attribute(open_storage(url).engine, 1, LEASE)
+
+
+def new_lease(url: str) -> Lease:
+    storage = open_storage(url)
+    return Lease(optuna.load_study(study_name="s", storage=storage), storage)
 
 
 def change(url: str, **values: object) -> None:
@@ -89,13 +95,13 @@ def test_a_driver_that_was_killed_here_is_followed_at_once(url: str) -> None:
 def test_a_driver_elsewhere_is_followed_when_its_lease_has_expired(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = Lease(attribute(url), "s")
+    first = new_lease(url)
     first.take()
     change(url, place="another machine", pid=1)
     with pytest.raises(StudyError, match=r"being run by .* If it has died, the same command"):
-        Lease(attribute(url), "s").take()
+        new_lease(url).take()
     monkeypatch.setattr(lease, "EXPIRES_S", -1.0)
-    second = Lease(attribute(url), "s")
+    second = new_lease(url)
     second.take()
     second.release()
 
@@ -104,7 +110,7 @@ def test_a_driver_that_was_followed_hears_of_it_and_takes_nothing_back(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "BEAT_S", 0.05)
-    first, text = Lease(attribute(url), "s"), attribute(url)
+    first, text = new_lease(url), attribute(url)
     first.take()
     first.require()
     change(url, id="another", who="ann@elsewhere, process 1")

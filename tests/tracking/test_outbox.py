@@ -161,8 +161,8 @@ def test_a_server_that_never_answers_is_waited_for_by_nobody(make_spec, tmp_path
         assert time.monotonic() - started < 0.5, "a slot and a time-out wait for these"
         assert not box.finish_study(done=False), "it takes nothing now"
         assert time.monotonic() - started < 5, "MLflow's own time-out is 10 s"
-    assert box.waiting() == [folder]
-    assert notes == ["1 finished trials are not in MLflow yet; the same command sends them"]
+        assert box.waiting() == [folder]
+        assert notes == ["1 finished trials are not in MLflow yet; the same command sends them"]
 
 
 def test_what_cannot_be_read_is_heard_of_by_the_study(uri: str, tmp_path: Path) -> None:
