@@ -29,11 +29,13 @@ from sweeper.memory.predict.calibration import FITTED, Calibration  # noqa: E402
 from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
 from sweeper.numbers import GIB  # noqa: E402
 from sweeper.training.full_images import BATCHES, few_steps  # noqa: E402
-from sweeper.trial.record import CHECKPOINTS, Amp  # noqa: E402
+from sweeper.trial.levers import CHECKPOINTS  # noqa: E402
+from sweeper.trial.record import Amp  # noqa: E402
 
 READINGS = Path(__file__).with_name("emulated_vram.csv")
 MEASURED = Path(__file__).with_name("measured_vram.csv")
 CARD_GIB = 96  # never half full: nothing empties the cache
+CONTEXT_GIB = 0.3  # of an emulated card
 CLASSES = 10
 BOXES = 4  # in every image
 OPTIMIZER = "AdamW"
@@ -53,6 +55,16 @@ CELLS = {
 # The same under the keys of memory.: activations computed again, fewer images validated at once
 # (but more than trained at once, so that they stay the peak), a frozen backbone.
 LEVERS = {"yolo11n": (16, 1, 160), "yolo11m": (8, 1, 160), "yolo11x": (4, 1, 160)}
+# model, amp, size of the card: batch 16 at 640 px on a card so small that the cache is emptied
+# before validation; what host memory has room for
+TIGHT: dict[tuple[str, Amp, int], tuple[str, ...]] = {
+    ("yolo11n", False, 5): CHECKPOINTS,
+    ("yolo11n", True, 3): CHECKPOINTS,
+    ("yolo11m", False, 10): CHECKPOINTS[1:],
+    ("yolo11m", True, 9): CHECKPOINTS,
+    ("yolo11x", False, 15): CHECKPOINTS[2:],
+    ("yolo11x", True, 9): CHECKPOINTS[1:],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,7 @@ class Cell:
     checkpoint: str = "none"
     val_batch: int | None = None
     freeze: int = 0
+    card_gib: int = CARD_GIB
 
 
 KINDS: dict[str, Callable[[Cell], bool]] = {
@@ -100,6 +113,11 @@ def cells() -> list[Cell]:
             found += [replace(plain, checkpoint=part) for part in CHECKPOINTS]
             found += [replace(plain, checkpoint="all", val_batch=3 * plain.batch // 2)]
             found += [replace(plain, freeze=FROZEN)]
+    found += [
+        Cell(model, 16, 1, amp, 640, part, card_gib=card_gib)
+        for (model, amp, card_gib), parts in TIGHT.items()
+        for part in parts
+    ]
     return sorted(dict.fromkeys(found), key=lambda cell: cell.batch * cell.imgsz**2)
 
 
@@ -114,6 +132,7 @@ def _reading(row: dict[str, str]) -> Reading:
     checkpoint = row.get("checkpoint") or "none"  # the GPU has read none
     numbers["val_batch"] = int(row["val_batch"]) if row.get("val_batch") else None
     numbers["freeze"] = int(row.get("freeze", 0))
+    numbers["card_gib"] = int(row.get("card_gib", CARD_GIB))
     cell = Cell(model=row["model"], amp=row["amp"] == "True", checkpoint=checkpoint, **numbers)
     return Reading(cell, int(row["allocated"]), int(row["reserved"]))
 
@@ -169,7 +188,7 @@ def train(cell: Cell, folder: Path) -> dict[str, int]:
     from sweeper.trial.folder import TrialFolder
 
     trial = TrialFolder(folder / "trial")
-    spec = few_steps(replace(config_of(cell), fullest_image=BOXES), folder / "data", CARD_GIB)
+    spec = few_steps(replace(config_of(cell), fullest_image=BOXES), folder / "data", cell.card_gib)
     trial.prepare(spec)
     facts = run_trial(spec, trial, find_devices("auto").names[0], Silent())
     memory = facts.memory
@@ -215,7 +234,7 @@ def predict(cell: Cell, calibration: Calibration = MECHANISM) -> tuple[float, fl
     trace = load_trace(architecture, CLASSES, bool(cell.amp), folder, *levers)
     steps = min(calibration.steps, BATCHES // cell.accumulate)
     peaks = replay_trace(trace, config_of(cell), replace(calibration, steps=steps))
-    phases = peaks.within(CARD_GIB, 0)
+    phases = peaks.within(cell.card_gib, CONTEXT_GIB)
     allocated = max(phase.allocated_gib for phase in phases)
     return allocated * GIB, max(phase.reserved_gib for phase in phases) * GIB
 
