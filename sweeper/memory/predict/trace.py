@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,6 +134,8 @@ def _trace(model: Any, amp: bool, checkpoint: str) -> StepTrace:
     stride = max(int(model.stride.max()), 32)
     sizes = [(batch, strides * stride) for batch, strides in MODEL_POINTS]
     points = [model_basis(*size) for size in sizes]
+    if checkpoint != "none":
+        trace_model(model, amp, *sizes[0])  # the first of a process frees some storages later
     steps = [trace_model(model, amp, *size) for size in sizes]
     vals = [trace_inference(ema, amp, *size) for size in sizes]
     with torch.no_grad(), Uncomputed(), autocast(amp):
@@ -154,10 +157,14 @@ def _trace(model: Any, amp: bool, checkpoint: str) -> StepTrace:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """One thread, as tiny tensors gain nothing from more; random state and log level restored."""
-    threads, level = torch.get_num_threads(), LOGGER.level
+    """One thread, as tiny tensors gain nothing from more; random state and log level restored.
+
+    The garbage collector would end storages at another event each time.
+    """
+    threads, level, collects = torch.get_num_threads(), LOGGER.level, gc.isenabled()
     torch.set_num_threads(1)
     LOGGER.setLevel("ERROR")
+    gc.disable()
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -165,6 +172,8 @@ def _quiet() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         LOGGER.setLevel(level)
+        if collects:
+            gc.enable()
 
 
 def _optimizer(model: nn.Module) -> SectionTrace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -45,6 +46,7 @@ def trace_model(model: Any, amp: bool, batch: int, imgsz: int) -> StorageLog:
         with CudaAutocast() if amp else nullcontext():  # layers may be computed again
             _backward(stand_in)
         del stand_in
+        gc.collect(0)  # recomputed layers leave cycles; only what is new is looked at
     log.close([p.grad for p in parameters if p.grad is not None])
     model.zero_grad()
     return log

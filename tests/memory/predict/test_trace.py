@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,3 +166,14 @@ def test_what_dies_together_is_logged_in_one_order() -> None:
 
     assert events("a", "b", "c") == events("b", "a", "c")  # autocast's copies have no order
     assert events("a", "b", "c") != events("a", "c", "b"), "c belongs to the second section"
+
+
+def test_a_recomputing_model_is_traced_first_thing_in_a_process() -> None:
+    code = (
+        "import gc; gc.disable();"
+        "from sweeper.memory.predict.trace import trace_step;"
+        "from sweeper.memory.predict.architecture import find_architecture;"
+        "print(len(trace_step(find_architecture('yolo11n'), 3, True, 'all').sections))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split()[-1:] == ["10"], done.stderr
