@@ -95,15 +95,18 @@ def locks_fault(folder: Path) -> str:
     SQLite relies on them: without, two processes damage a database.
     """
     lock = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    with tempfile.NamedTemporaryFile(dir=folder) as first, open(first.name, "wb") as second:
-        try:
-            fcntl.fcntl(first, fcntl.F_OFD_SETLK, lock)
-        except OSError as error:
-            return f"the file system of {folder} has no locks ({error.strerror})"
-        try:
-            fcntl.fcntl(second, fcntl.F_OFD_SETLK, lock)
-        except OSError:
-            return ""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder) as first, open(first.name, "wb") as second:
+            try:
+                fcntl.fcntl(first, fcntl.F_OFD_SETLK, lock)
+            except OSError as error:
+                return f"the file system of {folder} has no locks ({error.strerror})"
+            try:
+                fcntl.fcntl(second, fcntl.F_OFD_SETLK, lock)
+            except OSError:
+                return ""
+    except OSError as error:
+        return f"{folder} takes no file ({error.strerror})"
     return f"the file system of {folder} grants a lock twice"
 
 

@@ -57,7 +57,7 @@ class Driver:
 
     def is_gone(self, now: float) -> bool:
         """Whether it has died on this machine, or given no sign of life for too long."""
-        died = self.place == _place() and _start_of(self.pid) != self.started
+        died = self.place == _place() and _has_ended(self.pid, self.started)
         return died or now - self.seen > EXPIRES_S
 
 
@@ -200,8 +200,21 @@ def _place() -> str:
     return f"{boot} {os.readlink('/proc/self/ns/pid')}"
 
 
+def _has_ended(pid: int, started: str) -> bool:
+    """Whether the process that started then is gone; /proc may hide those of other users."""
+    if found := _start_of(pid):
+        return found != started
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        return True
+    return Path(f"/proc/{pid}/stat").exists()  # one that nobody has waited for yet
+
+
 def _start_of(pid: int) -> str:
-    """When a process started, in the kernel's ticks; empty when it has ended."""
+    """When a process started, in the kernel's ticks; empty when it has ended or is hidden."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

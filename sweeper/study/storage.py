@@ -12,7 +12,7 @@ import optuna
 from optuna.exceptions import OptunaError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from sweeper.errors import StudyError, first_line
 from sweeper.passwords import without_password
@@ -58,10 +58,19 @@ def patiently(action: Callable[[], T], patience_s: float) -> T:
     while True:
         try:
             return action()
-        except STORAGE_FAULTS:
-            if time.monotonic() >= give_up_at:
+        except STORAGE_FAULTS as error:
+            if not _may_pass(error) or time.monotonic() >= give_up_at:
                 raise
             time.sleep(RETRY_S)
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether a database was not there, rather than unwilling."""
+    while error is not None:
+        if isinstance(error, OperationalError | InterfaceError | OSError):
+            return True
+        error = error.__cause__
+    return False
 
 
 @contextmanager

@@ -79,8 +79,8 @@ class Outbox:
         """Write what came back, and whatever waits from before."""
 
         def write() -> None:
-            if self._attempt(lambda t: _write(t, spec, result, folder)) and self._down:
-                self._down = False
+            was_down = self._down
+            if self._attempt(lambda t: _write(t, spec, result, folder)) and was_down:
                 self._send_waiting()
 
         self._post(write)
@@ -188,6 +188,7 @@ class Outbox:
                 self._warn(f"MLflow takes no records, they are kept and sent later: {cause}")
             self._down, self._retry_at = True, time.monotonic() + RETRY_S
             return False
+        self._down = False
         return True
 
 

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ import pytest
 from sweeper.errors import StudyError
 from sweeper.study import lease
 from sweeper.study.attribute import Attribute
-from sweeper.study.lease import LEASE, Lease, study_lease
+from sweeper.study.lease import LEASE, Lease, _has_ended, _start_of, study_lease
 from sweeper.study.storage import open_storage
 
 FORK = multiprocessing.get_context("fork")
@@ -133,3 +134,21 @@ def test_signs_of_life_keep_a_lease(url: str, monkeypatch: pytest.MonkeyPatch) -
             assert time.monotonic() < deadline
             time.sleep(0.02)
     assert attribute(url).read() == "null"
+
+
+def test_a_process_that_is_there_has_not_ended() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    started = _start_of(child.pid)
+    assert not _has_ended(child.pid, started)
+    assert _has_ended(child.pid, "1"), "its number was given to another one"
+    child.kill()
+    assert _wait_for(lambda: _has_ended(child.pid, started)), "before anyone waits for it"
+    child.wait()
+    assert _has_ended(child.pid, started)
+
+
+def _wait_for(condition: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 10
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
