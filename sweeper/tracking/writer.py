@@ -172,7 +172,7 @@ class Tracker:
             logged = [Param(k, v) for k, v in params.items()]
             self._client.log_batch(parent.info.run_id, params=logged)
         self._parent_id = parent.info.run_id
-        now = datetime.now(UTC).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
         own = {LAST_START: now, MLFLOW_RUN_NOTE: note[:MAX_TAG_VAL_LENGTH]}
         own |= _known(STUDY_TAGS, study, MAX_TAG_VAL_LENGTH) | tags.study_tag(study)
         self._client.log_batch(self._parent_id, tags=[RunTag(k, v) for k, v in own.items()])

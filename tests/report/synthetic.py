@@ -130,6 +130,7 @@ def write_study(
     if done is not None:
         outbox.finish_study(done)
         folder.write_end(StudyStatus.FINISHED if done else StudyStatus.KILLED)
+    outbox.drain()
     return uri
 
 
