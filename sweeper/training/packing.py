@@ -12,13 +12,17 @@ Packed = dict[str, Any]
 
 
 def pack(tree: Any) -> Packed:
-    """Nested dicts and lists with every tensor copied into one per dtype, in host memory."""
+    """Nested dicts and lists with every tensor copied into one per dtype, in host memory.
+
+    What is arranged channels-last stays so: an optimizer wants its state like its parameters.
+    """
     parts: dict[torch.dtype, list[torch.Tensor]] = defaultdict(list)
 
     def strip(node: Any) -> Any:
         if isinstance(node, torch.Tensor):
-            parts[node.dtype].append(node.detach().cpu().reshape(-1))
-            return node.dtype, *node.shape
+            tensor = _dense(node.detach().cpu())
+            parts[node.dtype].append(tensor.as_strided((tensor.numel(),), (1,)))
+            return node.dtype, tuple(tensor.shape), tensor.stride()
         return _over(node, strip)
 
     return {"tree": strip(tree), "tensors": {d: torch.cat(flat) for d, flat in parts.items()}}
@@ -30,13 +34,19 @@ def unpack(packed: Packed) -> Any:
 
     def fill(node: Any) -> Any:
         if isinstance(node, tuple) and isinstance(next(iter(node), None), torch.dtype):
-            dtype, *shape = node
+            dtype, shape, stride = node
             start = offsets[dtype]
             offsets[dtype] = end = start + math.prod(shape)
-            return packed["tensors"][dtype][start:end].view(shape).clone()
+            return packed["tensors"][dtype][start:end].clone().as_strided(shape, stride)
         return _over(node, fill)
 
     return fill(packed["tree"])
+
+
+def _dense(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in an order that fills its memory."""
+    last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return tensor if last else tensor.contiguous()
 
 
 def _over(node: Any, change: Any) -> Any:

@@ -140,7 +140,7 @@ def test_a_perturbed_export_has_failed_whatever_its_speed(
 
 def test_only_the_deployment_is_added_to_the_study(deployed: tuple[Path, str]) -> None:
     assert {p.name for p in deployed[0].iterdir()} == {
-        *("trials", "deploy", "report", "report.md", "study.json", "study.lock"),
+        *("trials", "deploy", "report", "report.md", "study.json"),
     }
 
 

@@ -28,9 +28,10 @@ def shared(traces: Path) -> None:
 
 def agrees(reading: bench.Reading) -> bool:
     allocated, reserved = bench.predict(reading.cell)
+    slack = 0.06 if reading.cell.checkpoint == "all" else 0.03  # docs/memory.md
     return (
         abs(allocated / reading.allocated - 1) <= 0.01
-        and abs(reserved / reading.reserved - 1) <= 0.03
+        and abs(reserved / reading.reserved - 1) <= slack
     )
 
 
@@ -42,7 +43,7 @@ def test_a_card_shows_what_is_predicted(card) -> None:
 
 def test_the_readings_that_are_kept_are_still_predicted() -> None:
     readings = [r for r in bench.load(bench.READINGS) if r.cell.model == "yolo11n"]
-    assert len(readings) == 20
+    assert len(readings) == 26
     assert all(agrees(reading) for reading in readings)
 
 
