@@ -31,6 +31,9 @@ NOT_RUN = {
     "make gpu-check": "takes ten minutes and a GPU",
     "tmux": "needs a terminal; the command inside is the README's own",
     "model.pretrained=true": "downloads weights",
+    "-m experiment=article batch": "downloads COCO128, and trains for hours",
+    "-m experiment=article memory": "downloads COCO128, and trains for hours",
+    "sweeper.deploy study.name=article": "its study is not run",
     "source ": "the environment is active already",
     "study.name=digits deploy.threads": "its study trains for minutes",
 }
