@@ -40,7 +40,7 @@ def fault(name: str, value: Any) -> str | None:
 def argument_kinds() -> dict[str, str]:
     """What the value of each argument must be, of those that Ultralytics checks."""
     kinds: dict[str, str] = {}
-    for node in ast.parse((_package() / "__init__.py").read_text()).body:
+    for node in ast.parse((package_cfg() / "__init__.py").read_text()).body:
         if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
             continue
         (target,) = node.targets
@@ -53,11 +53,12 @@ def argument_kinds() -> dict[str, str]:
 @cache
 def argument_defaults() -> dict[str, Any]:
     """Training arguments and their defaults."""
-    defaults: dict[str, Any] = yaml.safe_load((_package() / "default.yaml").read_text())
+    defaults: dict[str, Any] = yaml.safe_load((package_cfg() / "default.yaml").read_text())
     return defaults
 
 
-def _package() -> Path:
+def package_cfg() -> Path:
+    """The folder of Ultralytics' configuration."""
     package = find_spec("ultralytics")
     assert package is not None and package.origin is not None
     return Path(package.origin).parent / "cfg"

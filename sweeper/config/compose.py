@@ -69,13 +69,18 @@ def read_settings(
             OmegaConf.update(changed, key, value)
         settings = OmegaConf.to_object(changed)
     assert isinstance(settings, Settings)
-    settings.amp = _amp(settings.amp)
+    settings.amp = amp_typed(settings.amp)
     _refuse_additions(settings)
     validate(settings)
     return settings
 
 
-def _amp(value: object) -> Amp:
+def amp_typed(value: object) -> Amp:
+    """The amp that was typed, in its one form.
+
+    Raises:
+        SettingsError: It is none.
+    """
     try:
         return read_amp(value)
     except ValueError as error:

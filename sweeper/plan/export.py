@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 
+from sweeper.plan.files import csv_text
 from sweeper.plan.verify import Tried, Verification
 from sweeper.training.full_images import BATCHES, fullest_image
 from sweeper.trial.record import Outcome
@@ -22,11 +21,7 @@ CACHE_CLEAR = "if>50%"  # of the card, as Ultralytics does since 8.3.110
 
 def readings(verification: Verification) -> str:
     """One row for each training that came to its end; nothing in it names a person or a file."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_rows(verification))
-    return text.getvalue()
+    return csv_text(COLUMNS, _rows(verification))
 
 
 def _rows(verification: Verification) -> Iterator[dict[str, object]]:

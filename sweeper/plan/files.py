@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from sweeper.errors import SettingsError
 
@@ -44,3 +48,12 @@ def write_whole(key: str, path: Path, content: bytes) -> None:
         raise SettingsError(
             f"{key}={path} cannot be written: {error.strerror}. Choose another file."
         ) from error
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows under their columns as a CSV file."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +10,7 @@ from sweeper.memory.predict.bound import LEVEL
 from sweeper.memory.verdict import Verdict
 from sweeper.plan import verified
 from sweeper.plan.cells import Setup
+from sweeper.plan.files import csv_text
 from sweeper.plan.predictions import Found, Plan, PlanCell
 from sweeper.plan.verify import Verification
 from sweeper.training.contents import BoxesSource
@@ -91,11 +90,7 @@ def _json(plan: Plan, verification: Verification | None) -> str:
 def _csv(plan: Plan) -> str:
     """Row per cell; what is known of its setup's largest batch stands in each of them."""
     rows = [{**record(c), **_found_record(plan.found[c.setup])} for c in plan.cells]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(rows[0], rows)
 
 
 def preamble(plan: Plan, verification: Verification | None) -> list[str]:

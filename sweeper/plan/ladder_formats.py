@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import defaultdict
 from collections.abc import Hashable
 from typing import Any
 
 from sweeper.memory.verdict import Verdict
+from sweeper.plan.files import csv_text
 from sweeper.plan.formats import (
     BOUND,
     PEAK,
@@ -66,11 +65,7 @@ def _json(ladder: Plan) -> str:
 
 def _csv(ladder: Plan) -> str:
     rows = [row for row, _ in _records(ladder)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(rows[0], rows)
 
 
 def _records(ladder: Plan) -> list[tuple[dict[str, Any], PlanCell]]:

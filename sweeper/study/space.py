@@ -14,11 +14,10 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sweeper.config.compose import load_settings, open_conf, read_settings, with_schema
+from sweeper.config.compose import amp_typed, load_settings, open_conf, read_settings, with_schema
 from sweeper.config.settings import STUDY_WIDE, Settings, of_the_trial
 from sweeper.errors import SettingsError
 from sweeper.trial.levers import LEVERS
-from sweeper.trial.record import read_amp
 
 MEMORY_KEYS = ("batch", "accumulate", "amp")
 EFFECTIVE_BATCH = 16  # of a plan, unless plan.effective_batch or study.effective_batch is set
@@ -205,15 +204,8 @@ def _values(override: Override) -> tuple[Value, ...]:
             f"Use {override.get_key_element()}=choice(...) or range(...)."
         )
     typed = map(_typed, override.sweep_iterator())
-    values = tuple(_read_amp(v) if override.get_key_element() == "amp" else v for v in typed)
+    values = tuple(amp_typed(v) if override.get_key_element() == "amp" else v for v in typed)
     return tuple(dict.fromkeys(values))
-
-
-def _read_amp(value: Value) -> Value:
-    try:
-        return read_amp(value)  # so that one kind of amp has one name
-    except ValueError as error:
-        raise SettingsError(str(error)) from error
 
 
 def _typed(value: object) -> Value:

@@ -6,12 +6,12 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from sweeper.config.arguments import package_cfg
 from sweeper.config.settings import DataSettings, DigitsSettings
 from sweeper.errors import DataError, SettingsError
 from sweeper.script import ScriptError, run_script
@@ -143,9 +143,7 @@ def shipped_yaml(name: str) -> Path:
     Raises:
         DataError: It knows no such dataset.
     """
-    package = find_spec("ultralytics")
-    assert package is not None and package.origin is not None
-    path = Path(package.origin).parent / "cfg" / "datasets" / name
+    path = package_cfg() / "datasets" / name
     if not path.is_file():
         raise DataError(
             f"data.yaml={name} is neither a file nor a dataset that Ultralytics knows. "

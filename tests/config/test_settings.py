@@ -106,8 +106,8 @@ def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
         ("study.name=..", "study.name must be a folder name .* but got \\.\\."),
         ("runs_dir=", "runs_dir is empty"),
         ("tracking.uri=garbage", "tracking.uri must be a URI, .* but got garbage"),
-        ("runs_dir=/tmp/a=b", "in quotes: 'key=\"value\"'"),
-        ("data.yaml=/tmp/ü.yaml", "in quotes: 'key=\"value\"'"),
+        ("runs_dir=a=b", "in quotes: 'key=\"value\"'"),
+        ("data.yaml=ü.yaml", "in quotes: 'key=\"value\"'"),
     ],
 )
 def test_a_bad_value_is_named_as_typed(override: str, message: str) -> None:
@@ -146,7 +146,7 @@ def test_every_train_argument_is_one_of_ultralytics() -> None:
 
 
 def test_what_must_be_quoted_is_taken_in_quotes() -> None:
-    assert compose_settings(['runs_dir="/tmp/中文 ü=b"']).runs_dir == "/tmp/中文 ü=b"
+    assert compose_settings(['runs_dir="中文 ü=b"']).runs_dir == "中文 ü=b"
 
 
 @pytest.mark.parametrize(
