@@ -8,15 +8,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from multiprocessing import forkserver
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from queue import SimpleQueue
 
 from sweeper.executors import Watcher
+from sweeper.fork_server import start_fork_server
 from sweeper.memory.budget import watchdog_limit_gib
 from sweeper.memory.measure.sampler import MemorySampler
 from sweeper.trial.folder import TrialFolder
@@ -28,12 +28,7 @@ EXIT_GRACE_S = 30
 
 def warm_up() -> None:
     """Start the fork server, which imports torch while the caller goes on."""
-    # torch then counts GPUs through NVML, and the fork server stays free of CUDA state.
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["sweeper.executors.preload"])
-    with _hidden_gpus():
-        forkserver.ensure_running()
+    start_fork_server("sweeper.executors.preload")
 
 
 class LocalExecutor:
@@ -143,24 +138,6 @@ class LocalExecutor:
         if 0 < spec.stall_timeout_s < silence_s:
             return EndedBy.STALL
         return None
-
-
-@contextmanager
-def _hidden_gpus() -> Iterator[None]:
-    """Hide every GPU while the fork server starts; each child is shown its own by UUID.
-
-    Without NVML, or with a MIG UUID, torch counts devices through cuInit, and a process forked
-    after cuInit cannot use CUDA.
-    """
-    key = "CUDA_VISIBLE_DEVICES"
-    before = os.environ.get(key)
-    os.environ[key] = ""
-    try:
-        yield
-    finally:
-        os.environ.pop(key)
-        if before is not None:
-            os.environ[key] = before
 
 
 def _dispatch(ours: Connection, reports: list[EpochReport], watcher: Watcher) -> None:

@@ -21,19 +21,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sweeper.errors import MachineError, readable_errors
-from sweeper.executors.emulated import emulate
-from sweeper.executors.local import warm_up
-from sweeper.plan.cells import inquire
-from sweeper.plan.export import readings
-from sweeper.plan.files import check_target, write_whole
-from sweeper.plan.formats import render
-from sweeper.plan.ladder import make_ladder
-from sweeper.plan.ladder_formats import render_ladder
-from sweeper.plan.predictions import make_plan
-from sweeper.plan.verify import card_here, verify
-from sweeper.study.space import plan_space
+from sweeper.errors import readable_errors
+from sweeper.fork_server import start_fork_server
 
+TRACES = Path("runs/cache/vram")  # where nothing is there yet, torch is needed
 PLOTS = (".png", ".svg", ".pdf")
 
 
@@ -44,6 +35,21 @@ def main(overrides: list[str]) -> None:
         SweeperError: A person must act, as the message says. No plan has been written, unless a
             training ended in a way that says nothing about memory.
     """
+    if not any(TRACES.glob("*.trace")) and not any("plan.verify" in o for o in overrides):
+        start_fork_server("sweeper.plan.preload")  # while this process imports the rest
+    from sweeper.errors import MachineError
+    from sweeper.executors.emulated import emulate
+    from sweeper.executors.local import warm_up
+    from sweeper.plan.cells import inquire
+    from sweeper.plan.export import readings
+    from sweeper.plan.files import check_target, write_whole
+    from sweeper.plan.formats import render
+    from sweeper.plan.ladder import make_ladder
+    from sweeper.plan.ladder_formats import render_ladder
+    from sweeper.plan.predictions import make_plan
+    from sweeper.plan.verify import card_here, verify
+    from sweeper.study.space import plan_space
+
     space = plan_space(overrides)
     settings = space.cells[0].settings
     wanted = settings.plan

@@ -66,13 +66,14 @@ class CachingAllocator:
 
     def malloc(self, nbytes: int) -> Block:
         """Return a block that holds `nbytes`."""
-        size = max(MIN_BLOCK, -(-nbytes // MIN_BLOCK) * MIN_BLOCK)
+        size = -(-nbytes // MIN_BLOCK) * MIN_BLOCK or MIN_BLOCK
         small = size <= SMALL_SIZE
         block = self._take(size, small) or self._grow(size, small)
-        if self._is_worth(block.size - size, small):
+        if block.size != size and self._is_worth(block.size - size, small):
             self._split(block, size)
         self.allocated += block.size
-        self.peak_allocated = max(self.peak_allocated, self.allocated)
+        if self.allocated > self.peak_allocated:
+            self.peak_allocated = self.allocated
         return block
 
     def release(self, block: Block) -> None:
@@ -191,14 +192,15 @@ class Replayer:
     def replay(self, events: Sequence[tuple[int, int]]) -> Replay:
         """Go on with events; `peak_event` counts from the very first, `reserved` is a peak."""
         allocator, live = self._allocator, self._live
+        malloc, release = allocator.malloc, allocator.release
         peak, peak_event, reserved = allocator.allocated, self._done - 1, allocator.reserved
         for index, (number, nbytes) in enumerate(events, self._done):
             if nbytes > 0:
-                live[number] = allocator.malloc(nbytes)
+                live[number] = malloc(nbytes)
                 if allocator.allocated > peak:
                     peak, peak_event = allocator.allocated, index
             elif -number in live:
-                allocator.release(live.pop(-number))
+                release(live.pop(-number))
         self._done += len(events)
         return Replay(peak, max(reserved, allocator.reserved), peak_event)
 

@@ -7,7 +7,7 @@ import io
 import json
 import os
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -85,8 +85,12 @@ def write(file: Path, trace: StepTrace) -> None:
     beside.replace(file)
 
 
+@cache
+def _versions() -> tuple[str, str]:
+    return version("torch"), version("ultralytics")
+
+
 def _key(architecture: Architecture, nc: int, amp: bool, checkpoint: str, freeze: int) -> str:
-    versions = version("torch"), version("ultralytics")
-    parts = [FORMAT, *versions, architecture.digest, nc, amp, checkpoint, freeze]
+    parts = [FORMAT, *_versions(), architecture.digest, nc, amp, checkpoint, freeze]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     return f"{architecture.name}-{digest}"

@@ -98,11 +98,14 @@ class Program:
         thread: str = "forward",
     ) -> None:
         """Append a section at a point of its basis; `live` maps its storage numbers to ours."""
+        events, parts = self.events, self.parts
         for number, nbytes in self.at(section, basis):
             if number > 0:
-                live[number] = self.allocate(part, nbytes)
+                parts.append(part)
+                live[number] = len(parts)
+                events.append((len(parts), nbytes))
             elif number < 0:
-                self.free([live.pop(-number)])
+                events.append((-live.pop(-number), 0))
             else:
                 self.multiply(thread)
 
@@ -205,10 +208,10 @@ def _backward(
     model: dict[int, int],
     gradients: dict[int, int],
 ) -> None:
-    kept = set(section.kept.tolist())
+    kept, events = set(section.kept.tolist()), program.events
     for number, nbytes in program.at(section, basis):
         if number < 0:
-            program.free([model.pop(-number)])
+            events.append((-model.pop(-number), 0))
         elif number == 0:
             program.multiply("autograd")
         elif number not in kept:
