@@ -40,6 +40,12 @@ class Ended:
     cell: Cell
     map50: float
     seconds: float
+    epochs_s: float
+
+    @property
+    def beside_s(self) -> float:
+        """What Ultralytics takes beside its epochs: set-up, and a last validation of best.pt."""
+        return self.seconds - self.epochs_s
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,11 @@ def plain_grid(folder: Path, arguments: dict[str, Any]) -> tuple[float, list[End
     subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL, cwd=folder)
     seconds = time.perf_counter() - started
     rows = [json.loads(line) for line in results.read_text().splitlines()]
-    return seconds, [Ended((*row["cell"][:2],), row["map50"], row["seconds"]) for row in rows]
+    return seconds, [_ended(row) for row in rows]
+
+
+def _ended(row: dict[str, Any]) -> Ended:
+    return Ended((*row["cell"][:2],), row["map50"], row["seconds"], row["epochs_s"])
 
 
 def study(folder: Path, epochs: int) -> Study:
@@ -142,6 +152,9 @@ def main() -> None:
         of = by_cell[cell]
         answer = f"b{cell[0]}×a{cell[1]}, {of.map50:.3f}, {of.seconds:.0f} s"
         print(f"{name:<20}{seconds:>8.0f}{grid_s / seconds:>6.2f}x  {answer}")
+    # The first training of (a) also imports torch and scans the labels.
+    plain_s = statistics.median(e.beside_s for e in ended[1:])
+    print(f"(a): beside Ultralytics' epochs, median of the later trainings: {plain_s:.2f} s")
     print(
         f"(b): start {found.start_s:.1f} s; beside Ultralytics' epochs, medians: a trial that "
         f"starts {found.begin_s:.2f} s, one that goes on {found.continue_s:.2f} s; the study "
