@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from sweeper.config.compose import CONF_DIR, explain, load_settings, register_schema
 from sweeper.errors import EXIT_INTERRUPTED, readable_errors
 from sweeper.executors.emulated import emulate
-from sweeper.executors.local import warm_up
+from sweeper.executors.supervise import warm_up
 from sweeper.study.space import resolve_space
 
 register_schema()
@@ -41,7 +41,8 @@ def _hydra_main(config: DictConfig) -> None:
     with readable_errors():
         settings = load_settings(config)
         emulate(settings.vram, settings.executor)
-        warm_up()  # before the import below, which takes as long
+        if settings.executor.is_here:
+            warm_up()  # before the import below, which takes as long
         from sweeper.study.run import run_single
 
         ok = run_single(settings, tuple(HydraConfig.get().overrides.task))
@@ -63,7 +64,8 @@ def study_main(
         space = resolve_space(loader, config, arguments, defaults)
         settings = space.cells[0].settings
         emulate(settings.vram, settings.executor)
-        warm_up()
+        if settings.executor.is_here:
+            warm_up()
         from sweeper.doctor.checks import require_health
         from sweeper.study.run import run_study
 

@@ -172,11 +172,58 @@ class StudySettings:
 
 
 @dataclass
+class SlurmSettings:
+    """What each job asks Slurm for, by the names of ``sbatch``; null leaves it out.
+
+    Attributes:
+        partition: Partition.
+        gres: Generic resources, e.g. ``gpu:1``.
+        time: Time limit as ``sbatch`` reads it, e.g. ``4:00:00``.
+        constraint: Features of the node.
+        cpus: Cores (``--cpus-per-task``).
+        mem: Host memory, e.g. ``16G``.
+        grace_s: How long before the time limit, or after pre-emption, a job is told to stop.
+        extra: Further options of ``sbatch``, e.g. ``{account: vision}``.
+    """
+
+    partition: str | None = None
+    gres: str | None = None
+    time: Any = None
+    constraint: str | None = None
+    cpus: int | None = None
+    mem: str | None = None
+    grace_s: int = 60
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class RaySettings:
+    """Where Ray runs, and what each trial asks it for.
+
+    Attributes:
+        address: Of the cluster, as ``ray.init`` takes it.
+        gpus: GPUs of one trial, 0 to train on the CPU.
+        cpus: Cores of one trial.
+    """
+
+    address: str = "auto"
+    gpus: float = 1.0
+    cpus: int = 2
+
+
+@dataclass
 class ExecutorSettings:
     """Group ``executor``."""
 
     name: str = "local"
     slots: Any = "auto"
+    slurm: SlurmSettings = field(default_factory=SlurmSettings)
+    ray: RaySettings = field(default_factory=RaySettings)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether trials run on this machine, and not where a scheduler puts them."""
+        return self.name in {"local", "debug"}
 
 
 @dataclass

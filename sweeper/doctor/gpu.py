@@ -22,6 +22,8 @@ NO_GPU = {"no_library", "driver_not_loaded"}
 
 def check_nvml(settings: Settings) -> tuple[Finding, tuple[Device, ...]]:
     """Ask NVML for the GPUs in use; a machine without one is fine, a broken driver is not."""
+    if not settings.executor.is_here:
+        return ok("gpu", f"executor={settings.executor.name}: each job looks at its own"), ()
     simulated = f"memory will be simulated for {settings.vram.fallback_card}"
     if settings.vram.card != "auto":
         simulated = f"memory will be simulated for {settings.vram.card}"

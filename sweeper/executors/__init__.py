@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Protocol
 
+from sweeper.executors.machine import Machine
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import EpochReport, TrialFacts
 
@@ -28,8 +29,16 @@ class Executor(Protocol):
         """How many trials run at once."""
         ...
 
+    def machine(self) -> Machine:
+        """Where trials will run: its GPUs decide the budget, its cores the threads."""
+        ...
+
     def submit(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts]:
         """Run the spec in ``folder``; the future never raises for what the trial does."""
+        ...
+
+    def reattach(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts] | None:
+        """Follow a trial again that an earlier process submitted, if that still can be."""
         ...
 
     def close(self) -> None:

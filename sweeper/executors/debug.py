@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from sweeper.executors import Watcher
+from sweeper.executors.machine import Machine, machine_here
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import EpochReport, TrialFacts
 
@@ -26,6 +27,10 @@ class DebugExecutor:
         self.slots = slots
         self._train = train or train_here
 
+    def machine(self) -> Machine:
+        """This one, without its GPUs."""
+        return machine_here(self.slots).with_gpus(())
+
     def submit(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts]:
         """Run the trial now."""
         started = time.monotonic()
@@ -35,6 +40,9 @@ class DebugExecutor:
         future: Future[TrialFacts] = Future()
         future.set_result(facts)
         return future
+
+    def reattach(self, folder: TrialFolder, watcher: Watcher) -> None:
+        """Nothing outlives this process."""
 
     def close(self) -> None:
         """Nothing runs between two calls."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.errors import SettingsError
-from sweeper.memory.measure.nvml import Device, NvmlUnavailable, list_devices
-from sweeper.memory.measure.visible import visible_devices
+from sweeper.executors.machine import CPU, machine_here
+from sweeper.memory.measure.nvml import Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +32,12 @@ def find_devices(slots: int | str) -> Devices:
     Raises:
         SettingsError: More slots than visible GPUs, or than cores.
     """
-    try:
-        visible = visible_devices(list_devices(), os.environ)
-    except NvmlUnavailable as error:
-        note = () if error.reason in {"no_library", "driver_not_loaded"} else (str(error),)
-        return Devices(_cpu(slots), None, note)
-    gpus = visible.devices
-    if not gpus:
-        return Devices(_cpu(slots), None)
-    used = used_devices(gpus, slots)
+    here = machine_here()
+    if here.gpu is None:
+        return Devices(_cpu(slots), None, here.notes)
+    used = used_devices(here.gpus, slots)
     smallest = min(used, key=lambda device: device.total_gib)
-    notes = (visible.note,) if visible.note else ()
-    return Devices(tuple(device.uuid for device in used), smallest, notes)
+    return Devices(tuple(device.uuid for device in used), smallest, here.notes)
 
 
 def _cpu(slots: int | str) -> tuple[str, ...]:
@@ -52,7 +46,7 @@ def _cpu(slots: int | str) -> tuple[str, ...]:
         raise SettingsError(
             f"executor.slots must not exceed the {cores} core(s) without a GPU but got {count}."
         )
-    return ("cpu",) * count
+    return (CPU,) * count
 
 
 def used_devices(visible: Sequence[Device], slots: int | str) -> tuple[Device, ...]:

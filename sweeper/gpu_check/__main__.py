@@ -15,6 +15,7 @@ from sweeper.config.settings import Settings
 from sweeper.doctor.checks import full_check
 from sweeper.errors import MachineError, readable_errors
 from sweeper.executors.devices import find_devices
+from sweeper.executors.machine import machine_here
 from sweeper.gpu_check.caps import capped_specs, read_caps
 from sweeper.gpu_check.cells import Trained, build_specs, prepare, read, train
 from sweeper.gpu_check.document import Check, render
@@ -58,7 +59,7 @@ def main(overrides: list[str]) -> int:
 def ask(settings: Settings, device: Device) -> Check:
     """What doctor, driver and torch say, nothing being trained."""
     say(f"{device.name}: asking doctor, driver and torch")
-    origin = describe_origin(device)
+    origin = describe_origin(machine_here().with_gpus([device.uuid]))
     return Check(
         device=device,
         capability=".".join(map(str, capability(device))),

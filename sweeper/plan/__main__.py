@@ -39,7 +39,7 @@ def main(overrides: list[str]) -> None:
         start_fork_server("sweeper.plan.preload")  # while this process imports the rest
     from sweeper.errors import MachineError
     from sweeper.executors.emulated import emulate
-    from sweeper.executors.local import warm_up
+    from sweeper.executors.supervise import warm_up
     from sweeper.plan.cells import inquire
     from sweeper.plan.export import readings
     from sweeper.plan.files import check_target, write_whole

@@ -1,10 +1,9 @@
-"""What every trial of a run shares: devices, budget, executor and records."""
+"""What every trial of a run shares: machine, budget, executor and records."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,11 +12,10 @@ from pathlib import Path
 from rich.console import Console
 
 from sweeper.config.settings import Settings
-from sweeper.errors import SettingsError, StudyError
+from sweeper.errors import StudyError
 from sweeper.executors import Executor
-from sweeper.executors.debug import DebugExecutor
-from sweeper.executors.devices import Devices, find_devices
-from sweeper.executors.local import LocalExecutor
+from sweeper.executors.machine import Machine
+from sweeper.executors.opening import open_executor
 from sweeper.memory.budget import Budget, find_budget
 from sweeper.memory.predict.parallel import predict_specs
 from sweeper.numbers import count
@@ -42,7 +40,7 @@ class RunContext:
     settings: Settings
     name: str
     folder: StudyFolder
-    devices: Devices
+    machine: Machine
     executor: Executor
     budget: Budget
     builder: SpecBuilder
@@ -50,12 +48,12 @@ class RunContext:
     @property
     def measured(self) -> bool:
         """Whether a GPU, physical or emulated, shows what fits; else memory is predicted."""
-        return self.devices.gpu is not None
+        return self.machine.gpu is not None
 
     @property
     def source(self) -> str:
         """What the peaks are: ``measured``, ``emulated`` or ``simulated``."""
-        return self.devices.gpu.source if self.devices.gpu else SIMULATED
+        return self.machine.gpu.source if self.machine.gpu else SIMULATED
 
     def predict(self, specs: list[TrialSpec]) -> list[TrialSpec]:
         """The specs with their predicted peaks."""
@@ -161,33 +159,22 @@ def require_own_folder(folder: StudyFolder, study_id: str, decided: Iterable[int
 
 @contextlib.contextmanager
 def open_context(settings: Settings, name: str) -> Iterator[RunContext]:
-    """Devices, budget and an executor whose fork server warms up meanwhile."""
-    devices = find_devices(settings.executor.slots)
-    budget = find_budget(settings.vram, devices.gpu)
-    # One core stays free, as Ultralytics leaves one: threads waiting for a busy core spin.
-    threads = max(1, (len(os.sched_getaffinity(0)) - 1) // len(devices.names))
-    executor = _executor(settings, devices)
+    """An executor, the machine where it runs trials, and their budget."""
     folder = StudyFolder(Path(settings.runs_dir) / name)
-    builder = SpecBuilder(name, budget, threads)
     # A live display would paint over a debugger.
-    plain = isinstance(executor, DebugExecutor)
+    plain = settings.executor.name == "debug"
     console = Console(highlight=False, force_terminal=False if plain else None)
-    context = RunContext(console, settings, name, folder, devices, executor, budget, builder)
-    for note in (*devices.notes, budget.message):
-        if note:
-            context.say(note)
+    executor = open_executor(settings.executor, folder.path)
+    if not settings.executor.is_here:
+        say(console, f"executor={settings.executor.name}: a first job tells what trials will find")
     try:
+        machine = executor.machine()
+        budget = find_budget(settings.vram, machine.gpu)
+        builder = SpecBuilder(name, budget, machine.threads, machine.kind)
+        context = RunContext(console, settings, name, folder, machine, executor, budget, builder)
+        for note in (*machine.notes, budget.message):
+            if note:
+                context.say(note)
         yield context
     finally:
         executor.close()
-
-
-def _executor(settings: Settings, devices: Devices) -> Executor:
-    if settings.executor.name != "debug":
-        return LocalExecutor(devices.names)
-    if devices.gpu is not None:
-        raise SettingsError(
-            "executor=debug trains on the CPU and measures nothing. Hide the GPU: "
-            "CUDA_VISIBLE_DEVICES= python -m sweeper executor=debug …"
-        )
-    return DebugExecutor()

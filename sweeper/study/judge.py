@@ -54,6 +54,8 @@ def judge(spec: TrialSpec, facts: TrialFacts) -> TrialResult:
         memory=memory,
         peak_rss_gib=child.peak_rss_gib,
         settings=child.settings,
+        device=facts.device_name,
+        host=facts.host,
     )
 
 
@@ -127,6 +129,8 @@ def _disturbed(spec: TrialSpec, seen: SampledPeak, memory: MemoryReading) -> str
 
 def _ended(spec: TrialSpec, facts: TrialFacts) -> tuple[Outcome, str]:
     """The outcome apart from memory. What the training itself wrote comes first."""
+    if facts.refused:
+        return Outcome.CRASHED, facts.refused
     if facts.no_start:
         return Outcome.CRASHED, f"no process could be started ({facts.no_start})."
     if facts.child is not None:
@@ -166,6 +170,8 @@ def _of_ending(spec: TrialSpec, child: ChildFacts) -> tuple[Outcome, str]:
 def _of_outside(spec: TrialSpec, ended_by: EndedBy) -> tuple[Outcome, str]:
     if ended_by is EndedBy.STUDY:
         return Outcome.INTERRUPTED, "the study was stopped"
+    if ended_by is EndedBy.HOST:
+        return Outcome.INTERRUPTED, "its job was taken away, or its machine went"
     if ended_by is EndedBy.TIMEOUT:
         reason = f"still training after study.trial_timeout_s={spec.timeout_s:g}."
         return Outcome.TIMEOUT, f"{reason} Raise it or lower train.epochs."

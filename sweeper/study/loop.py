@@ -302,6 +302,11 @@ class StudyLoop:
         Returns:
             The outcome; None where the trial goes on.
         """
+        if spec is not None and self._trials.reattach(spec):
+            self._asked[trial.number] = trial
+            self._sharing.lead(spec)
+            self._display.note(f"trial {trial.number} of an earlier start: its job goes on")
+            return None
         result = self._trials.left_behind(trial.number)
         undecided = not self._trials.folder(trial.number).has_result
         if spec is not None and result is not None and result.paused and undecided:

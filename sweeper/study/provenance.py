@@ -2,52 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sweeper.memory.measure.nvml import Device
-from sweeper.numbers import GIB
-
-PACKAGES = ("sweeper", "ultralytics", "torch", "optuna", "mlflow", "hydra-core")
+from sweeper.executors.machine import Machine
 
 
-def describe_origin(gpu: Device | None) -> dict[str, str]:
+def describe_origin(machine: Machine) -> dict[str, str]:
     """Machine, versions and git commit, each as text for people."""
-    return {"machine": _machine(gpu), "versions": _versions(), "git_commit": _commit()}
-
-
-def _machine(gpu: Device | None) -> str:
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    cores = len(os.sched_getaffinity(0))
-    device = f"{gpu.name}, {gpu.total_gib:.1f} GiB" if gpu else "no GPU"
-    return (
-        f"{device}; {_processor()}, {cores} core{'s' if cores != 1 else ''}, "
-        f"{memory_gib:.0f} GiB RAM; {platform.system()} {platform.release()}"
-    )
-
-
-def _processor() -> str:
-    """The CPU's name; ``platform.processor()`` is empty or an architecture on Linux."""
-    cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def _versions() -> str:
-    known = [f"{name} {found}" for name in PACKAGES if (found := _version(name))]
-    return " · ".join([*known, f"Python {platform.python_version()}"])
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # sweeper itself, run from a checkout that is not installed
-        return ""
+    versions = " · ".join(f"{name} {found}" for name, found in machine.versions.items())
+    return {"machine": machine.describe(), "versions": versions, "git_commit": _commit()}
 
 
 def _commit() -> str:

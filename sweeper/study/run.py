@@ -263,7 +263,7 @@ def _study_name(settings: Settings, space: Space) -> str:
 def _record(context: RunContext) -> StudyRecord:
     """What this run starts with, as far as it does not depend on a space."""
     settings, now = context.settings, time.time()
-    origin = describe_origin(context.devices.gpu)
+    origin = describe_origin(context.machine)
     return StudyRecord(
         name=context.name,
         limit_gib=context.budget.limit_gib,

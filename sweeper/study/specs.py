@@ -19,8 +19,9 @@ from sweeper.trial.record import TrialSpec
 class SpecBuilder:
     """Builds specs; each distinct dataset is prepared and checked once."""
 
-    def __init__(self, study: str, budget: Budget, threads: int) -> None:
-        self._study, self._budget, self._threads = study, budget, threads
+    def __init__(self, study: str, budget: Budget, threads: int, device: str = "") -> None:
+        self._study, self._budget = study, budget
+        self._threads, self._device = threads, device
         self._datasets: dict[str, Dataset] = {}
 
     def dataset(self, settings: Settings) -> Dataset:
@@ -73,6 +74,7 @@ class SpecBuilder:
             checkpoint=settings.memory.checkpoint,
             val_batch=settings.memory.val_batch,
             freeze=settings.memory.freeze,
+            device=self._device,
         )
 
 

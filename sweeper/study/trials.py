@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper.executors import Executor
@@ -19,6 +20,7 @@ from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import EndedBy, EpochReport, Outcome, TrialFacts, TrialResult, TrialSpec
 
 POLL_S = 0.2
+JOBS = 20  # of one trial that may be taken away in one start of the study
 
 Ended = Callable[[TrialSpec, TrialResult], None]
 
@@ -68,6 +70,8 @@ class Trials:
         self._display, self._measured, self._require = display, measured, require
         self._running: dict[Future[TrialFacts], TrialSpec] = {}
         self._refused: list[tuple[TrialSpec, TrialResult]] = []
+        self._taken_away: Counter[int] = Counter()
+        self._stopping = False
 
     @property
     def running(self) -> int:
@@ -95,6 +99,7 @@ class Trials:
                     return True
                 self._collect(ended, POLL_S)
             self._display.note(f"{stop.reason}: ending the running trials, writing what is known")
+            self._stopping = True
             self._executor.close()
             self._collect(ended, None)
         return False
@@ -144,8 +149,21 @@ class Trials:
             self._refused.append((spec, refused))
             return
         folder = self._open(spec)
-        watcher = _Watcher(spec, folder, self._outbox, self._display)
-        self._running[self._executor.submit(folder, watcher)] = spec
+        self._running[self._executor.submit(folder, self._watcher(spec))] = spec
+
+    def _watcher(self, spec: TrialSpec) -> _Watcher:
+        return _Watcher(spec, self.folder(spec.number), self._outbox, self._display)
+
+    def reattach(self, spec: TrialSpec) -> bool:
+        """Follow a trial again that an earlier start left running, if it still runs or has ended.
+
+        What it comes to is heard of as of any other.
+        """
+        future = self._executor.reattach(self.folder(spec.number), self._watcher(spec))
+        if future is not None:
+            self._running[future] = spec
+            self._display.trial_started(spec)
+        return future is not None
 
     def _open(self, spec: TrialSpec) -> TrialFolder:
         """Give the trial its folder and its MLflow run."""
@@ -170,12 +188,25 @@ class Trials:
         for future in wait(self._running, timeout_s, when).done:
             spec = self._running.pop(future)
             stopped = TrialFacts(ended_by=EndedBy.STUDY)
-            result = self._judge(spec, stopped if future.cancelled() else future.result())
+            facts = stopped if future.cancelled() else future.result()
+            result = self._judge(spec, facts)
+            if facts.ended_by is EndedBy.HOST and self._again(spec, result):
+                continue
             if self._goes_on(spec, result):
                 self._display.trial_paused(spec, result)
             else:
                 self.close(spec, result)
             yield spec, result
+
+    def _again(self, spec: TrialSpec, result: TrialResult) -> bool:
+        """Submit a part anew whose job was taken away; False where that happens too often."""
+        self._taken_away[spec.number] += 1
+        often = self._taken_away[spec.number] > JOBS
+        if self._stopping or often or result.outcome is not Outcome.INTERRUPTED:
+            return False
+        self._display.note(f"trial {spec.number}: {result.reason}; it goes on in another one")
+        self._start(replace(spec, spent_s=result.wall_time_s))
+        return True
 
     def _judge(self, spec: TrialSpec, facts: TrialFacts) -> TrialResult:
         """Judge a part that has ended; what it comes to is kept, if another one may follow."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.trial.json_text import Record, from_json, write_json
-from sweeper.trial.record import ChildFacts, TrialResult, TrialSpec
+from sweeper.trial.record import ChildFacts, TrialFacts, TrialResult, TrialSpec
 
 
 @contextmanager
@@ -30,7 +30,8 @@ class TrialFolder:
     """The files of one trial; every record is written whole or not at all.
 
     The study writes ``spec.json``, ``part.json`` and ``result.json``, the training ``child.json``
-    and everything else. MLflow's two marks say how far the trial is there.
+    and everything else. MLflow's two marks say how far the trial is there. Where a job runs the
+    trial, it writes ``events.jsonl`` and ``facts.json``, and ends when it finds ``stop``.
     """
 
     path: Path
@@ -132,7 +133,7 @@ class TrialFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         judged = () if spec.trained else (self._part, self._result)
-        for old in (self._child, *judged):
+        for old in (self._child, self.events, self.stop, self._facts, self._job, *judged):
             old.unlink(missing_ok=True)
         write_json(self._spec, spec)
 
@@ -167,6 +168,45 @@ class TrialFolder:
     def read_result(self) -> TrialResult | None:
         """What the trial came to; None so long as nobody has judged it."""
         return _read(TrialResult, self._result)
+
+    @property
+    def events(self) -> Path:
+        """What the job that runs the trial tells while it runs, a line each."""
+        return self.path / "events.jsonl"
+
+    @property
+    def stop(self) -> Path:
+        """Exists when the job is to end the trial now."""
+        return self.path / "stop"
+
+    def write_job(self, job: str) -> None:
+        """Write the id of the job that runs the trial, as its executor knows it."""
+        draft = self._job.with_suffix(".part")
+        draft.write_text(job)
+        os.replace(draft, self._job)
+
+    def read_job(self) -> str | None:
+        """The id of the job that runs the trial, or ran it last; None where none was submitted."""
+        try:
+            return self._job.read_text()
+        except FileNotFoundError:
+            return None
+
+    def write_facts(self, facts: TrialFacts) -> None:
+        """Write all that was seen of the trial; only the job that ran it does."""
+        write_json(self._facts, facts)
+
+    def read_facts(self) -> TrialFacts | None:
+        """All that the job saw of the trial, once that has ended."""
+        return _read(TrialFacts, self._facts)
+
+    @property
+    def _job(self) -> Path:
+        return self.path / "job"
+
+    @property
+    def _facts(self) -> Path:
+        return self.path / "facts.json"
 
     @property
     def _spec(self) -> Path:

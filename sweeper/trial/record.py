@@ -33,6 +33,7 @@ class EndedBy(StrEnum):
     STUDY = "study"
     TIMEOUT = "timeout"
     STALL = "stall"
+    HOST = "host"  # its job was taken away, or its machine went
 
 
 class Outcome(StrEnum):
@@ -133,6 +134,8 @@ class TrialSpec:
         images: Images that the whole run draws; None in records from before it was counted.
         fullest_image: Boxes of the fullest of them; None as well.
         alloc_conf: What torch's allocator is told, as PYTORCH_ALLOC_CONF says it.
+        device: What all trials of the study run on: ``cpu`` or a GPU's name; empty in records from
+            before it was pinned.
         checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone`` or
             ``all``.
         val_batch: Largest number of images that are validated at once; None: twice the batch.
@@ -175,6 +178,7 @@ class TrialSpec:
     checkpoint: str = "none"
     val_batch: int | None = None
     freeze: int = 0
+    device: str = ""
 
     @property
     def effective_batch(self) -> int:
@@ -339,8 +343,11 @@ class TrialFacts:
         exit_code: Of its process, negative for a signal; None where there was none.
         ended_by: Why it was ended from outside, if it was.
         no_start: Why no process could be started; empty when one was.
+        refused: Why it must not run on the machine where it was to; empty when it may.
         wall_time_s: Process start to end, seconds.
         device: ``cpu``, or the UUID of its GPU.
+        device_name: ``cpu``, or the name of that GPU; empty where it is not known.
+        host: Name of the machine; empty where it is the study's own.
     """
 
     child: ChildFacts | None = None
@@ -349,8 +356,11 @@ class TrialFacts:
     exit_code: int | None = None
     ended_by: EndedBy | None = None
     no_start: str = ""
+    refused: str = ""
     wall_time_s: float = 0.0
     device: str = "cpu"
+    device_name: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +392,8 @@ class TrialResult:
         memory: Peak device memory, None before it is known.
         peak_rss_gib: Peak resident memory of the child, GiB.
         settings: Effective settings and versions.
+        device: Name of what it ran on last, ``cpu`` or a GPU's; empty where that is not known.
+        host: Name of the machine that it ran on, where that is not the study's own.
         implied_by: Number of the trial whose outcome decides this one without running it.
     """
 
@@ -406,6 +418,8 @@ class TrialResult:
     peak_rss_gib: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     implied_by: int | None = None
+    device: str = ""
+    host: str = ""
 
 
 def steady(seconds: Sequence[float]) -> float | None:

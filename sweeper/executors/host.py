@@ -1,0 +1,121 @@
+"""Runs one trial on the machine of a job: ``python -m sweeper.executors.host FOLDER``.
+
+Reads the folder's spec, supervises the training on the device that the job was given, tells what
+happens in ``events.jsonl`` and writes ``facts.json`` at the end. It ends the trial when the file
+``stop`` appears, and when it is told to go (SIGTERM, as schedulers send it).
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from sweeper.executors.events import EventLog
+from sweeper.executors.machine import CPU, Machine, machine_here
+from sweeper.executors.supervise import Supervisor
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import EndedBy, TrialFacts, TrialSpec
+
+HEARTBEAT_S = 5.0
+STOP_LOOK_S = 1.0  # the folder may lie on a file server
+
+
+class Host:
+    """The trial of one folder, on this machine."""
+
+    def __init__(self, folder: TrialFolder) -> None:
+        """Nothing runs yet."""
+        self._folder, self._log = folder, EventLog(folder.events)
+        self._gone = threading.Event()
+        self._looked, self._stopped = 0.0, False
+
+    def take_away(self) -> None:
+        """End the trial soon, because the machine is wanted for something else."""
+        self._gone.set()
+
+    def run(self) -> TrialFacts:
+        """Run the trial to its end, and leave its facts in the folder."""
+        machine, spec = machine_here(), self._folder.read_spec()
+        refused = refusal(spec, machine)
+        if refused:
+            facts = TrialFacts(refused=refused, host=machine.host)
+        else:
+            facts = self._train(spec, machine)
+        self._folder.write_facts(facts)
+        self._log.append("ended")
+        return facts
+
+    def _train(self, spec: TrialSpec, machine: Machine) -> TrialFacts:
+        device = machine.gpu.uuid if machine.gpu and spec.device != CPU else CPU
+        self._log.append("started", host=machine.host, device=device)
+        with _heartbeat(self._log):
+            facts = Supervisor(self._must_end).run(self._folder, device, self._log)
+        name = machine.kind if device != CPU else CPU
+        return replace(facts, host=machine.host, device_name=name)
+
+    def _must_end(self) -> EndedBy | None:
+        if self._gone.is_set():
+            return EndedBy.HOST
+        now = time.monotonic()
+        if now - self._looked >= STOP_LOOK_S:
+            self._looked, self._stopped = now, self._folder.stop.exists()
+        return EndedBy.STUDY if self._stopped else None
+
+
+def refusal(spec: TrialSpec, machine: Machine) -> str:
+    """Why a trial must not run on a machine; empty when it may."""
+    if spec.device in {"", CPU}:
+        return ""
+    if machine.gpu is None:
+        return (
+            f"{machine.host} shows no GPU, and the study runs on {spec.device}. Ask the scheduler "
+            f"for one, e.g. executor.slurm.gres=gpu:1.{''.join(' ' + n for n in machine.notes)}"
+        )
+    if len(machine.gpus) > 1:
+        return (
+            f"{machine.host} shows this job {len(machine.gpus)} GPUs, so trials side by side "
+            "could not be measured apart. Ask the scheduler for one, e.g. "
+            "executor.slurm.gres=gpu:1."
+        )
+    if machine.kind != spec.device:
+        return (
+            f"{machine.host} has the device {machine.kind}, and the study runs on {spec.device}, "
+            "for which its budget and times hold. Ask for one kind, e.g. with "
+            "executor.slurm.constraint, or give another study.name."
+        )
+    return ""
+
+
+@contextmanager
+def _heartbeat(log: EventLog) -> Iterator[None]:
+    """Show that this machine lives, whatever the training does."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT_S):
+            log.append("heartbeat")
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def main(folder: str) -> None:
+    """Run the trial of a folder."""
+    host = Host(TrialFolder(Path(folder)))
+    signal.signal(signal.SIGTERM, lambda number, frame: host.take_away())
+    host.run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

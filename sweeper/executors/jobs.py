@@ -1,0 +1,158 @@
+"""Trials as jobs of a scheduler: submitted, followed by what they write, found again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+from sweeper.executors import Watcher
+from sweeper.executors.events import EventReader
+from sweeper.executors.machine import Machine
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.json_text import from_json, write_json
+from sweeper.trial.record import EndedBy, TrialFacts
+
+POLL_S = 0.5
+ASK_S = 3.0  # between two questions to the scheduler about one job
+LINGER_S = 15.0  # how long a file server may hide what a job that is gone has written
+SILENCE_S = 180.0  # without a heartbeat a machine is taken to be gone
+STOP_S = 40.0  # how long jobs that are told to stop may take before they are cancelled
+
+
+class Scheduler(Protocol):
+    """Where jobs run: what Slurm and Ray do differently."""
+
+    def submit(self, folder: TrialFolder) -> str:
+        """Start a job that runs the trial of ``folder``; its id.
+
+        Raises:
+            OSError: The scheduler does not take it.
+        """
+        ...
+
+    def is_alive(self, job: str) -> bool:
+        """Whether the job waits or runs; True as well where the scheduler does not answer."""
+        ...
+
+    def fetch(self, folder: TrialFolder, job: str) -> None:
+        """Bring what the job has written into ``folder``, if it writes elsewhere."""
+
+    def stop(self, folder: TrialFolder, job: str) -> None:
+        """Ask a job to end its trial."""
+
+    def cancel(self, job: str) -> None:
+        """Take a job away, wherever it stands; one that has ended is fine."""
+
+    def probe(self) -> Machine:
+        """The machine that a job finds, with the GPU that it is given.
+
+        Raises:
+            SweeperError: No job could tell.
+        """
+        ...
+
+    def close(self) -> None:
+        """Leave the scheduler."""
+
+
+class JobExecutor:
+    """Trials as jobs, ``slots`` of them queued or running at a time.
+
+    Attributes:
+        slots: How many.
+    """
+
+    def __init__(self, scheduler: Scheduler, slots: int, pinned: Path) -> None:
+        """Nothing is submitted yet.
+
+        Args:
+            scheduler: Takes the jobs.
+            slots: How many at a time.
+            pinned: File that keeps what the first probe of the study found.
+        """
+        self.slots = slots
+        self._scheduler, self._pinned = scheduler, pinned
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="job")
+        self._closing = threading.Event()
+
+    def machine(self) -> Machine:
+        """What the first job of the study found; all others must find the same kind of device.
+
+        Raises:
+            SweeperError: No job could tell.
+        """
+        try:
+            return from_json(Machine, self._pinned.read_text(), str(self._pinned))
+        except FileNotFoundError:
+            machine = self._scheduler.probe()
+        self._pinned.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self._pinned, machine)
+        return machine
+
+    def submit(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts]:
+        """Queue a job for the trial, and follow it."""
+        return self._pool.submit(self._run, folder, watcher)
+
+    def reattach(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts] | None:
+        """Follow the job again that another process submitted; None where there is none to follow.
+
+        That is one which has left its facts, or lives.
+        """
+        job = folder.read_job()
+        if job is None:
+            return None
+        if folder.read_facts() is None and not self._scheduler.is_alive(job):
+            return None
+        return self._pool.submit(self._follow, folder, job, watcher)
+
+    def close(self) -> None:
+        """Stop all jobs, whose futures then give ``interrupted``; none stays in the queue."""
+        self._closing.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._scheduler.close()
+
+    def _run(self, folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        try:
+            job = self._scheduler.submit(folder)
+        except OSError as error:
+            return TrialFacts(no_start=str(error))
+        folder.write_job(job)
+        return self._follow(folder, job, watcher)
+
+    def _follow(self, folder: TrialFolder, job: str, watcher: Watcher) -> TrialFacts:
+        """Listen until the job has left its facts, or is gone without."""
+        reader = EventReader(folder.events, watcher)
+        asked = heard = time.monotonic()
+        last, stopped_at, gone_at = 0.0, 0.0, 0.0
+        while True:
+            self._scheduler.fetch(folder, job)
+            reader.pass_on()
+            if (facts := folder.read_facts()) is not None:
+                return facts
+            now = time.monotonic()
+            if reader.last != last:
+                last, heard = reader.last, now
+            if self._closing.is_set() and not stopped_at:
+                stopped_at = now
+                self._scheduler.stop(folder, job)
+                if reader.started is None:  # it waits in the queue, and never looks
+                    self._scheduler.cancel(job)
+                    return _lost(reader, EndedBy.STUDY)
+            if not gone_at and now - asked > ASK_S:
+                asked = now
+                gone_at = 0.0 if self._scheduler.is_alive(job) else now
+            silent = reader.started is not None and now - heard > SILENCE_S
+            overdue = stopped_at and now - stopped_at > STOP_S
+            if silent or overdue or (gone_at and now - gone_at > LINGER_S):
+                self._scheduler.cancel(job)
+                return _lost(reader, EndedBy.STUDY if stopped_at else EndedBy.HOST)
+            time.sleep(POLL_S)
+
+
+def _lost(reader: EventReader, ended_by: EndedBy) -> TrialFacts:
+    """What is known of a trial whose job left no facts."""
+    wall_time_s = reader.last - reader.started if reader.started is not None else 0.0
+    return TrialFacts(epochs=tuple(reader.epochs), ended_by=ended_by, wall_time_s=wall_time_s)

@@ -1,0 +1,3 @@
+"""Trials as Slurm jobs, submitted by submitit: executor=slurm."""
+
+from __future__ import annotations
