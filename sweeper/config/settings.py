@@ -178,7 +178,7 @@ class SlurmSettings:
     Attributes:
         partition: Partition.
         gres: Generic resources, e.g. ``gpu:1``.
-        time: Time limit as ``sbatch`` reads it, e.g. ``4:00:00``.
+        time: Time limit, minutes.
         constraint: Features of the node.
         cpus: Cores (``--cpus-per-task``).
         mem: Host memory, e.g. ``16G``.
@@ -188,7 +188,7 @@ class SlurmSettings:
 
     partition: str | None = None
     gres: str | None = None
-    time: Any = None
+    time: int = 240
     constraint: str | None = None
     cpus: int | None = None
     mem: str | None = None

@@ -2,7 +2,7 @@
 
 Reads the folder's spec, supervises the training on the device that the job was given, tells what
 happens in ``events.jsonl`` and writes ``facts.json`` at the end. It ends the trial when the file
-``stop`` appears, and when it is told to go (SIGTERM, as schedulers send it).
+``stop`` appears, and when it is told to go (SIGTERM or SIGUSR2, as schedulers send them).
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def _heartbeat(log: EventLog) -> Iterator[None]:
 def main(folder: str) -> None:
     """Run the trial of a folder."""
     host = Host(TrialFolder(Path(folder)))
-    signal.signal(signal.SIGTERM, lambda number, frame: host.take_away())
+    for number in (signal.SIGTERM, signal.SIGUSR2):  # the latter is submitit's
+        signal.signal(number, lambda number, frame: host.take_away())
     host.run()
 
 

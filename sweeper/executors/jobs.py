@@ -46,6 +46,10 @@ class Scheduler(Protocol):
     def cancel(self, job: str) -> None:
         """Take a job away, wherever it stands; one that has ended is fine."""
 
+    def why(self, job: str) -> str:
+        """Where a person learns why a job ended before it began."""
+        ...
+
     def probe(self) -> Machine:
         """The machine that a job finds, with the GPU that it is given.
 
@@ -148,6 +152,9 @@ class JobExecutor:
             overdue = stopped_at and now - stopped_at > STOP_S
             if silent or overdue or (gone_at and now - gone_at > LINGER_S):
                 self._scheduler.cancel(job)
+                if reader.started is None:
+                    why = self._scheduler.why(job)
+                    return TrialFacts(no_start=f"job {job} ended before it began; {why}")
                 return _lost(reader, EndedBy.STUDY if stopped_at else EndedBy.HOST)
             time.sleep(POLL_S)
 

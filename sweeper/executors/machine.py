@@ -1,4 +1,4 @@
-"""The machine that trials run on: ``python -m sweeper.executors.machine`` tells of this one."""
+"""The machine that trials run on, and what is known of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from sweeper.memory.measure.nvml import Device, NvmlUnavailable, list_devices
 from sweeper.memory.measure.visible import visible_devices
 from sweeper.numbers import GIB
-from sweeper.trial.json_text import to_json
+from sweeper.trial.json_text import write_json
 
 CPU = "cpu"  # what trials run on where there is no GPU
 PACKAGES = ("sweeper", "ultralytics", "torch", "optuna", "mlflow", "hydra-core")
@@ -119,5 +119,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-if __name__ == "__main__":
-    print(to_json(machine_here()))
+def main(found: str) -> None:
+    """Write what this machine is into a file."""
+    write_json(Path(found), machine_here())

@@ -205,7 +205,9 @@ class Trials:
         if self._stopping or often or result.outcome is not Outcome.INTERRUPTED:
             return False
         self._display.note(f"trial {spec.number}: {result.reason}; it goes on in another one")
-        self._start(replace(spec, spent_s=result.wall_time_s))
+        newest = self.folder(spec.number).newest_checkpoint()
+        trained = max(newest if newest <= result.trained else 0, spec.trained)
+        self._start(replace(spec, trained=trained, spent_s=result.wall_time_s, held=result.memory))
         return True
 
     def _judge(self, spec: TrialSpec, facts: TrialFacts) -> TrialResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,11 +33,14 @@ class Part:
         until: The epoch it ends with, counted from 1.
         start: Checkpoint to go on from; None starts with the first epoch.
         end: Checkpoint to write when the part ends before the run does; None writes none.
+        between: Where the checkpoint after so many epochs goes that is written now and then, in
+            case the machine is taken away; None writes none.
     """
 
     until: int
     start: Path | None = None
     end: Path | None = None
+    between: Callable[[int], Path] | None = None
 
 
 class CheckpointError(Exception):

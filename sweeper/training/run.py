@@ -139,7 +139,7 @@ def _part(spec: TrialSpec, folder: TrialFolder) -> Part:
     until = spec.until or spec.epochs
     start = folder.checkpoint(spec.trained) if spec.trained else None
     end = folder.checkpoint(until) if until < spec.epochs else None
-    return Part(until, start, end)
+    return Part(until, start, end, folder.checkpoint)
 
 
 def _measured(meter: DeviceMeter | None) -> MemoryReading | None:

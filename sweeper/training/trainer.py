@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from sweeper.trial.record import EpochReport, TrialSpec, steady
 # A step whose gradients are not finite is skipped by torch's GradScaler, which halves its scale,
 # at first 2**16. When the 17th in a row fails, at a scale of 1, scaling was not the cause.
 MOST_SKIPPED_STEPS = 16
+CHECKPOINT_S = 300.0  # a machine that is taken away costs no more of a part than this and an epoch
 
 
 def autocast(enabled: bool | torch.dtype, device: str = "cuda") -> AbstractContextManager[Any]:
@@ -72,6 +74,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         self._on_epoch, self._on_batch = on_epoch, on_batch
         self._state: dict[str, Any] | None = None  # of the checkpoint, until training starts
         self._stepped_before = 0
+        self._saved_as: Path | None = None
         engine.autocast = autocast
         super().__init__(overrides=overrides)
         self._require_bf16()
@@ -211,7 +214,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
 
     def _start(self) -> None:
         recompute(engine.unwrap_model(self.model), self.spec.checkpoint)  # not the EMA's copy
-        self.started = time.monotonic()
+        self.started = self._saved = time.monotonic()
 
     def _start_epoch(self) -> None:
         self._epoch_started = time.monotonic()
@@ -269,6 +272,17 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
     def _show_life(self) -> None:
         self._on_batch(self.iterations, len(self.train_loader) * self.part.until)
 
+    def _save_between(self) -> None:
+        """Keep one checkpoint of this part, not more than some minutes old."""
+        now = time.monotonic()
+        if self.part.between is None or now - self._saved < CHECKPOINT_S:
+            return
+        earlier, self._saved_as = self._saved_as, self.part.between(self.epoch + 1)
+        checkpoint.write(self._saved_as, checkpoint.capture(self))
+        self._saved = now
+        if earlier is not None:
+            earlier.unlink(missing_ok=True)
+
     def _end_epoch(self) -> None:
         self._epoch_train_s = time.monotonic() - self._epoch_started
 
@@ -291,4 +305,6 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         self.stop |= self.paused
         if self.paused and self.part.end is not None:
             checkpoint.write(self.part.end, checkpoint.capture(self))
+        elif not self.stop and self.epoch + 1 < self.part.until:
+            self._save_between()
         self._on_epoch(report)

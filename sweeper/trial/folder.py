@@ -75,6 +75,11 @@ class TrialFolder:
         """The state after so many epochs, for the next part to go on from."""
         return self.path / "checkpoints" / f"{epochs:04d}.pt"
 
+    def newest_checkpoint(self) -> int:
+        """After how many epochs the newest one was written; 0 where there is none."""
+        found = (self.path / "checkpoints").glob("*.pt")
+        return max((int(file.stem) for file in found), default=0)
+
     def drop_checkpoints(self, keep: int = 0) -> None:
         """Delete the checkpoints, except the one after ``keep`` epochs."""
         for file in (self.path / "checkpoints").glob("*"):

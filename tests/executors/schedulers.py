@@ -40,6 +40,9 @@ class ProcessScheduler:
         with suppress(ProcessLookupError):
             os.killpg(int(job), signal.SIGKILL)
 
+    def why(self, job: str) -> str:
+        return "see the terminal"
+
     def probe(self) -> Machine:
         return machine_here()
 

@@ -244,3 +244,48 @@ def test_the_recommended_trial_is_finished_and_a_stop_on_the_way_loses_nothing(s
     result = folder.read_result()
     assert (result.trained, result.paused, result.wall_time_s) == (EPOCHS, False, 20.0)
     assert not list((folder.path / "checkpoints").glob("*"))
+
+
+def test_a_trial_whose_job_is_taken_away_goes_on_from_its_last_checkpoint(study) -> None:
+    """The first time in the third epoch of its first part, then in a later part."""
+    executor = PartsExecutor()
+    look_up, taken = executor._look_up, []
+
+    def take_away(folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        spec = folder.read_spec()
+        if spec.number == 0 and spec.trained in {0, 5} and spec.trained not in taken:
+            taken.append(spec.trained)
+            done = spec.trained + 3
+            folder.checkpoint(done).parent.mkdir(exist_ok=True)
+            folder.checkpoint(done).write_text("state")
+            reports = epochs_of(curve(spec)[:done])
+            return TrialFacts(epochs=reports, ended_by=EndedBy.HOST, wall_time_s=2.0)
+        return look_up(folder, watcher)
+
+    executor._train = take_away
+    study.order = lambda: list(range(24))  # trial 0 fits, and is good enough to go on
+    assert study.run(executor)
+    parts = [(first, last) for number, first, last in executor.trained if number == 0]
+    assert taken == [0, 5] and parts == [(4, 5), (9, 10)]
+    (trial,) = [t for t in read_study(study.uri, "x", "s").trials if t.number == 0]
+    assert trial.wall_time_s == 2.0 + 2.0 + 2.0 + 2.0, "what was lost was spent, too"
+    assert "interrupted" not in study.outcomes().values()
+
+
+class Reattached(PartsExecutor):
+    """Finds the job of a trial that an earlier driver submitted."""
+
+    def reattach(self, folder: TrialFolder, watcher: Watcher):
+        return self.submit(folder, watcher) if folder.read_job() == "7" else None
+
+
+def test_a_driver_that_comes_back_finds_its_jobs_again(study) -> None:
+    study.abandon(None)
+    folder = TrialFolder.of(study.folder / "trials", 0)
+    folder.prepare(replace(folder.read_spec(), until=5))
+    folder.write_job("7")
+    executor = Reattached()
+    assert study.run(executor)
+    assert executor.trained[0] == (0, 1, 5), "it was followed, not begun anew"
+    assert len(read_study(study.uri, "x", "s").trials) == 24
+    assert "interrupted" not in study.outcomes().values()
