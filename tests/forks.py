@@ -79,9 +79,9 @@ class Commands:
     def __call__(self, folder: Path, *words: str, module: str = "sweeper") -> Done:
         script = f"""
 import runpy, sys
-import sweeper.cli, sweeper.executors.local
-for module in (sweeper.cli, sweeper.executors.local):
-    module.warm_up = lambda: None  # which imports torch, of which there is no need
+import sweeper.fork_server, sweeper.executors.supervise
+for module in (sweeper.fork_server, sweeper.executors.supervise):
+    module.start_fork_server = lambda preload: None  # of torch there is no need
 sys.argv = [{module!r}, *{words!r}]
 runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
 """

@@ -56,6 +56,9 @@ class Host:
         self._log.append("started", host=machine.host, device=device)
         with _heartbeat(self._log):
             facts = Supervisor(self._must_end).run(self._folder, device, self._log)
+        if self._gone.is_set() and facts.child is None:
+            # The signal goes to all processes of a job: some of them may have died of it.
+            facts = replace(facts, no_start="", ended_by=EndedBy.HOST)
         name = machine.kind if device != CPU else CPU
         return replace(facts, host=machine.host, device_name=name)
 

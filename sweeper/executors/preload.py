@@ -7,7 +7,7 @@ import os
 import signal
 
 # Signals to the whole process group are the parent's to handle; this one lives as long as it does.
-for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
     signal.signal(_number, signal.SIG_IGN)
 
 # Ultralytics greets on stdout when it is imported; the terminal belongs to the study.

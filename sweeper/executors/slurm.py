@@ -116,7 +116,7 @@ class SlurmScheduler:
     def _submit(self, function: Callable[[str], Any], path: Path) -> str:
         try:
             with self._lock:
-                job = self._submitter.submit(function, str(path)).job_id
+                job: str = self._submitter.submit(function, str(path)).job_id
                 self._known |= {KIND + job}
                 self._asked = time.monotonic()
         except subprocess.CalledProcessError as error:

@@ -10,7 +10,7 @@ import pytest
 
 from sweeper.emulator.machine import Card
 from sweeper.errors import SettingsError
-from sweeper.executors import devices
+from sweeper.executors import devices, machine
 from sweeper.memory.measure.nvml import NvmlUnavailable
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import TrialSpec
@@ -52,7 +52,7 @@ def test_a_driver_that_refuses_is_said_not_hidden(monkeypatch: pytest.MonkeyPatc
     def refuse() -> None:
         raise NvmlUnavailable("no_permission")
 
-    monkeypatch.setattr(devices, "list_devices", refuse)
+    monkeypatch.setattr(machine, "list_devices", refuse)
     found = devices.find_devices("auto")
     assert found.names == ("cpu",) and "this user may not ask" in found.notes[0]
 
@@ -62,7 +62,7 @@ def test_a_driver_that_refuses_is_said_not_hidden(monkeypatch: pytest.MonkeyPatc
 EXECUTE = """
 import multiprocessing, re, signal, time
 from pathlib import Path
-from sweeper.executors import local
+from sweeper.executors import local, supervise
 from sweeper.executors.devices import find_devices
 from sweeper.memory.measure.device_usage import DeviceUsage, processes_gib
 from sweeper.memory.measure.nvml import list_devices
@@ -76,9 +76,9 @@ class Watcher:
     def on_epoch(self, report): return False
 
 def run(*names, watcher=Watcher()):
-    local.warm_up = lambda: None
+    supervise.warm_up = lambda: None
     executor = local.LocalExecutor(find_devices("auto").names)
-    executor._context = multiprocessing.get_context("fork")
+    executor._supervisor._context = multiprocessing.get_context("fork")
     folders = [TrialFolder(Path(name)) for name in names]
     running = [executor.submit(folder, watcher) for folder in folders]
     facts = [future.result() for future in running]
@@ -108,7 +108,7 @@ def child(folder, device, connection):
     pinned = str(torch.cuda.get_device_properties(0).uuid)
     folder.write_child(ChildFacts(Ending.COMPLETE, memory=meter.read(), settings={"uuid": pinned}))
     os._exit(0)
-local._child = child
+supervise._child = child
 """
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from sweeper.executors import local
+from sweeper.executors import supervise
 from sweeper.executors.local import LocalExecutor
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import Outcome
@@ -76,7 +76,7 @@ def child_with_a_worker(folder: str, device: str, connection: object) -> None:
 def test_the_workers_of_a_trial_that_died_end_with_it(
     executor, make_spec, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(local, "_child", child_with_a_worker)
+    monkeypatch.setattr(supervise, "_child", child_with_a_worker)
     result = Submitted(executor, make_spec(), tmp_path, Listener()).result()
     assert result.outcome is Outcome.CRASHED and "SIGSEGV" in result.reason
     worker = int((tmp_path / "worker").read_text())
@@ -94,7 +94,7 @@ def test_a_child_that_cannot_start_is_a_crash(executor, make_spec, tmp_path, mon
             def start(self) -> None:
                 raise EOFError
 
-    monkeypatch.setattr(executor, "_context", Context())
+    monkeypatch.setattr(executor._supervisor, "_context", Context())
     result = Submitted(executor, make_spec(), tmp_path, Listener()).result()
     assert (result.outcome, result.reason) == (
         Outcome.CRASHED,

@@ -17,7 +17,8 @@ import torch
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.metrics import DetMetrics
 
-from sweeper.executors.local import warm_up
+from sweeper.executors.supervise import warm_up
+from sweeper.training import trainer as training
 from sweeper.training.checkpoint import Part
 from sweeper.training.run import ultralytics_arguments
 from sweeper.training.trainer import TrialTrainer
@@ -37,6 +38,7 @@ class Twists:
         fitness: What each epoch is worth, in place of its mAP.
         die_in_batch: Micro-batches of the run after which the process is killed.
         die_after_epoch: Epoch after whose report the process is killed.
+        save_between: Whether every epoch leaves a checkpoint, not only one in some minutes.
     """
 
     workers: int = 0
@@ -44,6 +46,7 @@ class Twists:
     fitness: tuple[float, ...] = ()
     die_in_batch: int | None = None
     die_after_epoch: int | None = None
+    save_between: bool = False
 
 
 def train_part(spec: TrialSpec, folder: Path, part: Part | None, twists: Twists) -> dict[str, Any]:
@@ -68,6 +71,8 @@ def _child(spec: TrialSpec, folder: Path, part: Part | None, twists: Twists, res
     os.dup2(log, 1)
     os.dup2(log, 2)
     dict.__setitem__(SETTINGS, "mlflow", False)
+    if twists.save_between:
+        training.CHECKPOINT_S = 0.0
     trainer = TrialTrainer(
         spec,
         ultralytics_arguments(spec, TrialFolder(folder), "cpu"),

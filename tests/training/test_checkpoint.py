@@ -30,7 +30,8 @@ class Run:
         return train_part(self.spec, self.root / "whole", None, self.twists)
 
     def part(self, start: int, until: int, folder: str = "parts", **die: int) -> dict[str, Any]:
-        part = Part(until, self.checkpoint(start) if start else None, self.checkpoint(until))
+        begin = self.checkpoint(start) if start else None
+        part = Part(until, begin, self.checkpoint(until), self.checkpoint)
         return train_part(self.spec, self.root / folder, part, replace(self.twists, **die))
 
     def checkpoint(self, epochs: int) -> Path:
@@ -57,8 +58,9 @@ def test_killed_and_continued_it_is_the_run_in_one_go(make_run) -> None:
     assert (whole["iterations"], whole["optimizer_steps"]) == (18, 2)
     assert not run.part(0, 3, die_after_epoch=3)
     assert read(run.checkpoint(3))["gradients"]
-    assert not run.part(3, EPOCHS, die_in_batch=14)
-    assert run.part(3, EPOCHS) == whole
+    assert not run.part(3, EPOCHS, die_in_batch=17, save_between=True)
+    assert run.checkpoint(3).exists() and not run.checkpoint(4).exists(), "of a part the newest"
+    assert run.part(5, EPOCHS) == whole
     assert not run.checkpoint(EPOCHS).exists(), "nobody goes on from the end"
 
 
