@@ -80,12 +80,8 @@ def refusal(spec: TrialSpec, machine: Machine) -> str:
             f"{machine.host} shows no GPU, and the study runs on {spec.device}. Ask the scheduler "
             f"for one, e.g. executor.slurm.gres=gpu:1.{''.join(' ' + n for n in machine.notes)}"
         )
-    if len(machine.gpus) > 1:
-        return (
-            f"{machine.host} shows this job {len(machine.gpus)} GPUs, so trials side by side "
-            "could not be measured apart. Ask the scheduler for one, e.g. "
-            "executor.slurm.gres=gpu:1."
-        )
+    if machine.crowd:
+        return machine.crowd
     if machine.kind != spec.device:
         return (
             f"{machine.host} has the device {machine.kind}, and the study runs on {spec.device}, "

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
+from sweeper.errors import MachineError
 from sweeper.executors import Watcher
 from sweeper.executors.events import EventReader
 from sweeper.executors.machine import Machine
@@ -86,12 +87,14 @@ class JobExecutor:
         """What the first job of the study found; all others must find the same kind of device.
 
         Raises:
-            SweeperError: No job could tell.
+            SweeperError: No job could tell, or it was given several GPUs.
         """
         try:
             return from_json(Machine, self._pinned.read_text(), str(self._pinned))
         except FileNotFoundError:
             machine = self._scheduler.probe()
+        if machine.crowd:
+            raise MachineError(machine.crowd)
         self._pinned.parent.mkdir(parents=True, exist_ok=True)
         write_json(self._pinned, machine)
         return machine

@@ -64,6 +64,16 @@ class Machine:
         """
         return max(1, (self.cores - 1) // self.trials)
 
+    @property
+    def crowd(self) -> str:
+        """Why trials that are jobs cannot be measured there; empty when each is given one GPU."""
+        if len(self.gpus) < 2:
+            return ""
+        return (
+            f"{self.host} shows a job {len(self.gpus)} GPUs, so trials side by side could not be "
+            "measured apart. Ask the scheduler for one, e.g. executor.slurm.gres=gpu:1."
+        )
+
     def with_gpus(self, uuids: Sequence[str]) -> Machine:
         """The same with these GPUs only."""
         return replace(self, gpus=tuple(gpu for gpu in self.gpus if gpu.uuid in uuids))

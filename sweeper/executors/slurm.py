@@ -95,7 +95,10 @@ class SlurmScheduler:
         finally:
             self.cancel(job)
         here = from_json(Machine, found.read_text(), str(found))
-        return replace(here, cores=min(here.cores, self._settings.cpus or here.cores))
+        cores = min(here.cores, self._settings.cpus or here.cores)
+        asks = f"{here.host} shows a job no GPU; executor.slurm.gres=gpu:1 asks Slurm for one"
+        notes = here.notes if here.gpu else (*here.notes, asks)
+        return replace(here, cores=cores, notes=notes)
 
     def close(self) -> None:
         """There is nothing to leave."""

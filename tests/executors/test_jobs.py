@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sweeper.errors import MachineError
 from sweeper.executors import jobs
 from sweeper.executors.events import EventLog, EventReader
 from sweeper.executors.host import refusal
@@ -95,6 +96,15 @@ def test_what_was_found_first_holds_for_the_whole_study(tmp_path: Path) -> None:
     assert executor.machine() == found and found.gpu is None
 
 
+def test_a_job_with_several_gpus_ends_the_study_before_it_begins(tmp_path: Path) -> None:
+    scheduler = ProcessScheduler()
+    scheduler.probe = lambda: Machine("node7", (RTX, T4))
+    executor = JobExecutor(scheduler, 1, tmp_path / "machine.json")
+    with pytest.raises(MachineError, match=r"node7 shows a job 2 GPUs.*gres=gpu:1"):
+        executor.machine()
+    assert not (tmp_path / "machine.json").exists()
+
+
 def test_a_scheduler_that_takes_no_job_is_a_crash(executor, make_spec, tmp_path: Path) -> None:
     def refuse(folder: TrialFolder) -> str:
         raise OSError("sbatch: error: invalid partition specified: gpus")
@@ -112,7 +122,7 @@ def test_a_scheduler_that_takes_no_job_is_a_crash(executor, make_spec, tmp_path:
         ("RTX", (RTX,), ""),
         ("RTX", (), "shows no GPU"),
         ("RTX", (T4,), "has the device T4"),
-        ("RTX", (RTX, replace(RTX, uuid="GPU-3")), "shows this job 2 GPUs"),
+        ("RTX", (RTX, replace(RTX, uuid="GPU-3")), "shows a job 2 GPUs"),
     ],
 )
 def test_a_machine_that_differs_refuses(make_spec, device: str, gpus, said: str) -> None:
