@@ -147,10 +147,15 @@ def _measured(meter: DeviceMeter | None) -> MemoryReading | None:
 
 
 def ultralytics_arguments(spec: TrialSpec, folder: TrialFolder, device: str) -> dict[str, Any]:
-    """The arguments of ``yolo detect train`` that run this trial in ``folder``."""
+    """The arguments of ``yolo detect train`` that run this trial in ``folder``.
+
+    Loaders get the trial's share of the cores: Ultralytics counts those of the whole machine.
+    """
+    arguments = command_arguments(spec)
     return {
         "task": "detect",
-        **command_arguments(spec),
+        **arguments,
+        "workers": min(arguments.get("workers", spec.threads + 1), spec.threads + 1),
         "device": "cpu" if device == "cpu" else "0",
         "project": str(folder.path.parent.resolve()),
         "name": folder.path.name,

@@ -17,7 +17,7 @@ from ultralytics.utils.metrics import DetMetrics
 from sweeper.memory import recompute
 from sweeper.study.judge import judge
 from sweeper.training.endings import Stopped
-from sweeper.training.run import run_trial
+from sweeper.training.run import run_trial, ultralytics_arguments
 from sweeper.training.trainer import TrialTrainer
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import EpochReport, Outcome, TrialFacts, TrialResult
@@ -41,6 +41,14 @@ class Link:
 def train(spec, folder: Path, link: Link | None = None) -> TrialResult:
     facts = run_trial(spec, TrialFolder(folder), "cpu", link or Link())
     return judge(spec, TrialFacts(child=facts))
+
+
+def test_loaders_get_the_trials_share_of_the_cores(make_spec, tmp_path: Path) -> None:
+    def workers(threads: int, asked: int) -> int:
+        spec = make_spec(threads=threads, train_args={"workers": asked})
+        return ultralytics_arguments(spec, TrialFolder(tmp_path), "cpu")["workers"]
+
+    assert (workers(3, 8), workers(7, 8), workers(7, 2)) == (4, 8, 2)
 
 
 @pytest.mark.parametrize(
