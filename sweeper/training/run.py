@@ -104,8 +104,10 @@ def run_trial(spec: TrialSpec, folder: TrialFolder, device: str, link: Link) -> 
     meter: DeviceMeter | None = None
     ending, message, shortfall = Ending.COMPLETE, "", ""
     try:
-        # sweeper logs the trial itself, once; set in memory only, the user's file stays as it is
-        dict.__setitem__(SETTINGS, "mlflow", False)
+        # sweeper logs the trial itself, once, and Ray Tune, a second to import, has no part in it;
+        # set in memory only, the user's file stays as it is
+        for integration in ("mlflow", "raytune"):
+            dict.__setitem__(SETTINGS, integration, False)
         meter = DeviceMeter(spec, device) if device != "cpu" else None
         arguments = ultralytics_arguments(spec, folder, device)
         trainer = TrialTrainer(
