@@ -35,6 +35,10 @@ NOT_RUN = {
     "-m experiment=article memory": "downloads COCO128, and trains for hours",
     "sweeper.deploy study.name=article": "its study is not run",
     "source ": "the environment is active already",
+    "executor=slurm": "needs a Slurm cluster",
+    "executor=ray": "needs a Ray cluster",
+    "createdb": "needs a PostgreSQL server",
+    "mlflow server": "runs until it is stopped",
     "study.name=digits deploy.threads": "its study trains for minutes",
 }
 SHORT = {
