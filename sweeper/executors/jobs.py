@@ -70,13 +70,14 @@ class JobExecutor:
         slots: How many.
     """
 
-    def __init__(self, scheduler: Scheduler, slots: int, pinned: Path) -> None:
+    def __init__(self, scheduler: Scheduler, slots: int, pinned: Path | None) -> None:
         """Nothing is submitted yet.
 
         Args:
             scheduler: Takes the jobs.
             slots: How many at a time.
-            pinned: File that keeps what the first probe of the study found.
+            pinned: File that keeps what the first probe of the study found; None where each start
+                is its own.
         """
         self.slots = slots
         self._scheduler, self._pinned = scheduler, pinned
@@ -84,19 +85,19 @@ class JobExecutor:
         self._closing = threading.Event()
 
     def machine(self) -> Machine:
-        """What the first job of the study found; all others must find the same kind of device.
+        """What a first job found; all others must find the same kind of device.
 
         Raises:
             SweeperError: No job could tell, or it was given several GPUs.
         """
-        try:
+        if self._pinned is not None and self._pinned.exists():
             return from_json(Machine, self._pinned.read_text(), str(self._pinned))
-        except FileNotFoundError:
-            machine = self._scheduler.probe()
+        machine = self._scheduler.probe()
         if machine.crowd:
             raise MachineError(machine.crowd)
-        self._pinned.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._pinned, machine)
+        if self._pinned is not None:
+            self._pinned.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self._pinned, machine)
         return machine
 
     def submit(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts]:

@@ -11,6 +11,7 @@ from sweeper.executors.debug import DebugExecutor
 from sweeper.executors.devices import find_devices
 from sweeper.executors.jobs import JobExecutor, Scheduler
 from sweeper.executors.local import LocalExecutor
+from sweeper.trial.record import SINGLE
 
 
 def open_executor(settings: ExecutorSettings, study: Path) -> Executor:
@@ -33,7 +34,8 @@ def open_executor(settings: ExecutorSettings, study: Path) -> Executor:
             f"executor.slots must be a number with executor={settings.name}: how many jobs may "
             "wait or run at a time. Set e.g. executor.slots=4."
         )
-    return JobExecutor(_scheduler(settings, study), settings.slots, study / "machine.json")
+    pinned = None if study.name == SINGLE else study / "machine.json"
+    return JobExecutor(_scheduler(settings, study), settings.slots, pinned)
 
 
 def _scheduler(settings: ExecutorSettings, study: Path) -> Scheduler:
