@@ -14,7 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from sweeper.config.compose import CONF_DIR, explain, load_settings, register_schema
+from sweeper.config.compose import explain, load_settings, register_schema
+from sweeper.config.conf_dir import CONF_DIR
 from sweeper.errors import EXIT_INTERRUPTED, readable_errors
 from sweeper.executors.emulated import emulate
 from sweeper.executors.supervise import warm_up

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -19,14 +18,11 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
+from sweeper.config.conf_dir import CONF_DIR
 from sweeper.config.settings import Settings
 from sweeper.config.validation import validate
 from sweeper.errors import SettingsError
 from sweeper.trial.record import Amp, read_amp
-
-CONF_DIR = Path(__file__).resolve().parents[1] / "conf"
-if not CONF_DIR.is_dir():  # a checkout keeps it at the top level
-    CONF_DIR = CONF_DIR.parents[1] / "conf"
 
 
 def register_schema() -> None:

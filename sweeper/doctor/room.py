@@ -7,7 +7,7 @@ from pathlib import Path
 from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, ok, warning
 from sweeper.errors import SweeperError
-from sweeper.plan.cells import inquire
+from sweeper.plan.inquiry import inquire
 from sweeper.plan.predictions import make_plan
 from sweeper.study.space import Cell, Space
 from sweeper.trial.record import AMP_WORDS, SIMULATED

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import yaml
 
-from sweeper.config.compose import CONF_DIR
+from sweeper.config.conf_dir import CONF_DIR
 from sweeper.config.settings import VramSettings
 from sweeper.errors import SettingsError
 from sweeper.memory.measure.nvml import Device

@@ -40,10 +40,10 @@ def main(overrides: list[str]) -> None:
     from sweeper.errors import MachineError
     from sweeper.executors.emulated import emulate
     from sweeper.executors.supervise import warm_up
-    from sweeper.plan.cells import inquire
     from sweeper.plan.export import readings
     from sweeper.plan.files import check_target, write_whole
     from sweeper.plan.formats import render
+    from sweeper.plan.inquiry import inquire
     from sweeper.plan.ladder import make_ladder
     from sweeper.plan.ladder_formats import render_ladder
     from sweeper.plan.predictions import make_plan

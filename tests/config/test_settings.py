@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from sweeper.config.arguments import argument_defaults
-from sweeper.config.compose import CONF_DIR, compose_settings
+from sweeper.config.compose import compose_settings
+from sweeper.config.conf_dir import CONF_DIR
 from sweeper.errors import SettingsError
 
 GROUPS = ("data", "model", "memory", "train", "vram", "study", "executor", "tracking")

@@ -3,7 +3,8 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
-from sweeper.config.compose import CONF_DIR, compose_settings, register_schema
+from sweeper.config.compose import compose_settings, register_schema
+from sweeper.config.conf_dir import CONF_DIR
 from sweeper.errors import SettingsError
 from sweeper.study.space import Space, resolve_space
 

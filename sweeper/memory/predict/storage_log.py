@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,6 +50,7 @@ class StorageLog(Uncomputed):  # type: ignore[no-untyped-call]
             int
         ] = []  # results of nonzero(): sizes that depend on data, not on shapes
         self._live: dict[int, int] = {}
+        self._watched: dict[int, weakref.ref[Any]] = {}  # by number
         self._births = 0
         self._open = True
         self._multiplied = False
@@ -80,10 +82,12 @@ class StorageLog(Uncomputed):  # type: ignore[no-untyped-call]
         self._births += 1
         self._live[storage._cdata] = self._births
         self.events.append((self._births, storage.nbytes()))
-        weakref.finalize(storage, self._forget, storage._cdata, self._births)
+        forget = partial(self._forget, storage._cdata, self._births)
+        self._watched[self._births] = weakref.ref(storage, forget)
 
-    def _forget(self, key: int, number: int) -> None:
+    def _forget(self, key: int, number: int, _: object) -> None:
         self._live.pop(key, None)
+        del self._watched[number]
         if self._open:
             self.events.append((-number, 0))
 
