@@ -26,7 +26,7 @@ from sweeper.memory.predict.architecture import find_architecture  # noqa: E402
 from sweeper.memory.predict.bound import LEVEL, upper  # noqa: E402
 from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace  # noqa: E402
 from sweeper.memory.predict.calibration import FITTED, Calibration  # noqa: E402
-from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
+from sweeper.memory.predict.peaks import replay_trace  # noqa: E402
 from sweeper.numbers import GIB  # noqa: E402
 from sweeper.training.full_images import BATCHES, few_steps  # noqa: E402
 from sweeper.trial.levers import CHECKPOINTS  # noqa: E402

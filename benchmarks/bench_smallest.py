@@ -29,7 +29,7 @@ from sweeper.emulator.machine import Machine  # noqa: E402
 from sweeper.memory.config import MemoryConfig  # noqa: E402
 from sweeper.memory.predict.architecture import find_architecture  # noqa: E402
 from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace  # noqa: E402
-from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
+from sweeper.memory.predict.peaks import replay_trace  # noqa: E402
 from sweeper.numbers import GIB  # noqa: E402
 
 READINGS = Path(__file__).with_name("smallest_card.csv")

@@ -24,7 +24,7 @@ from sweeper.memory.predict.architecture import find_architecture  # noqa: E402
 from sweeper.memory.predict.bound import FACTORS, LEVEL, upper  # noqa: E402
 from sweeper.memory.predict.cache import DEFAULT_DIR, load_trace  # noqa: E402
 from sweeper.memory.predict.calibration import Calibration  # noqa: E402
-from sweeper.memory.predict.prediction import replay_trace  # noqa: E402
+from sweeper.memory.predict.peaks import replay_trace  # noqa: E402
 from sweeper.memory.predict.programs import EARLIER_PAIRS  # noqa: E402
 from sweeper.memory.verdict import verdict as judge_peak  # noqa: E402
 

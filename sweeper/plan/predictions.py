@@ -12,7 +12,7 @@ from sweeper.memory.budget import violation
 from sweeper.memory.config import MemoryConfig
 from sweeper.memory.predict.bound import upper
 from sweeper.memory.predict.parallel import group_by_trace, in_children
-from sweeper.memory.predict.prediction import Peaks, predict_peaks
+from sweeper.memory.predict.peaks import Peaks, predict_peaks
 from sweeper.memory.verdict import Verdict, verdict
 from sweeper.plan.cells import Inquiry, Request, Setup, accumulate_for
 

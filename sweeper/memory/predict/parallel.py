@@ -20,7 +20,7 @@ from typing import TypeVar
 from sweeper.errors import SettingsError, SweeperError
 from sweeper.memory.config import MemoryConfig, TraceKey
 from sweeper.memory.predict.bound import upper
-from sweeper.memory.predict.prediction import Peaks, predict_peaks
+from sweeper.memory.predict.peaks import Peaks, predict_peaks
 from sweeper.trial.record import SIMULATED, MemoryReading, TrialSpec
 
 CHILDREN = 2  # a trace of yolo11x holds 1.6 GiB of host memory
