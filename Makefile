@@ -65,8 +65,8 @@ bench-scale: .venv/.ready ## 10,000 instant trials through storage, MLflow and r
 bench-answer: .venv/.ready ## replay whole runs: how good the recommended cell is in the end, two minutes
 	$(BIN)/python benchmarks/bench_answer.py
 
-soak: .venv/.ready ## kill studies at random moments for ten minutes, then check their records
-	$(BIN)/python -m tests.kill_loop 600
+soak: .venv/.ready ## kill studies at random moments for ten minutes, then check their records (ARGS="executor=slurm executor.slots=2")
+	$(BIN)/python -m tests.kill_loop 600 0 $(ARGS)
 
 docs: .venv/.ready ## run the commands of the README and docs/, trainings cut short
 	$(BIN)/python -m tests.run_docs

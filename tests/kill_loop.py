@@ -1,9 +1,10 @@
 """Kills a study at random moments until it ends, then checks its records against each other.
 
-    python -m tests.kill_loop SECONDS [SEED]
+    python -m tests.kill_loop SECONDS [SEED [OVERRIDE ...]]
 
 The long form is ``make soak``; the short one is a test on an emulated card
-(tests/test_kill_loop.py).
+(tests/test_kill_loop.py). With ``executor=slurm`` among the overrides jobs are cancelled and host
+programs shot as well, and none may be left in the queue.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import optuna
@@ -34,45 +35,59 @@ COMMAND = [
 ]
 CELLS = 6
 TO_A_TRIAL = "SIGKILL to a trial"
+TO_A_HOST, TO_A_JOB = "SIGKILL to a host program", "scancel of a job"
 STUDY_S = 120  # kills stop after three quarters of it
 PARENT_SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def run(folder: Path, seconds: float, seed: int, env: Mapping[str, str]) -> Counter[str]:
+def run(
+    folder: Path, seconds: float, seed: int, env: Mapping[str, str], more: Sequence[str] = ()
+) -> Counter[str]:
     """Start, kill, start again; for the last quarter of ``seconds`` only start.
+
+    ``more``: further overrides.
 
     Returns:
         How often each kind of kill was made.
     """
     rng = random.Random(seed)
     kills: Counter[str] = Counter()
+    in_jobs = "executor=slurm" in more
     deadline = time.monotonic() + 0.75 * seconds
     while True:
         with (folder / "out.txt").open("ab") as output:
             study = subprocess.Popen(
-                COMMAND,
+                [*COMMAND, *more],
                 cwd=folder,
                 env={**env, "PYTHONPATH": str(ROOT)},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        kill = _kill_something(study, rng) if time.monotonic() < deadline else ""
+        late = time.monotonic() > deadline
+        kill = "" if late else _kill_something(study, rng, folder, in_jobs)
         if kill:
             kills[kill] += 1
         code = study.wait(timeout=600)
-        _require_no_process_left(folder)
-        if code == 0 and kill != TO_A_TRIAL:  # the trial's cell runs again
+        ended = code == 0 and kill not in {TO_A_TRIAL, TO_A_HOST, TO_A_JOB}  # its cell runs again
+        if ended or not in_jobs:  # which live on without their driver
+            _require_no_process_left(folder)
+        if ended:
+            assert not in_jobs or not _jobs(), "jobs are left in the queue"
             return kills
 
 
-def _kill_something(study: subprocess.Popen[bytes], rng: random.Random) -> str:
+def _kill_something(
+    study: subprocess.Popen[bytes], rng: random.Random, folder: Path, in_jobs: bool
+) -> str:
     """After a random while, kill the study or one of its trials."""
     try:
         study.wait(timeout=rng.uniform(1, 18))
         return "ended by itself"
     except subprocess.TimeoutExpired:
         pass
+    if in_jobs and rng.random() < 0.6 and (kill := _kill_job(rng, folder)):
+        return kill
     trials = _trial_processes(study.pid)
     if trials and rng.random() < 0.4:
         try:
@@ -83,6 +98,31 @@ def _kill_something(study: subprocess.Popen[bytes], rng: random.Random) -> str:
     number = rng.choice(PARENT_SIGNALS)
     study.send_signal(number)
     return f"{number.name} to the study"
+
+
+def _kill_job(rng: random.Random, folder: Path) -> str:
+    """Cancel a job, or shoot the host program of one; empty where there is none."""
+    hosts = [p for p in psutil.process_iter() if _works_in(p, folder) and _is_host(p)]
+    if hosts and rng.random() < 0.5:
+        rng.choice(hosts).kill()
+        return TO_A_HOST
+    jobs = _jobs()
+    if jobs:
+        subprocess.run(["scancel", rng.choice(jobs)], check=True)
+        return TO_A_JOB
+    return ""
+
+
+def _jobs() -> list[str]:
+    command = ["squeue", "--me", "--noheader", "--name=sweeper-kill", "--format=%i"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def _is_host(process: psutil.Process) -> bool:
+    try:
+        return "submitit.core._submit" in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def _trial_processes(pid: int) -> list[psutil.Process]:
@@ -149,7 +189,7 @@ def main() -> None:
     while time.monotonic() - started < seconds:
         with tempfile.TemporaryDirectory(prefix="sweeper-soak-") as name:
             folder = Path(name).resolve()
-            kills += run(folder, STUDY_S, seed + studies, os.environ)
+            kills += run(folder, STUDY_S, seed + studies, os.environ, sys.argv[3:])
             trials += check(folder)
         studies += 1
         print(f"study {studies}: killed {kills.total()} times so far", flush=True)
