@@ -73,6 +73,7 @@ class SpecBuilder:
             checkpoint=settings.memory.checkpoint,
             val_batch=settings.memory.val_batch,
             freeze=settings.memory.freeze,
+            dataset=dataset.facts,
         )
 
 
