@@ -38,7 +38,7 @@ class Report:
         path: Its file.
         answer: Its beginning as plain text.
         warning: Why MLflow did not take it; empty when it did.
-        link: Where MLflow's UI shows the runs; empty where that is not known.
+        link: Where MLflow's UI shows the study's runs; empty where that is not known.
     """
 
     path: Path

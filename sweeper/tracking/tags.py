@@ -24,8 +24,6 @@ from sweeper.trial.study_record import StudyRecord
 STUDY = "mlflow.sweeper.study"
 SPEC = "mlflow.sweeper.spec"
 RESULT = "mlflow.sweeper.result"
-# Of an experiment: its link opens the runs of a training, not the traces of an application.
-KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
 SOURCE = "python -m sweeper"
 TOO_LONG = "too long"  # in place of a record; no JSON document
 

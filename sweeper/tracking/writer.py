@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlencode
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
@@ -65,8 +66,6 @@ class Tracker:
         else:
             location = None if uri.startswith("http") else artifacts.resolve().as_uri()
             self.experiment_id = self._client.create_experiment(experiment, location)
-        if found is None or tags.KIND not in found.tags:
-            self._client.set_experiment_tag(self.experiment_id, tags.KIND, tags.TRAINING)
         self._parent_id = self._study_id = ""
         self._origin: dict[str, str] = {}
 
@@ -229,7 +228,7 @@ def publish_report(
         files: Each with its folder among the artifacts; None is the top.
 
     Returns:
-        The address at which MLflow's UI shows the runs; empty where that is not known.
+        The address at which MLflow's UI shows the study's runs; empty where it is not known.
 
     Raises:
         StudyError: MLflow does not answer, or does not know the study.
@@ -246,15 +245,21 @@ def publish_report(
         )
         for path, folder in files:
             client.log_artifact(run_id, str(path), folder)
-        return _runs_page(uri, parent.info.experiment_id)
+        return _runs_page(uri, parent.info.experiment_id, study.name)
 
 
-def _runs_page(uri: str, experiment_id: str) -> str:
-    """Where the UI shows runs rather than the page for applications that it opens with."""
+def _runs_page(uri: str, experiment_id: str, study: str) -> str:
+    """Where the UI lists runs, the best first: it opens with pages for GenAI applications."""
+    if not uri.startswith(("http", "sqlite:")):
+        return ""
     server = without_password(uri) if uri.startswith("http") else LOCAL_UI
-    known = uri.startswith(("http", "sqlite:"))
-    page = f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-    return server.rstrip("/") + page if known else ""
+    wanted = {
+        "workflowType": "machine_learning",
+        "searchFilter": f"tags.study = '{study}'",
+        "orderByKey": "metrics.`map50`",
+        "orderByAsc": "false",
+    }
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{urlencode(wanted)}"
 
 
 def _known(
