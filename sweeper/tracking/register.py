@@ -79,7 +79,8 @@ def _save(
     folder: Path, run_id: str, model_id: str, weights: Path, settings: Mapping[str, Any]
 ) -> None:
     # A build's own mark, as in torch 2.14.1+cu130, is on no package index.
-    versions = {p: str(settings[p]).partition("+")[0] for p in ("ultralytics", "torch")}
+    known = [p for p in ("ultralytics", "torch") if p in settings]
+    versions = {p: str(settings[p]).partition("+")[0] for p in known}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of the types of MLflow's own classes
         import mlflow.pyfunc

@@ -51,8 +51,8 @@ class SystemMetrics:
         """
         self._take = take
         self._machine: list[BaseMetricsMonitor] = [CPUMonitor(), DiskMonitor()]
-        if gpu:
-            self._machine.append(GPUMonitor())
+        with suppress(Exception):  # as MLflow's: a GPU that was lost ends no study
+            self._machine += [GPUMonitor()] if gpu else []
         self._running: list[_Running] = []
         self._sampled_at = 0.0
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -73,7 +73,7 @@ class SystemMetrics:
 
     def _run(self) -> None:
         while True:
-            with suppress(OSError):  # a full disk stops the study by its own records
+            with suppress(Exception):  # what a driver or a full disk refuses costs a sample only
                 try:
                     self._calls.get(timeout=EVERY_S)()
                 except Empty:

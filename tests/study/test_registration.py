@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import pytest
 from mlflow import MlflowClient
 
 from sweeper.config.compose import compose_settings
 from sweeper.study.registration import register_winner
-from sweeper.tracking.register import register_model
 from sweeper.trial.record import Outcome
 from tests.report.synthetic import Row, write_study
 
@@ -15,9 +13,7 @@ FITS = Row(4, 1, False, Outcome.COMPLETE, 2.0, (0.2, 0.9), 100.0)
 TOO_LARGE = Row(16, 1, False, Outcome.OUT_OF_MEMORY, 30.0)
 
 
-def test_the_winner_is_registered_with_its_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_winner_is_registered_with_its_run(tmp_path: Path) -> None:
     uri = write_study(tmp_path, [TOO_LARGE, FITS])
     asked = [f"runs_dir={tmp_path}", "study.register=digits", "study.keep_best=true"]
     settings = compose_settings(asked)
@@ -25,11 +21,6 @@ def test_the_winner_is_registered_with_its_run(
     weights = tmp_path / "article/trials/0001/weights/best.pt"
     weights.parent.mkdir()
     weights.write_bytes(b"weights")
-    versions = {"ultralytics": "8.4.190", "torch": "2.14.1"}
-    monkeypatch.setattr(
-        "sweeper.study.registration.register_model",
-        lambda *given: register_model(*given[:-1], versions),  # synthetic trials trained with none
-    )
     said = "registered: models:/digits/1, b4×a1 of trial 1"
     assert register_winner(settings, "article") == said
     run_id = (tmp_path / "article/trials/0001/mlflow_run_id").read_text()

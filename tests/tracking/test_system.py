@@ -66,6 +66,18 @@ def test_a_short_trial_has_one_sample_of_its_end(folders, monkeypatch) -> None:
     assert [s.step for s in folders[0].read_samples()] == [0]
 
 
+def test_a_gpu_that_was_lost_is_left_out(folders, monkeypatch) -> None:
+    def lost() -> None:
+        raise RuntimeError("Failed to initialize NVML")
+
+    monkeypatch.setattr(system, "LEAST_S", 0.0)
+    monkeypatch.setattr(system, "GPUMonitor", lost)
+    metrics = SystemMetrics(lambda folder, sample: None, gpu=True)
+    metrics.enter(folders[0])
+    metrics.leave(folders[0])
+    assert set(folders[0].read_samples()[0].values) == NAMES
+
+
 def test_a_disk_that_is_full_ends_no_sampling(folders, monkeypatch) -> None:
     monkeypatch.setattr(system, "LEAST_S", 0.0)
     full, roomy = folders
