@@ -36,6 +36,7 @@ report: .venv/.ready ## write runs/<study>/report.md (NAME=study, default the la
 	$(BIN)/python -m sweeper.report $(if $(NAME),study.name=$(NAME))
 
 ui: .venv/.ready ## open the MLflow UI on http://127.0.0.1:5000
+	@echo "runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
 	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///runs/mlflow.db
 
 plan: .venv/.ready ## what fits on which card, simulated (ARGS="model=yolo11x vram=rtx3090")

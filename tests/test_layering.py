@@ -22,7 +22,10 @@ DOORS = {
         *("sweeper/training/", "sweeper/memory/", "sweeper/deploy/"),
         "sweeper/executors/preload.py",
     ),
-    "ultralytics": ("sweeper/training/", "sweeper/memory/predict/", "sweeper/deploy/"),
+    "ultralytics": (
+        *("sweeper/training/", "sweeper/memory/predict/", "sweeper/deploy/"),
+        "sweeper/tracking/served.py",  # runs where the registered model is loaded
+    ),
     "mlflow": ("sweeper/tracking/",),
     "optuna": ("sweeper/study/",),
     "sqlalchemy": (  # what the storages of Optuna and MLflow raise, and a lease

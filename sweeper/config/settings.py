@@ -169,6 +169,7 @@ class StudySettings:
     trial_timeout_s: float = 0.0
     stall_timeout_s: float = 1800.0
     keep_best: bool = False
+    register: str | None = None
 
 
 @dataclass

@@ -37,6 +37,7 @@ def validate(settings: Settings) -> None:
     _one_of("executor.name", settings.executor.name, EXECUTORS)
     _check_places(settings)
     _check_rungs(settings)
+    _check_register(settings)
     _one_of("study.sampler", settings.study.sampler, SAMPLERS)
     if settings.study.share and settings.study.sampler != "auto":
         raise SettingsError(
@@ -141,6 +142,27 @@ def _check_rungs(settings: Settings) -> None:
             f"study.rungs must rise from 1 to less than train.epochs={epochs} but got "
             f"{rungs}. Set e.g. study.rungs=[{max(1, epochs // 5)}], or [] to train each trial "
             "to its end."
+        )
+
+
+def _check_register(settings: Settings) -> None:
+    study, name = settings.study, settings.study.register
+    if name is None:
+        return
+    if not name.strip() or re.search(r"[/:'\"%]", name):
+        raise SettingsError(
+            f"study.register must be a model's name without / : ' \" or % but got "
+            f"{name or 'nothing'}. Set e.g. study.register=detector."
+        )
+    if not study.keep_best and not study.finish:
+        raise SettingsError(
+            f"study.register={name} needs the winner's weights, which are not kept. Add "
+            "study.finish=true, which trains the winner to its end, or study.keep_best=true."
+        )
+    if not study.keep_best and not settings.rungs:
+        raise SettingsError(
+            f"study.register={name} needs the winner's weights, and study.finish=true keeps none "
+            "where every trial is trained to its end, without rungs. Add study.keep_best=true."
         )
 
 

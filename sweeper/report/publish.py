@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ MAX_CURVES = 8
 NOTE_ROWS = 10
 UNTAKEN = "MLflow did not take the report"
 FOLDER = "report"  # beside report.md, and among the artifacts
-BEST = ("map50", "map50_95", "wall_time_s", "train_time_s", "images_per_s")
+MEANS = ("map50", "map50_95", "wall_time_s", "train_time_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,13 @@ class Report:
         path: Its file.
         answer: Its beginning as plain text.
         warning: Why MLflow did not take it; empty when it did.
+        link: Where MLflow's UI shows the study's runs; empty where that is not known.
     """
 
     path: Path
     answer: str
     warning: str = ""
+    link: str = ""
 
 
 def publish(settings: Settings, name: str | None, tracked: bool = True) -> Report:
@@ -68,20 +71,23 @@ def publish(settings: Settings, name: str | None, tracked: bool = True) -> Repor
     documents = _write_documents(findings, images, study.path, settings.report)
     files = [*((d, None) for d in documents), *((f, FOLDER) for f in (table, *images))]
     files += [(weights, "weights") for weights in _kept_weights(findings, study)]
-    untaken = _log(settings, findings, files) if tracked else f"{UNTAKEN}: it does not answer"
-    warning = warning or untaken
-    return Report(documents[-1], re.sub(r"[*`]", "", answer(findings)), warning)
+    link, untaken = "", f"{UNTAKEN}: it does not answer"
+    if tracked:
+        link, untaken = _log(settings, findings, files)
+    text = re.sub(r"[*`]", "", answer(findings))
+    return Report(documents[-1], text, warning or untaken, link)
 
 
-def _log(settings: Settings, findings: Findings, files: list[tuple[Path, str | None]]) -> str:
-    """Why MLflow did not take the report; empty when it did."""
+def _log(
+    settings: Settings, findings: Findings, files: list[tuple[Path, str | None]]
+) -> tuple[str, str]:
+    """Where MLflow shows the runs, and why it did not take the report; one of them is empty."""
     uri, experiment = publishing_place(settings, findings.study)
     numbers, best, note = _metrics(findings), _tags(findings), _note(findings)
     try:
-        publish_report(uri, experiment, findings.study, numbers, best, note, files)
+        return publish_report(uri, experiment, findings.study, numbers, best, note, files), ""
     except StudyError as error:
-        return f"{UNTAKEN}: {error}"
-    return ""
+        return "", f"{UNTAKEN}: {error}"
 
 
 def _write_documents(
@@ -139,7 +145,7 @@ def _may_have_epochs(trial: RecordedTrial) -> bool:
 
 
 def _metrics(findings: Findings) -> dict[str, float]:
-    """For the parent run: how many trials ended how, and the numbers of the best one."""
+    """For the parent run: how many trials ended how, and the numbers of the recommended cell."""
     tally = findings.tally
     metrics: dict[str, float | None] = {
         "trials": tally.trials,
@@ -147,13 +153,20 @@ def _metrics(findings: Findings) -> dict[str, float]:
         "trials_infeasible": tally.infeasible,
         "trials_failed": tally.failed,
     }
-    best = findings.recommended.first if findings.recommended else None
-    if findings.recommended is not None and best is not None and best.result is not None:
-        metrics |= {f"best_{name}": getattr(best.result, name) for name in BEST}
-        metrics |= {"best_map50": findings.recommended.map50, "best_peak_gib": best.peak_gib}
+    best = findings.recommended
+    if best is not None:
+        metrics |= {f"best_{name}": _mean(best, name) for name in MEANS}
+        metrics |= {"best_images_per_s": best.images_per_s, "best_peak_gib": best.peak_gib}
         metrics |= {"best_batch": best.spec.batch, "best_accumulate": best.spec.accumulate}
-        metrics |= _prospects(findings.recommended, findings)
+        metrics |= _prospects(best, findings)
     return {name: float(value) for name, value in metrics.items() if value is not None}
+
+
+def _mean(cell: CellSummary, name: str) -> float | None:
+    """Mean of the trials by which a cell is compared, as its mAP@0.5 is."""
+    values = [getattr(t.result, name) for t in cell.compared]
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
 
 
 def _prospects(cell: CellSummary, findings: Findings) -> dict[str, float | None]:

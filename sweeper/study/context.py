@@ -24,7 +24,8 @@ from sweeper.study.specs import SpecBuilder
 from sweeper.study.trials import Trials
 from sweeper.tracking import Tracker
 from sweeper.tracking.outbox import Outbox
-from sweeper.trial.record import SIMULATED, TrialSpec
+from sweeper.tracking.system import SystemMetrics
+from sweeper.trial.record import MEASURED, SIMULATED, TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import StudyRecord, StudyStatus
 
@@ -91,8 +92,10 @@ class RunContext:
         self, outbox: Outbox, display: StudyDisplay, require: Callable[[], None] = lambda: None
     ) -> Trials:
         """What runs the trials of this run, while ``require`` raises nothing."""
+        here = self.settings.executor.is_here  # else what it does says nothing of the trials
+        system = SystemMetrics(outbox.sample, gpu=self.source == MEASURED) if here else None
         folder = self.folder.trials
-        return Trials(folder, self.executor, outbox, display, self.measured, require)
+        return Trials(folder, self.executor, outbox, display, self.measured, require, system)
 
     def say(self, text: str) -> None:
         """Print a line as it is."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -22,9 +23,11 @@ from sweeper.study.storage import SERVER_PATIENCE_S, is_server, open_storage, pa
 from sweeper.trial.record import Outcome, TrialResult
 
 CONSTRAINT = "vram"
+DASHBOARD = "constraints"  # where optuna-dashboard 0.21 looks for them
 IDENTITY = "identity"
 ID, OLDER = "id", "older"
 DRIVER = "driver"  # of a trial: who runs it
+METRIC = "map50"
 
 # FAIL is what TPE ignores; an outcome that teaches it something is told as PRUNED.
 _STATES = {
@@ -102,6 +105,9 @@ class CellStudy:
             sampler=RandomSampler(),  # is never asked
         )
         self._require_identity(identity)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self._study.set_metric_names([METRIC])
         self.id: str = self._study.user_attrs[ID]
         self.older: bool = self._study.user_attrs.get(OLDER, False)
         stored = self._study.trials
@@ -191,7 +197,12 @@ class CellStudy:
                 trial.report(epoch.map50, epoch.epoch)
             if result.excess_gib is not None:
                 trial.set_constraint(CONSTRAINT, result.excess_gib)
+                self._study._storage.set_trial_system_attr(
+                    trial._trial_id, DASHBOARD, [result.excess_gib]
+                )
             trial.set_user_attr("reason", result.reason)
+            if result.memory is not None:
+                trial.set_user_attr("peak_gib", result.memory.peak_gib)
             trial.set_user_attr("outcome", result.outcome.value)
             self._study.tell(trial, value, state=state)
         except UpdateFinishedTrialError:

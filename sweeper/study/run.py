@@ -31,6 +31,7 @@ from sweeper.study.lease import Lease, study_lease
 from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy
 from sweeper.study.provenance import describe_origin
+from sweeper.study.registration import register_winner
 from sweeper.study.sharing import spread_order
 from sweeper.study.space import Cell, Space
 from sweeper.study.storage import readable_faults, study_exists
@@ -294,7 +295,15 @@ def _say_outcome(context: RunContext, study: CellStudy, done: bool, tracked: boo
         return
     if not study.best():
         context.say(study.nearest_miss())
+    if context.settings.study.register is not None:
+        context.say(register_winner(context.settings, context.name))
     context.say("next:")
     context.say(f"  python -m sweeper.report study.name={context.name} report.format=html")
-    context.say("  make ui   # compare in MLflow")
+    context.say(f"  {_where_to_compare(context.settings, report.link)}")
     context.say(f"  python -m sweeper.deploy study.name={context.name}")
+
+
+def _where_to_compare(settings: Settings, link: str) -> str:
+    if link and settings.tracking_uri.startswith("http"):
+        return f"{link}   # compare in MLflow"
+    return f"make ui   # compare in MLflow{': ' + link if link else ''}"

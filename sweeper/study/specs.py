@@ -75,6 +75,7 @@ class SpecBuilder:
             val_batch=settings.memory.val_batch,
             freeze=settings.memory.freeze,
             device=self._device,
+            dataset=dataset.facts,
         )
 
 

@@ -16,6 +16,7 @@ from sweeper.study.display import StudyDisplay
 from sweeper.study.judge import judge, refuse
 from sweeper.study.stop import StopRequest
 from sweeper.tracking.outbox import Outbox
+from sweeper.tracking.system import SystemMetrics
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import EndedBy, EpochReport, Outcome, TrialFacts, TrialResult, TrialSpec
 
@@ -55,6 +56,7 @@ class Trials:
         display: StudyDisplay,
         measured: bool,
         require: Callable[[], None] = lambda: None,
+        system: SystemMetrics | None = None,
     ) -> None:
         """Nothing runs yet.
 
@@ -65,9 +67,11 @@ class Trials:
             display: Takes the progress.
             measured: Whether a GPU shows what fits; else the prediction decides.
             require: Raises when trials must not go on.
+            system: Samples the machine while they run.
         """
         self._folder, self._executor, self._outbox = folder, executor, outbox
         self._display, self._measured, self._require = display, measured, require
+        self._system = system
         self._running: dict[Future[TrialFacts], TrialSpec] = {}
         self._refused: list[tuple[TrialSpec, TrialResult]] = []
         self._taken_away: Counter[int] = Counter()
@@ -149,6 +153,8 @@ class Trials:
             self._refused.append((spec, refused))
             return
         folder = self._open(spec)
+        if self._system is not None:
+            self._system.enter(folder)
         self._running[self._executor.submit(folder, self._watcher(spec))] = spec
 
     def _watcher(self, spec: TrialSpec) -> _Watcher:
@@ -187,6 +193,8 @@ class Trials:
         when = "ALL_COMPLETED" if timeout_s is None else FIRST_COMPLETED
         for future in wait(self._running, timeout_s, when).done:
             spec = self._running.pop(future)
+            if self._system is not None:
+                self._system.leave(self.folder(spec.number))
             stopped = TrialFacts(ended_by=EndedBy.STUDY)
             facts = stopped if future.cancelled() else future.result()
             result = self._judge(spec, facts)

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from sweeper.errors import first_line
 from sweeper.tracking import FAULTS, Tracker, is_refusal
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import EpochReport, TrialResult, TrialSpec
+from sweeper.trial.record import EpochReport, SystemSample, TrialResult, TrialSpec
 
 RETRY_S = 30.0
 
@@ -58,22 +58,18 @@ class Outbox:
 
         def open_run() -> None:
             folder.logged.unlink(missing_ok=True)  # an earlier attempt may only now have got there
-            self._attempt(lambda t: t.log_params(_open_run(t, spec, folder), spec))
+            self._attempt(lambda t: t.log_spec(_open_run(t, spec, folder), spec))
 
         self._post(open_run)
 
     def epoch(self, folder: TrialFolder, report: EpochReport) -> None:
         """Add to the live curves; the final write repeats every point."""
+        self._add(folder, lambda tracker, run_id: tracker.log_epoch(run_id, report))
 
-        def log(tracker: Tracker) -> None:
-            try:
-                if run_id := folder.read_run_id():
-                    tracker.log_epoch(run_id, report)
-            except FAULTS as error:
-                if not is_refusal(error):  # else the run is gone; the final write makes another
-                    raise
-
-        self._post(lambda: self._attempt(log))
+    def sample(self, folder: TrialFolder, sample: SystemSample) -> None:
+        """Add to the machine's curves, as `epoch` does."""
+        if self._fault is None:  # it is raised where the study can hear it
+            self._add(folder, lambda tracker, run_id: tracker.log_sample(run_id, sample))
 
     def finish(self, spec: TrialSpec, result: TrialResult, folder: TrialFolder) -> None:
         """Write what came back, and whatever waits from before."""
@@ -130,6 +126,19 @@ class Outbox:
         """Folders of finished trials that MLflow does not have whole."""
         folders = TrialFolder.all_of(self._trials)
         return [f for f in folders if f.has_result and not f.logged.exists()]
+
+    def _add(self, folder: TrialFolder, log: Callable[[Tracker, str], None]) -> None:
+        """Write to a trial's run, unless it is gone: then the final write makes another."""
+
+        def add(tracker: Tracker) -> None:
+            try:
+                if run_id := folder.read_run_id():
+                    log(tracker, run_id)
+            except FAULTS as error:
+                if not is_refusal(error):
+                    raise
+
+        self._post(lambda: self._attempt(add))
 
     def _post(self, action: Action) -> None:
         self._raise_fault()

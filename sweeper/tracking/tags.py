@@ -1,10 +1,18 @@
-"""The records that MLflow keeps whole, as tags that its UI does not show."""
+"""The tags that mean something to MLflow's UI, and the records that it hides."""
 
 from __future__ import annotations
 
+import getpass
+import os
 from dataclasses import replace
 
 from mlflow.entities import Run
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_SOURCE_NAME,
+    MLFLOW_SOURCE_TYPE,
+    MLFLOW_USER,
+)
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from sweeper.errors import StudyError
@@ -16,7 +24,21 @@ from sweeper.trial.study_record import StudyRecord
 STUDY = "mlflow.sweeper.study"
 SPEC = "mlflow.sweeper.spec"
 RESULT = "mlflow.sweeper.result"
+SOURCE = "python -m sweeper"
 TOO_LONG = "too long"  # in place of a record; no JSON document
+
+
+def origin_tags(record: StudyRecord) -> dict[str, str]:
+    """Who has made a run, and by what: MLflow's own fill in with its fluent functions only."""
+    own = {MLFLOW_USER: _user(), MLFLOW_SOURCE_NAME: SOURCE, MLFLOW_SOURCE_TYPE: "LOCAL"}
+    return own | ({MLFLOW_GIT_COMMIT: record.git_commit} if record.git_commit else {})
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"uid {os.getuid()}"
 
 
 def study_tag(record: StudyRecord) -> dict[str, str]:

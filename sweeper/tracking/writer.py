@@ -3,129 +3,54 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlencode
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 
+from sweeper.passwords import without_password
 from sweeper.tracking import tags
 from sweeper.tracking.faults import readable_faults
+from sweeper.tracking.names import (
+    METRICS,
+    PART_METRIC,
+    SPEC_TAGS,
+    STUDY_PARAMS,
+    STUDY_TAGS,
+    TRIAL_TAGS,
+    dataset_of,
+    effective_params,
+    epoch_points,
+    params_of,
+    sample_points,
+    status_of,
+)
 from sweeper.tracking.reader import (
-    CURVE,
     LAST_START,
     STUDY_ID,
     find_older_study,
     find_study_by_id,
     open_study,
 )
-from sweeper.trial.command import whole_training
 from sweeper.trial.folder import TrialFolder, one_at_a_time
-from sweeper.trial.levers import LEVERS
-from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
+from sweeper.trial.record import EpochReport, Outcome, SystemSample, TrialResult, TrialSpec
 from sweeper.trial.study_record import RUNNING, StudyRecord
-
-# Every name that sweeper writes to MLflow, and where its value comes from.
-PARAMS: dict[str, Callable[[TrialSpec], Any]] = {
-    "strategy": lambda s: s.strategy,
-    "batch": lambda s: s.batch,
-    "accumulate": lambda s: s.accumulate,
-    "effective_batch": lambda s: s.effective_batch,
-    "amp": lambda s: s.amp,
-    "model": lambda s: s.model,
-    "data": lambda s: s.data,
-    "imgsz": lambda s: s.imgsz,
-    "epochs": lambda s: s.epochs,
-    "optimizer": lambda s: s.optimizer,
-    "lr0": lambda s: s.train_args.get("lr0"),
-    **{name: attrgetter(name) for name in LEVERS},
-    "seed": lambda s: s.seed,
-    "budget_gib": lambda s: s.limit_gib,
-}
-METRICS: dict[str, Callable[[TrialResult], float | None]] = {
-    "map50": lambda r: r.map50,
-    "map50_95": lambda r: r.map50_95,
-    "peak_gib": lambda r: r.memory.peak_gib if r.memory else None,
-    "headroom_gib": lambda r: (
-        None if r.excess_gib is None or r.outcome.infeasible else -r.excess_gib
-    ),
-    "trained_epochs": lambda r: r.trained or None,
-    "epoch_s": lambda r: r.epoch_s,
-    "wall_time_s": lambda r: r.wall_time_s,
-    "train_time_s": lambda r: r.train_time_s,
-    "images_per_s": lambda r: r.images_per_s,
-    "optimizer_steps": lambda r: r.optimizer_steps,
-    "iterations": lambda r: r.iterations,
-    "best_epoch": lambda r: r.best_epoch,
-    "peak_rss_gib": lambda r: r.peak_rss_gib,
-    "context_gib": lambda r: r.memory.context_gib if r.memory else None,
-    "alloc_retries": lambda r: r.memory.alloc_retries if r.memory else None,
-}
-PART_METRIC = "part_{}_gib"  # one per part of MemoryReading.parts that is not 0
-EPOCH_METRICS: dict[str, Callable[[EpochReport], float]] = {
-    CURVE.format("map50"): lambda e: e.map50,
-    CURVE.format("map50_95"): lambda e: e.map50_95,
-    CURVE.format("train_loss"): lambda e: e.train_loss,
-    CURVE.format("val_loss"): lambda e: e.val_loss,
-    CURVE.format("learning_rate"): lambda e: e.learning_rate,
-    CURVE.format("train_time_s"): lambda e: e.train_time_s,
-}
-VERSIONS = ("ultralytics", "torch", "python")  # of what the child really ran
-# An empty one is not written: 10,000 trials are read in seconds only if they are lean.
-TRIAL_TAGS: dict[str, Callable[[TrialResult], str]] = {
-    "outcome": lambda r: r.outcome.value,
-    "reason": lambda r: r.reason,
-    "vram_source": lambda r: r.memory.source if r.memory else "none",
-    "memory_method": lambda r: r.memory.method if r.memory else "",
-    "memory_note": lambda r: r.memory.note if r.memory else "",
-    "alloc_conf": lambda r: r.memory.alloc_conf if r.memory else "",
-    "amp_dtype": lambda r: r.amp_dtype or "",
-    "implied_by": lambda r: "" if r.implied_by is None else str(r.implied_by),
-    "versions": lambda r: " ".join(f"{k} {r.settings[k]}" for k in VERSIONS if k in r.settings),
-}
-SPEC_TAGS: dict[str, Callable[[TrialSpec], str]] = {
-    "study": lambda s: s.study,
-    "trial": lambda s: str(s.number),
-    "overrides": lambda s: shlex.join(s.overrides),
-    "yolo_command": whole_training,
-    "confirms": lambda s: "" if s.confirms is None else str(s.confirms),
-}
-# Of a study's parent run: what was asked, and how and where it ran. None is not written.
-STUDY_PARAMS: dict[str, Callable[[StudyRecord], str | None]] = {
-    "space": lambda s: s.space,
-    "fixed": lambda s: s.fixed,
-    "budget_gib": lambda s: f"{s.limit_gib:g}",
-    "budget_source": lambda s: s.budget_source,
-}
-STUDY_TAGS: dict[str, Callable[[StudyRecord], str | None]] = {
-    "command": lambda s: s.command,
-    "n_trials": lambda s: None if s.n_trials is None else str(s.n_trials),
-    "machine": lambda s: s.machine,
-    "versions": lambda s: s.versions,
-    "git_commit": lambda s: s.git_commit,
-}
-
-_STATUS = {
-    Outcome.COMPLETE: RunStatus.FINISHED,
-    Outcome.PRUNED: RunStatus.FINISHED,
-    Outcome.INTERRUPTED: RunStatus.KILLED,
-}
-
 
 # What could not be sent is sent later. MLflow's own second attempt would make a run again whose
 # answer was lost.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the study has its own
 
 
 PARENT_TRIES = 20
+LOCAL_UI = "http://127.0.0.1:5000"  # of make ui
 
 
 class Tracker:
@@ -142,6 +67,7 @@ class Tracker:
             location = None if uri.startswith("http") else artifacts.resolve().as_uri()
             self.experiment_id = self._client.create_experiment(experiment, location)
         self._parent_id = self._study_id = ""
+        self._origin: dict[str, str] = {}
 
     def start_study(
         self, study: StudyRecord, note: str, older: bool = False, leads: bool = True
@@ -157,7 +83,7 @@ class Tracker:
                 and given the id.
             leads: Whether the run is this driver's to write; one that has joined waits for it.
         """
-        self._study_id = study.id
+        self._study_id, self._origin = study.id, tags.origin_tags(study)
         parent = find_study_by_id(self._client, self.experiment_id, study.id)
         if not leads:
             self._parent_id = (parent or self._await_study(study.id)).info.run_id
@@ -175,6 +101,7 @@ class Tracker:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         own = {LAST_START: now, MLFLOW_RUN_NOTE: note[:MAX_TAG_VAL_LENGTH]}
         own |= _known(STUDY_TAGS, study, MAX_TAG_VAL_LENGTH) | tags.study_tag(study)
+        own |= self._origin
         self._client.log_batch(self._parent_id, tags=[RunTag(k, v) for k, v in own.items()])
         self._client.update_run(self._parent_id, status="RUNNING")
 
@@ -202,6 +129,7 @@ class Tracker:
             "kind": "trial",
             STUDY_ID: self._study_id,
             "outcome": RUNNING,
+            **self._origin,
             **{k: get(spec)[:MAX_TAG_VAL_LENGTH] for k, get in SPEC_TAGS.items()},
             **tags.spec_tag(spec),
         }
@@ -214,9 +142,14 @@ class Tracker:
         runs = self._client.search_runs([self.experiment_id], query, max_results=1)
         return str(runs[0].info.run_id) if runs else None
 
-    def log_params(self, run_id: str, spec: TrialSpec) -> None:
-        """Write what the trial is told; the final write repeats it."""
-        self._client.log_batch(run_id, params=_params(spec))
+    def log_spec(self, run_id: str, spec: TrialSpec) -> None:
+        """Write what the trial is told, its data set included; the final write repeats it."""
+        self._client.log_batch(run_id, params=params_of(spec))
+        self._log_dataset(run_id, spec)
+
+    def _log_dataset(self, run_id: str, spec: TrialSpec) -> None:
+        if datasets := dataset_of(spec):
+            self._client.log_inputs(run_id, datasets)
 
     def kill_unknown_runs(self, known: set[str]) -> None:
         """End as killed the study's open trial runs whose ids are not ``known``."""
@@ -232,7 +165,11 @@ class Tracker:
 
     def log_epoch(self, run_id: str, report: EpochReport) -> None:
         """Add one point to the epoch curves; logging a point twice leaves one."""
-        self._client.log_batch(run_id, metrics=_epoch_points(report))
+        self._client.log_batch(run_id, metrics=epoch_points(report))
+
+    def log_sample(self, run_id: str, sample: SystemSample) -> None:
+        """Add to the curves of the machine, as `log_epoch` does."""
+        self._client.log_batch(run_id, metrics=sample_points(sample))
 
     def finish_trial(
         self, run_id: str, spec: TrialSpec, result: TrialResult, folder: TrialFolder
@@ -245,15 +182,25 @@ class Tracker:
         values |= {PART_METRIC.format(k): v for k, v in parts.items() if v}
         metrics = [Metric(k, float(v), now, 0) for k, v in values.items() if v is not None]
         for report in result.epochs:
-            metrics += _epoch_points(report)
+            metrics += epoch_points(report)
+        for sample in folder.read_samples():
+            metrics += sample_points(sample)
         texts = {k: get(result)[:MAX_TAG_VAL_LENGTH] for k, get in TRIAL_TAGS.items()}
         own = {k: text for k, text in texts.items() if text} | tags.result_tag(result)
         logged = [RunTag(k, text) for k, text in own.items()]
-        self._client.log_batch(run_id, metrics, _params(spec), logged)
+        self._client.log_batch(run_id, metrics, params_of(spec), logged)
+        self._log_dataset(run_id, spec)
+        self._log_effective(run_id, result)
         for file in folder.artifacts:
             self._client.log_artifact(run_id, str(file))
-        status = _STATUS.get(result.outcome, RunStatus.FAILED)
-        self._client.set_terminated(run_id, RunStatus.to_string(status))
+        self._client.set_terminated(run_id, status_of(result.outcome))
+
+    def _log_effective(self, run_id: str, result: TrialResult) -> None:
+        """Write what the training really used; MLflow refuses to change what a part before did."""
+        if params := effective_params(result):
+            known = self._client.get_run(run_id).data.params
+            missing = [Param(k, v) for k, v in params.items() if k not in known]
+            self._client.log_batch(run_id, params=missing)
 
     def finish_study(self, done: bool) -> None:
         """End the parent run; `publish_report` writes the answer to it."""
@@ -268,7 +215,7 @@ def publish_report(
     answer: dict[str, str],
     note: str,
     files: Iterable[tuple[Path, str | None]],
-) -> None:
+) -> str:
     """Write a study's answer, its note and the files of its report to its parent run.
 
     Args:
@@ -279,6 +226,9 @@ def publish_report(
         answer: Tags that say which trial is the best.
         note: Markdown that the MLflow UI shows on top.
         files: Each with its folder among the artifacts; None is the top.
+
+    Returns:
+        The address at which MLflow's UI shows the study's runs; empty where it is not known.
 
     Raises:
         StudyError: MLflow does not answer, or does not know the study.
@@ -295,6 +245,21 @@ def publish_report(
         )
         for path, folder in files:
             client.log_artifact(run_id, str(path), folder)
+        return _runs_page(uri, parent.info.experiment_id, study.name)
+
+
+def _runs_page(uri: str, experiment_id: str, study: str) -> str:
+    """Where the UI lists runs, the best first: it opens with pages for GenAI applications."""
+    if not uri.startswith(("http", "sqlite:")):
+        return ""
+    server = without_password(uri) if uri.startswith("http") else LOCAL_UI
+    wanted = {
+        "workflowType": "machine_learning",
+        "searchFilter": f"tags.study = '{study}'",
+        "orderByKey": "metrics.`map50`",
+        "orderByAsc": "false",
+    }
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{urlencode(wanted)}"
 
 
 def _known(
@@ -318,13 +283,3 @@ def _create_database(uri: str) -> None:
         draft.unlink(missing_ok=True)
         MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments()
         os.replace(draft, path)
-
-
-def _params(spec: TrialSpec) -> list[Param]:
-    return [Param(k, str(get(spec))) for k, get in PARAMS.items()]
-
-
-def _epoch_points(report: EpochReport) -> list[Metric]:
-    millis = int(report.time * 1000)
-    points = {k: get(report) for k, get in EPOCH_METRICS.items()}
-    return [Metric(k, v, millis, report.epoch) for k, v in points.items()]

@@ -18,11 +18,13 @@ from sweeper.script import ScriptError, run_script
 from sweeper.training.digits import DIGITS, DigitScenes, write_digits
 from sweeper.training.images import check_images
 from sweeper.training.labels import check_labels, label_path
+from sweeper.trial.record import DatasetFacts
 
 IMAGE_NAME = re.compile(
     r"\.(avif|bmp|dng|heic|heif|jp2|jpe?g|jpeg2000|mpo|png|tiff?|webp)$", re.IGNORECASE
 )
 FAULTS_SHOWN = 10
+DIGEST = 8  # hex digits, as MLflow's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Dataset:
         val_images: Images of the validation split.
         boxes: Boxes of each image of the training split, in the order of `split_images`.
         unlabelled: Images without a label file, of both splits: background to Ultralytics.
+        digest: Of its classes, the names and sizes of its images, and its labels.
     """
 
     yaml: Path
@@ -44,6 +47,12 @@ class Dataset:
     val_images: int
     boxes: tuple[int, ...]
     unlabelled: tuple[Path, ...] = ()
+    digest: str = ""
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """What its records say of it."""
+        return DatasetFacts(self.digest, self.train_images, sum(self.boxes))
 
     @property
     def caution(self) -> str:
@@ -195,13 +204,18 @@ def check_dataset(path: Path, nc: int | None = None) -> Dataset:
     faults: list[str] = []
     boxes: list[int] = [0]
     unlabelled: list[Path] = []
+    digest = hashlib.sha256(repr(names).encode())
     for split in ("train", "val"):
         images = list(_images(content, split, path))
         counts[split] = len(images)
         if not images:
             raise DataError(f"{path}: the {split} split has no images ({content[split]}).")
         check_images(images, faults)
-        per_image = [check_labels(label_path(i), len(names), faults) for i in images]
+        per_image = []
+        for image in images:
+            if not faults:
+                digest.update(f"{image.name} {image.stat().st_size} ".encode())
+            per_image.append(check_labels(label_path(image), len(names), faults, digest.update))
         unlabelled += [i for i, n in zip(images, per_image, strict=True) if n is None]
         if not faults and all(n is None for n in per_image):
             raise DataError(
@@ -218,7 +232,15 @@ def check_dataset(path: Path, nc: int | None = None) -> Dataset:
         rest = f"\n  and {more} more" if more > 0 else ""
         some = f"{len(faults)} fault{'s' * (len(faults) > 1)}"
         raise DataError(f"{path}: {some} in its images and labels:\n  {shown}{rest}")
-    return Dataset(path, names, counts["train"], counts["val"], tuple(boxes), tuple(unlabelled))
+    return Dataset(
+        yaml=path,
+        names=names,
+        train_images=counts["train"],
+        val_images=counts["val"],
+        boxes=tuple(boxes),
+        unlabelled=tuple(unlabelled),
+        digest=digest.hexdigest()[:DIGEST],
+    )
 
 
 def split_images(path: Path, split: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 TOLERANCE = 0.01  # as Ultralytics' verify_image_label
@@ -13,15 +14,22 @@ def label_path(image: Path) -> Path:
     return Path(f"{head}/labels/{tail}" if found else tail).with_suffix(".txt")
 
 
-def check_labels(path: Path, nc: int, faults: list[str]) -> int | None:
-    """Number of boxes in a label file, None if there is no file; faults are appended."""
+def check_labels(
+    path: Path, nc: int, faults: list[str], read: Callable[[bytes], object] = lambda content: None
+) -> int | None:
+    """Number of boxes in a label file, None if there is no file; faults are appended.
+
+    ``read`` is given the content.
+    """
     try:
-        lines = path.read_text().splitlines()
+        content = path.read_bytes()
+        lines = content.decode().splitlines()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
         faults.append(f"{path} cannot be read: {error}")
         return 0
+    read(content)
     rows = [(i, line.split()) for i, line in enumerate(lines, 1) if line.strip()]
     for number, row in rows:
         fault = _row_fault(row, nc)

@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.trial.json_text import Record, from_json, write_json
-from sweeper.trial.record import ChildFacts, TrialFacts, TrialResult, TrialSpec
+from sweeper.errors import StudyError
+from sweeper.trial.json_text import Record, from_json, to_json, write_json
+from sweeper.trial.record import ChildFacts, SystemSample, TrialFacts, TrialResult, TrialSpec
 
 
 @contextmanager
@@ -137,7 +138,7 @@ class TrialFolder:
         A trial that goes on keeps what it had come to, in case this part is killed.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        judged = () if spec.trained else (self._part, self._result)
+        judged = () if spec.trained else (self._part, self._result, self._system)
         for old in (self._child, self.events, self.stop, self._facts, self._job, *judged):
             old.unlink(missing_ok=True)
         write_json(self._spec, spec)
@@ -173,6 +174,24 @@ class TrialFolder:
     def read_result(self) -> TrialResult | None:
         """What the trial came to; None so long as nobody has judged it."""
         return _read(TrialResult, self._result)
+
+    def add_sample(self, sample: SystemSample) -> None:
+        """Keep what the machine did while the trial ran, one line a sample."""
+        with self._system.open("a", encoding="utf-8") as lines:
+            lines.write(to_json(sample) + "\n")
+
+    def read_samples(self) -> list[SystemSample]:
+        """The samples, less a line that was cut."""
+        samples: list[SystemSample] = []
+        lines = self._system.read_text("utf-8").splitlines() if self._system.exists() else []
+        for line in lines:
+            with suppress(StudyError):
+                samples.append(from_json(SystemSample, line, str(self._system)))
+        return samples
+
+    @property
+    def _system(self) -> Path:
+        return self.path / "system.jsonl"
 
     @property
     def events(self) -> Path:

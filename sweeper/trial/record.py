@@ -97,6 +97,21 @@ def read_amp(value: object) -> Amp:
 
 
 @dataclass(frozen=True, slots=True)
+class DatasetFacts:
+    """What tells a data set from others.
+
+    Attributes:
+        digest: Of its classes, the names and sizes of its images, and its labels.
+        images: Images of the training split.
+        boxes: Boxes in them.
+    """
+
+    digest: str
+    images: int
+    boxes: int
+
+
+@dataclass(frozen=True, slots=True)
 class TrialSpec:
     """Everything a child process needs to train one cell.
 
@@ -140,6 +155,7 @@ class TrialSpec:
             ``all``.
         val_batch: Largest number of images that are validated at once; None: twice the batch.
         freeze: Layers, from the first on, that are not trained.
+        dataset: What tells the data set from others; None in records from before it was kept.
     """
 
     study: str
@@ -179,6 +195,7 @@ class TrialSpec:
     val_batch: int | None = None
     freeze: int = 0
     device: str = ""
+    dataset: DatasetFacts | None = None
 
     @property
     def effective_batch(self) -> int:
@@ -229,6 +246,21 @@ class EpochReport:
     learning_rate: float
     epoch_s: float | None = None
     batch_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSample:
+    """The machine as a whole while a trial ran on it, other programs included.
+
+    Attributes:
+        step: Counts the samples of the trial from 0.
+        time: Unix seconds.
+        values: By MLflow's names, in its units.
+    """
+
+    step: int
+    time: float
+    values: dict[str, float]
 
 
 # Where a peak comes from: a physical GPU; torch's allocator on an emulated card; a prediction.

@@ -77,6 +77,12 @@ def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
             "study.sampler=tpe study.share=true",
             "study.share=true cannot go with study.sampler=tpe",
         ),
+        ("study.register=a/b study.keep_best=true", "study.register must be a model's name .*a/b"),
+        ("study.register=digits", "study.register=digits needs the winner's weights"),
+        (
+            "study.register=digits study.finish=true study.rungs=[]",
+            "study.finish=true keeps none where .* Add study.keep_best=true",
+        ),
         ("report.format=pdf", "report.format must be one of markdown, html but got pdf"),
         ("deploy.formats=[onnxx]", "deploy.formats must be one of torchscript, onnx.*got onnxx"),
         ("deploy.batch=1", "deploy.batch must be at least 2 but got 1"),

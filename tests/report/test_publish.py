@@ -18,6 +18,7 @@ from sweeper.report.html import to_html
 from sweeper.report.markdown import Table, render_table
 from sweeper.report.publish import publish
 from sweeper.tracking import reader
+from sweeper.trial.record import Outcome
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import RecordedStudy
 from tests.report.many import multiply_folders, multiply_runs
@@ -55,6 +56,21 @@ def test_a_reason_is_text_and_not_markup(tmp_path: Path) -> None:
     text = render_table(Table(["a", "why"], [["1", "<b>in</b>\n| out"]], left=("why",)))
     assert "| 1 | \\<b>in\\</b> \\| out |" in text
     assert "<td>&lt;b&gt;in&lt;/b&gt; | out</td>" in to_html(text, tmp_path)
+
+
+def test_once_fresh_seeds_repeat_the_best_cell_only_their_mean_is_told(tmp_path: Path) -> None:
+    rows = [Row(4, 1, False, Outcome.COMPLETE, 2.0, (0.2, 0.9), 100.0)]
+    rows += [
+        Row(4, 1, False, Outcome.COMPLETE, 2.0, (0.2, m), 60.0, seed=seed, confirms=0)
+        for seed, m in ((1, 0.4), (2, 0.6))
+    ]
+    uri = write_study(tmp_path, rows)
+    publish(compose_settings([f"runs_dir={tmp_path}"]), "article")
+    (run,) = MlflowClient(uri).search_runs(["1"], "tags.kind = 'study'")
+    told = {k: v for k, v in run.data.metrics.items() if k.startswith("best_")}
+    assert told["best_map50"] == pytest.approx(0.5)
+    assert told["best_map50_95"] == pytest.approx(0.3)
+    assert told["best_wall_time_s"] == 60.0
 
 
 def test_the_parent_run_holds_the_answer(published: Path) -> None:

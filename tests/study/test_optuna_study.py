@@ -11,7 +11,7 @@ from sweeper.study.identity import identity
 from sweeper.study.judge import LEAST_EXCESS_GIB
 from sweeper.study.optuna_study import Best, CellStudy, outcome_of
 from sweeper.study.space import Cell, Space
-from sweeper.trial.record import EMULATED, MEASURED, SIMULATED, Outcome, TrialResult
+from sweeper.trial.record import EMULATED, MEASURED, SIMULATED, MemoryReading, Outcome, TrialResult
 
 DIMENSIONS = {"batch": (2, 4, 8, 16), "accumulate": (1, 2), "amp": (False, True)}
 
@@ -144,6 +144,16 @@ def test_the_constraint_is_the_excess(tmp_path: Path, excess_gib: float | None) 
     study.tell(trial, TrialResult(Outcome.COMPLETE, excess_gib=excess_gib, map50=0.5))
     (stored,) = study._study.trials
     assert stored.constraints.get("vram") == excess_gib
+
+
+def test_a_dashboard_finds_the_names_it_shows(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    trial, _ = ask_next(study)
+    memory = MemoryReading(2.5, "simulated", "trace")
+    study.tell(trial, TrialResult(Outcome.OVER_BUDGET, "0.50 GiB over", 0.5, memory=memory))
+    (stored,) = study._study.trials
+    assert study._study.metric_names == ["map50"]
+    assert (stored.user_attrs["peak_gib"], stored.user_attrs["reason"]) == (2.5, "0.50 GiB over")
 
 
 def test_the_best_is_the_best_complete_trial(tmp_path: Path) -> None:

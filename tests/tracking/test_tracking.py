@@ -1,3 +1,5 @@
+import getpass
+import json
 from dataclasses import replace
 from json import JSONDecodeError
 from pathlib import Path
@@ -10,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from sweeper.errors import StudyError
 from sweeper.tracking import Tracker, publish_report, read_curve, read_study, readable_faults, tags
-from sweeper.tracking.writer import (
+from sweeper.tracking.names import (
     EPOCH_METRICS,
     METRICS,
     PARAMS,
@@ -20,7 +22,15 @@ from sweeper.tracking.writer import (
     TRIAL_TAGS,
 )
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import EpochReport, MemoryReading, Outcome, TrialResult, summarise_epochs
+from sweeper.trial.record import (
+    DatasetFacts,
+    EpochReport,
+    MemoryReading,
+    Outcome,
+    SystemSample,
+    TrialResult,
+    summarise_epochs,
+)
 from sweeper.trial.study_record import StudyRecord, StudyStatus
 
 
@@ -73,7 +83,7 @@ def result(outcome: Outcome = Outcome.COMPLETE) -> TrialResult:
             note="a note",
         ),
         peak_rss_gib=0.7,
-        settings={"torch": "2.14.1", "lr0": 0.01},
+        settings={"torch": "2.14.1", "lr0": 0.01, "nbs": 16, "show_labels": True},
     )
 
 
@@ -94,7 +104,7 @@ def test_a_trial_is_one_nested_run_with_every_name_of_the_table(
     client = MlflowClient(uri)
     run = client.get_run(run_id)
     assert run.info.run_name == "b4×a1 amp" and run.info.status == "FINISHED"
-    assert set(PARAMS) == set(run.data.params)
+    assert {*PARAMS, "nbs"} == set(run.data.params), "and what the training really used"
     parts = {"part_weights_gib", "part_activations_gib"}
     assert set(METRICS) | set(EPOCH_METRICS) | parts == set(run.data.metrics)
     assert {*TRIAL_TAGS, *SPEC_TAGS} - {"reason", "implied_by", "confirms"} <= set(run.data.tags)
@@ -109,8 +119,11 @@ def test_a_trial_is_one_nested_run_with_every_name_of_the_table(
     ("outcome", "status"),
     [
         (Outcome.COMPLETE, "FINISHED"),
-        (Outcome.PRUNED, "FINISHED"),
+        (Outcome.PRUNED, "KILLED"),
+        (Outcome.COVERED, "KILLED"),
         (Outcome.OUT_OF_MEMORY, "FAILED"),
+        (Outcome.OVER_BUDGET, "FAILED"),
+        (Outcome.IMPLIED, "FAILED"),
         (Outcome.AMP_REFUSED, "FAILED"),
         (Outcome.CRASHED, "FAILED"),
         (Outcome.INTERRUPTED, "KILLED"),
@@ -125,6 +138,56 @@ def test_each_outcome_has_its_status(
     tracker.finish_trial(run_id, make_spec(), result(outcome), TrialFolder(tmp_path))
     run = MlflowClient(uri).get_run(run_id)
     assert (run.info.status, run.data.tags["outcome"]) == (status, outcome.value)
+
+
+def test_a_run_says_who_made_it_by_what_and_on_which_data(
+    uri: str, make_spec, tmp_path: Path
+) -> None:
+    tracker = Tracker(uri, "origin", tmp_path)
+    tracker.start_study(study(), "")
+    spec = make_spec(dataset=DatasetFacts("0123abcd", images=12, boxes=18))
+    run_id = tracker.start_trial(spec)
+    tracker.log_spec(run_id, spec)
+    tracker.finish_trial(run_id, spec, result(), TrialFolder(tmp_path))
+    run = MlflowClient(uri).get_run(run_id)
+    (given,) = run.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("digits", "0123abcd")
+    assert json.loads(given.dataset.source) == {"uri": spec.data_yaml}
+    assert json.loads(given.dataset.profile) == {"num_rows": 12, "boxes": 18, "classes": 10}
+    assert [(t.key, t.value) for t in given.tags] == [("mlflow.data.context", "training")]
+    own = {k.removeprefix("mlflow."): v for k, v in run.data.tags.items()}
+    assert own["user"] == getpass.getuser() and own["source.name"] == "python -m sweeper"
+    assert (own["source.type"], own["source.git.commit"]) == ("LOCAL", "c")
+
+
+def test_what_a_later_part_was_told_otherwise_makes_no_other_run(
+    uri: str, make_spec, tmp_path: Path
+) -> None:
+    tracker = Tracker(uri, "parts", tmp_path)
+    tracker.start_study(study(), "")
+    run_id = tracker.start_trial(make_spec())
+    for workers in (8, 4):
+        part = replace(result(), settings={"workers": workers})
+        tracker.finish_trial(run_id, make_spec(), part, TrialFolder(tmp_path))
+    assert MlflowClient(uri).get_run(run_id).data.params["workers"] == "8"
+
+
+def test_what_the_machine_did_is_in_the_run_once(uri: str, make_spec, tmp_path: Path) -> None:
+    tracker, folder = Tracker(uri, "system", tmp_path), TrialFolder(tmp_path)
+    tracker.start_study(study(), "")
+    run_id = tracker.start_trial(make_spec())
+    for step in (0, 1):
+        sample = SystemSample(step, 1000.0 + step, {"cpu_utilization_percentage": 50.0 + step})
+        folder.add_sample(sample)
+    tracker.log_sample(run_id, sample)
+    with (tmp_path / "system.jsonl").open("a") as lines:
+        lines.write('{"step": 2, "ti')  # cut by a kill
+    tracker.finish_trial(run_id, make_spec(), result(), folder)
+    history = MlflowClient(uri).get_metric_history(run_id, "system/cpu_utilization_percentage")
+    assert [(m.step, m.value, m.timestamp) for m in history] == [
+        (0, 50.0, 1_000_000),
+        (1, 51.0, 1_001_000),
+    ]
 
 
 def test_a_study_is_read_back_in_the_order_of_its_trials(
@@ -165,9 +228,11 @@ def test_the_answer_is_written_to_the_parent_run(uri: str, tmp_path: Path) -> No
     tracker.start_study(study(), "")
     (tmp_path / "report.md").write_text("hello")
     files = [(tmp_path / "report.md", None), (tmp_path / "report.md", "report")]
-    publish_report(
+    link = publish_report(
         uri, "answer", study(), {"best_map50": 0.5}, {"best_trial": "3"}, "*note*", files
     )
+    page = f"http://127.0.0.1:5000/#/experiments/{tracker.experiment_id}/runs?"
+    assert link.startswith(page + "workflowType=machine_learning&searchFilter=tags.study+%3D+%27s")
     client = MlflowClient(uri)
     (run,) = client.search_runs([tracker.experiment_id], "tags.kind = 'study'")
     data, parent = run.data, run.info.run_id

@@ -32,6 +32,14 @@ def test_a_sound_set_is_described(tmp_path: Path) -> None:
     assert (found.train_images, found.val_images, found.boxes) == (2, 2, (1, 1))
 
 
+def test_the_digest_is_that_of_what_lies_there_not_of_where(tmp_path: Path) -> None:
+    first, second = (check_dataset(write_set(tmp_path / n)) for n in ("a", "b"))
+    assert len(first.digest) == 8 and first.facts == second.facts
+    assert (first.facts.images, first.facts.boxes) == (2, 2)
+    (tmp_path / "b/labels/val/1.txt").write_text("1 0.5 0.5 0.2 0.2\n")
+    assert check_dataset(tmp_path / "b/data.yaml").digest != first.digest
+
+
 @pytest.mark.parametrize(
     ("label", "fault"),
     [
