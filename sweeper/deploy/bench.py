@@ -6,7 +6,6 @@ import json
 import re
 import sys
 import time
-import traceback
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -41,17 +40,6 @@ class Bench:
         """Versions of what measures."""
         found = {n: _version(n) for n in ("torch", "ultralytics", *RUNTIMES)}
         return {"versions": {n: v for n, v in found.items() if v}}
-
-    def read(self) -> dict[str, Any]:
-        """What keeps weights from being read; empty when nothing does."""
-        from ultralytics.nn.tasks import load_checkpoint
-
-        try:
-            load_checkpoint(self._job["file"])
-        except Exception as error:  # whatever pickles of strangers come to
-            traceback.print_exception(error)
-            return {"fault": _unreadable(error)}
-        return {"fault": ""}
 
     def load(self) -> dict[str, Any]:
         """Load the file; also again."""
@@ -140,14 +128,6 @@ class Bench:
     def _wait(self) -> None:
         if self._cuda:
             self._torch.cuda.synchronize()
-
-
-def _unreadable(error: Exception) -> str:
-    """In ULTRALYTICS_SAFE_LOAD torch names what a pickle would call beyond a model's own parts."""
-    foreign = re.search(r"GLOBAL (\S+)", str(error.__cause__))
-    if foreign:
-        return f"reading it would run {foreign[1]}, which is no part of a YOLO model"
-    return "it is damaged, or holds no YOLO model"
 
 
 def _import_if_there(name: str) -> None:

@@ -62,8 +62,7 @@ def _fill(settings: Settings, source: Source, draft: Path, say: Say) -> Deployme
     _require(any(r.status is Status.OK for r in planned), planned)
     if source.weights is None:
         source = train_again(source, settings.deploy.epochs, draft / "train", say)
-    assert source.weights is not None
-    weights = Path(shutil.copyfile(source.weights, scene.folder / "model.pt"))
+    weights = _take(scene, source)
     with scene.bench(PT, weights) as child:
         reference = _open(scene, source, weights, child, say)
         progress = Progress(sum(r.status is Status.OK for r in planned), say)
@@ -104,13 +103,25 @@ def _require(some: bool, rows: list[Row]) -> None:
         raise DeployError(f"deploy.formats gave no export:\n  {reasons}")
 
 
+def _take(scene: Scene, source: Source) -> Path:
+    """A copy of the weights, once it is known that reading it runs nothing else."""
+    assert source.weights is not None
+    weights = Path(shutil.copyfile(source.weights, scene.folder / "model.pt"))
+    job = scene.job("read", weights=str(weights))
+    try:
+        with Child("sweeper.deploy.read", job, scene.deploy.timeout_s) as child:
+            require_readable(source, child.answer()["fault"])
+    except ChildFault as error:
+        raise DeployError(f"{source.key} cannot be read: {error}") from error
+    return weights
+
+
 def _open(scene: Scene, source: Source, weights: Path, child: Child, say: Say) -> Reference:
-    """The .pt with its numbers, unless it cannot be read or detects nothing."""
+    """The .pt with its numbers, unless it detects nothing."""
     images = count(len(scene.images), "validation image")
     say(f"pt: measured first, its mAP@0.5 on {images}")
     started = time.monotonic()
     try:
-        require_readable(source, child.ask("read")["fault"])
         reference = open_reference(scene, weights, child)
     except ChildFault as error:
         raise DeployError(f"{source.key} cannot be run: {error}") from error
