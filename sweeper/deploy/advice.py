@@ -40,7 +40,7 @@ def _split(text: str) -> list[str]:
 def _most_images(rows: list[Row], pt: Row | None, otherwise: str = NOTHING_RAN) -> str:
     if not rows:
         return otherwise
-    best = max(rows, key=lambda r: r.speeds[-1].images_per_s)
+    best = max(rows, key=lambda r: r.speeds[-1].ratio)  # in turns: a busy minute hits both
     speed = best.speeds[-1]
     return (
         f"{best.name}: most images per second at batch {speed.batch} "
@@ -59,7 +59,7 @@ def _quickest(rows: list[Row], pt: Row | None) -> str:
     """At batch 1; what another processor does was not measured."""
     if not rows:
         return NOTHING_RAN
-    best = min(rows, key=lambda r: r.speeds[0].median_ms)
+    best = max(rows, key=lambda r: r.speeds[0].ratio)
     small = min(rows, key=lambda r: r.size_mib or 0.0)
     here = "the GPU of this machine" if best.on_gpu else "this machine"
     return (

@@ -88,8 +88,9 @@ def agreement_table(rows: list[Row]) -> list[list[str]]:
 
 def _agreement_row(row: Row, reference: float | None) -> list[str]:
     box, score = ("–" if v is None else f"{v:.2g}" for v in (row.box_px, row.score))
-    known = row.box_px is not None and row.map50 is not None and reference is not None
-    change = f"{row.map50 - reference:+.4f}" if known else "–"
+    change = "–"
+    if row.name != PT.name and row.map50 is not None and reference is not None:
+        change = f"{row.map50 - reference:+.4f}"
     cells = [row.name, row.precision, row.ran or "–", row.status.value, _number(row.map50, 4)]
     return [*cells, change, box, score, row.reason or "–"]
 
