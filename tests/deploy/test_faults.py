@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from sweeper.deploy.recording import record
 from sweeper.deploy.rows import Deployment, Row, Status, metrics
 from sweeper.errors import DeployError
 from tests.deploy.conftest import QUICK
-from tests.forks import Commands
+from tests.forks import ROOT, Commands
 from tests.report.synthetic import ARTICLE, write_study
 from tests.test_end_to_end import SMALL
 
@@ -147,8 +148,10 @@ def test_a_missing_exporter_is_named_with_its_command() -> None:
 
 def test_pip_knows_some_modules_by_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeper.deploy.formats.find_spec", lambda name: None)
-    assert obstacle(FORMATS["ncnn"], False).endswith("pip install ncnn pnnx==20260526")
-    assert obstacle(FORMATS["litert"], False).endswith("pip install litert-torch ai-edge-litert")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for name in ("ncnn", "litert"):
+        packages = " ".join(extras["optional-dependencies"][name])
+        assert obstacle(FORMATS[name], False).endswith(f"pip install {packages}")
 
 
 def test_a_full_disk_leaves_nothing_behind(
