@@ -43,7 +43,12 @@ NOT_RUN = {
 }
 SHORT = {
     "sweeper": ["train.epochs=1", "study.rungs=[]", "train.imgsz=64", "train.workers=0"],
-    "sweeper.deploy": ["deploy.epochs=1", "deploy.runs=3", "deploy.timeout_s=300"],
+    "sweeper.deploy": [
+        "deploy.epochs=1",
+        "deploy.runs=3",
+        "deploy.timeout_s=300",
+        "deploy.min_map=0",
+    ],
 }
 SMALL_DIGITS = ["data.digits.train=64", "data.digits.val=8", "data.imgsz=64"]
 UI = "http://127.0.0.1:5000"

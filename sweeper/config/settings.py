@@ -263,23 +263,6 @@ class ReportSettings:
 
 
 @dataclass
-class ToleranceSettings:
-    """How far an export may be from the .pt: pixels of a box, score and mAP@0.5 from 0 to 1."""
-
-    box_px: float = MISSING
-    score: float = MISSING
-    map50: float = MISSING
-
-
-@dataclass
-class TolerancesSettings:
-    """One tolerance for each precision of an export."""
-
-    fp32: ToleranceSettings = field(default_factory=ToleranceSettings)
-    fp16: ToleranceSettings = field(default_factory=ToleranceSettings)
-
-
-@dataclass
 class DeploySettings:
     """Group ``deploy``."""
 
@@ -294,7 +277,8 @@ class DeploySettings:
     warmup: int = 3
     threads: int | None = None
     timeout_s: float = 600.0
-    tolerance: TolerancesSettings = field(default_factory=TolerancesSettings)
+    min_map: float = 0.01
+    max_map_drop: float = 0.01
 
 
 @dataclass

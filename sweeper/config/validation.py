@@ -14,7 +14,10 @@ from sweeper.trial.record import SINGLE
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
 REPORT_FORMATS = ("markdown", "html")
-EXPORTS = ("torchscript", "onnx", "onnx_fp16", "openvino", "openvino_fp16", "tensorrt")
+EXPORTS = (
+    *("torchscript", "onnx", "onnx_fp16", "openvino", "openvino_fp32", "openvino_fp16"),
+    *("ncnn", "litert", "tensorrt"),
+)
 LR_SCALINGS = ("none", "sqrt", "linear")
 RESERVED = ("data", "cache", "mlartifacts", SINGLE)
 EXECUTORS = ("local", "debug", "slurm", "ray")
@@ -179,6 +182,8 @@ _BETWEEN: dict[str, tuple[float, float]] = {
     "train.warmup_epochs": (0, 10_000),
     "train.warmup_bias_lr": (0, 1),
     "train.workers": (0, 256),
+    "deploy.min_map": (0, 1),
+    "deploy.max_map_drop": (0, 1),
 }
 _DIGITS: dict[str, tuple[float, float]] = {
     "data.digits.train": (1, 100_000),

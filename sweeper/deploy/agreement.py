@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sweeper.config.settings import ToleranceSettings
+from sweeper.deploy.rows import Row
 
+# Largest differences of a box, pixels, and of a score: computed in fp32, and in half precision.
+TOLERANCE, HALF_TOLERANCE = (0.5, 0.01), (2.0, 0.03)
 # Boxes of places without a score mean nothing; a training run of any quality has these.
 BEST_PLACES = 100
 
@@ -31,14 +33,25 @@ def differences(reference: Path, other: Path) -> tuple[float, float]:
     return float(boxes.max()), float(np.abs(a - b)[:, 4:].max())
 
 
-def verdict(
-    tolerance: ToleranceSettings, box_px: float, score: float, map50: float, reference: float
-) -> str:
-    """Why an export disagrees with the .pt; empty when it agrees."""
-    found = {"box_px": box_px, "score": score, "map50": abs(map50 - reference)}
+def verdict(row: Row, reference: float, max_map_drop: float) -> str:
+    """Why an export disagrees with the .pt, whose mAP@0.5 is the reference; empty when it agrees.
+
+    What counts is the accuracy that is lost. Only where the .pt has no more of it than may be
+    lost, its boxes and scores are compared instead.
+    """
+    assert row.map50 is not None and row.box_px is not None and row.score is not None
+    if reference > max_map_drop:
+        drop = reference - row.map50
+        if drop <= max_map_drop:
+            return ""
+        return f"loses {drop:.4f} of mAP@0.5, more than deploy.max_map_drop={max_map_drop:g}"
+    box_px, score = TOLERANCE if row.ran == "fp32" else HALF_TOLERANCE
     over = [
-        f"{name} differs by {value:.4g}, tolerance {getattr(tolerance, name):g}"
-        for name, value in found.items()
-        if not value <= getattr(tolerance, name)
+        f"{name} differs by {value:.4g}, at most {most:g} may be"
+        for name, value, most in (
+            ("a box in px", row.box_px, box_px),
+            ("a score", row.score, score),
+        )
+        if not value <= most
     ]
     return f"disagrees with the .pt: {'; '.join(over)}" if over else ""

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.deploy.child import failure_answer, start
+from sweeper.deploy.runtimes import precision, prepare
 from sweeper.numbers import GIB
 
 # Imported by every bench alike, so that the interpreter they are compared above is the same.
-RUNTIMES = ("onnxruntime", "openvino")
+RUNTIMES = ("onnxruntime", "openvino", "ncnn", "ai_edge_litert")
 IMPORTS = ("torchvision", "ultralytics.nn.tasks", "ultralytics.nn.autobackend", "onnx", *RUNTIMES)
 
 
@@ -29,6 +30,7 @@ class Bench:
         torch.set_num_threads(job["threads"])
         for name in IMPORTS:
             _import_if_there(name)
+        prepare(job["threads"], job["computed"])
         self._images = self._read_images()
         self._cuda = job["device"] != "cpu"
         self._zero_kib = _reset_peak_kib()
@@ -36,7 +38,8 @@ class Bench:
 
     def ready(self) -> dict[str, Any]:
         """Versions of what measures."""
-        return {"versions": {n: _version(n) for n in ("torch", "ultralytics", *RUNTIMES)}}
+        found = {n: _version(n) for n in ("torch", "ultralytics", *RUNTIMES)}
+        return {"versions": {n: v for n, v in found.items() if v}}
 
     def load(self) -> dict[str, Any]:
         """Load the file; also again."""
@@ -49,8 +52,12 @@ class Bench:
         self._model.eval()
         self._wait()
         seconds = time.perf_counter() - started
-        ran = _precision(self._model, self._job["precision"])
-        return {"seconds": seconds, "device": str(self._model.device), "ran": ran}
+        return {"seconds": seconds, "device": str(self._model.device)}
+
+    def precision(self) -> dict[str, Any]:
+        """The precision that the loaded model computes in; takes memory."""
+        file, stored = self._job["file"], self._job["precision"]
+        return {"ran": precision(self._model, file, stored, self._images[:1])}
 
     def run(self, batch: int, runs: int, warmup: int) -> dict[str, Any]:
         """Latencies of passes from a ready input to the raw output, seconds."""
@@ -123,15 +130,6 @@ class Bench:
             self._torch.cuda.synchronize()
 
 
-def _precision(model: Any, stored: str) -> str:
-    """The precision that runs: OpenVINO chooses bf16 by itself where the CPU has it."""
-    if model.format == "openvino":
-        hint = model.backend.ov_compiled_model.get_property("INFERENCE_PRECISION_HINT")
-        name = str(hint.to_string())
-        return {"f32": "fp32", "f16": "fp16"}.get(name, name)
-    return stored
-
-
 def _import_if_there(name: str) -> None:
     try:
         __import__(name)
@@ -143,7 +141,7 @@ def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "not installed"
+        return ""
 
 
 def _status_kib(key: str) -> int:

@@ -30,13 +30,17 @@ def start(argument: str) -> tuple[dict[str, Any], io.TextIOWrapper]:
 
 def environment(device: str, threads: int) -> dict[str, str]:
     """The environment that the parent gives a child."""
-    return os.environ | {
-        "CUDA_VISIBLE_DEVICES": "" if device == "cpu" else device,
-        "MPLBACKEND": "Agg",
-        "OMP_NUM_THREADS": str(threads),
-        "YOLO_AUTOINSTALL": "false",  # else Ultralytics calls pip for what it misses
-        "YOLO_OFFLINE": "true",
-    }
+    return (
+        {"ULTRALYTICS_SAFE_LOAD": "true"}
+        | os.environ
+        | {  # weights run no code when read
+            "CUDA_VISIBLE_DEVICES": "" if device == "cpu" else device,
+            "MPLBACKEND": "Agg",
+            "OMP_NUM_THREADS": str(threads),
+            "YOLO_AUTOINSTALL": "false",  # else Ultralytics calls pip for what it misses
+            "YOLO_OFFLINE": "true",
+        }
+    )
 
 
 def failure_answer(error: Exception) -> dict[str, str]:

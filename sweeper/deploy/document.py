@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from sweeper.deploy.advice import claims, recommendations
-from sweeper.deploy.rows import Deployment, Row, Status
+from sweeper.deploy.formats import FORMATS, PT
+from sweeper.deploy.rows import Deployment, Row, Status, find
 from sweeper.report.findings import LEAST_MAP50
 from sweeper.report.markdown import Table, render_table
+
+FP32_HINT = (
+    "`openvino_fp32` is the file of `openvino`; whoever loads it says so first: "
+    '`core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32"})`.'
+)
 
 
 def render(deployment: Deployment) -> str:
@@ -25,9 +31,11 @@ def render(deployment: Deployment) -> str:
         _conditions(deployment),
         "## Agreement with the .pt",
         _table(agreement_table(rows)),
+        _judged(deployment),
         *_left_out(deployment),
         "## Which one to use",
         _table(recommendations(deployment)),
+        FP32_HINT if find(rows, "openvino_fp32") else "",
         "## The article's claims",
         _table(claims(deployment)),
     ]
@@ -53,7 +61,7 @@ def _table(rows: list[list[str]]) -> str:
 def speed_table(rows: list[Row], gpu: bool) -> list[list[str]]:
     """Header and one row per format that was measured."""
     measured = [r for r in rows if r.speeds]
-    header = ["format", "ran", "status", "file MiB", "load ms", "reload ms"]
+    header = ["format", "computed in", "status", "file MiB", "load ms", "reload ms"]
     for speed in measured[0].speeds:
         b = f"b{speed.batch}"
         header += [f"{b} median ms", f"{b} p95 ms", f"{b} images/s", f"{b} × .pt"]
@@ -73,34 +81,56 @@ def _speed_row(row: Row, gpu: bool) -> list[str]:
 
 def agreement_table(rows: list[Row]) -> list[list[str]]:
     """Header and one row per format."""
-    header = ["format", "precision", "status", "mAP@0.5", "largest box difference px"]
-    header += ["largest score difference", "reason"]
-    return [header, *(_agreement_row(r) for r in rows)]
+    header = ["format", "stored", "computed in", "status", "mAP@0.5", "against the .pt"]
+    header += ["largest box difference px", "largest score difference", "reason"]
+    return [header, *(_agreement_row(r, rows[0].map50) for r in rows)]
 
 
-def _agreement_row(row: Row) -> list[str]:
+def _agreement_row(row: Row, reference: float | None) -> list[str]:
     box, score = ("–" if v is None else f"{v:.2g}" for v in (row.box_px, row.score))
-    map50 = _number(row.map50, 4)
-    ran = (
-        f"{row.precision}, ran {row.ran}" if row.ran not in {"", row.precision} else row.precision
+    change = "–"
+    if row.name != PT.name and row.map50 is not None and reference is not None:
+        change = f"{row.map50 - reference:+.4f}"
+    cells = [row.name, row.precision, row.ran or "–", row.status.value, _number(row.map50, 4)]
+    return [*cells, change, box, score, row.reason or "–"]
+
+
+def _judged(deployment: Deployment) -> str:
+    """What an export was judged by."""
+    most = deployment.conditions["max_map_drop"]
+    if (deployment.rows[0].map50 or 0.0) > most:
+        return (
+            f"An export has failed that loses more than {most:g} of mAP@0.5 "
+            "(`deploy.max_map_drop`); the largest differences are for information."
+        )
+    return (
+        f"The .pt has no more mAP@0.5 than an export may lose (`deploy.max_map_drop={most:g}`), "
+        "so that the largest differences decided."
     )
-    return [row.name, ran, row.status.value, map50, box, score, row.reason or "–"]
 
 
 def _conditions(deployment: Deployment) -> str:
     c = deployment.conditions
     versions = ", ".join(f"{k} {v}" for k, v in c["versions"].items())
-    shapes = "free batch and image size" if c["dynamic"] else "fixed: batch 1, larger ones split"
+    shapes = _shapes(deployment)
     return (
         f"{_where(deployment)}, {c['threads']} core(s), {c['imgsz']} px, {shapes}. "
         f"{c['runs']} passes per batch size in 5 turns with the .pt, {c['warmup']} before each "
         "turn not counted; a pass is the model alone, from a ready input to its raw output. "
         "× .pt is the median over turns. Load: the first in a fresh process, imports done; "
         "reload: median of 5, in turns with the .pt. Peak RSS: above the interpreter with "
-        "torch, Ultralytics, ONNX Runtime and OpenVINO imported, which is the same for every "
+        "torch, Ultralytics and the runtimes named here imported, which is the same for every "
         f"row. mAP@0.5 on {c['images']} validation images, each letterboxed to the square. "
         f"{versions}.{_crowded(c)}"
     )
+
+
+def _shapes(deployment: Deployment) -> str:
+    """Which axes of the exports are free."""
+    if not deployment.conditions["dynamic"]:
+        return "fixed: batch 1, larger ones split"
+    fixed = [r.name for r in deployment.rows if r.speeds and not FORMATS.get(r.name, PT).dynamic]
+    return "free batch and image size" + (f" ({', '.join(fixed)}: fixed)" if fixed else "")
 
 
 def _where(deployment: Deployment) -> str:

@@ -22,10 +22,9 @@ def export(job: dict[str, Any]) -> dict[str, Any]:
     arguments = {
         "format": job["argument"],
         "imgsz": job["imgsz"],
-        "dynamic": job["dynamic"],
         "quantize": 16 if job["precision"] == "fp16" else None,
         "device": "cpu" if job["device"] == "cpu" else "0",
-        "batch": job["batch"] if job["dynamic"] else 1,
+        **({"dynamic": True, "batch": job["batch"]} if job["dynamic"] else {}),
     }
     if job["opset"] and job["argument"] in {"onnx", "engine"}:
         arguments["opset"] = job["opset"]

@@ -13,9 +13,11 @@ class Format:
     Attributes:
         name: As in ``deploy.formats``.
         argument: Ultralytics' ``format``.
-        precision: ``fp32`` or ``fp16``.
-        modules: Python modules that export and inference import; also their names for pip.
+        precision: ``fp32`` or ``fp16``, as stored.
+        modules: Python modules that export and inference import.
         gpu: Whether it needs an NVIDIA GPU.
+        dynamic: Whether its batch and image size can be free axes.
+        computed: The precision that OpenVINO is told to compute in; empty leaves it the choice.
     """
 
     name: str
@@ -23,19 +25,33 @@ class Format:
     precision: str
     modules: tuple[str, ...] = ()
     gpu: bool = False
+    dynamic: bool = True
+    computed: str = ""
 
 
+PT = Format("pt", "-", "fp32")
 ONNX = ("onnx", "onnxruntime", "onnxslim")
+OPENVINO = ("openvino",)
 FORMATS = {
     f.name: f
     for f in (
         Format("torchscript", "torchscript", "fp32"),
         Format("onnx", "onnx", "fp32", ONNX),
         Format("onnx_fp16", "onnx", "fp16", ONNX),
-        Format("openvino", "openvino", "fp32", ("openvino",)),
-        Format("openvino_fp16", "openvino", "fp16", ("openvino",)),
+        Format("openvino", "openvino", "fp32", OPENVINO),
+        Format("openvino_fp32", "openvino", "fp32", OPENVINO, computed="fp32"),
+        Format("openvino_fp16", "openvino", "fp16", OPENVINO),
+        Format("ncnn", "ncnn", "fp32", ("ncnn", "pnnx"), dynamic=False),
+        Format("litert", "litert", "fp32", ("litert_torch", "ai_edge_litert"), dynamic=False),
         Format("tensorrt", "engine", "fp16", ("onnx", "onnxslim", "tensorrt"), gpu=True),
     )
+}
+
+# What pip calls a module, where it has another name for it or Ultralytics wants one version.
+PACKAGES = {
+    "pnnx": "pnnx==20260526",
+    "litert_torch": "litert-torch",
+    "ai_edge_litert": "ai-edge-litert",
 }
 
 
@@ -45,7 +61,8 @@ def obstacle(wanted: Format, has_gpu: bool) -> str:
         return "needs an NVIDIA GPU, which is not here"
     missing = [m for m in wanted.modules if find_spec(m) is None]
     if missing:
-        return f"{', '.join(missing)} not installed: pip install {' '.join(missing)}"
+        packages = " ".join(PACKAGES.get(m, m) for m in missing)
+        return f"{', '.join(missing)} not installed: pip install {packages}"
     return ""
 
 

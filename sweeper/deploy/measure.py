@@ -11,60 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from sweeper.config.settings import DeploySettings
 from sweeper.deploy.agreement import differences, verdict
+from sweeper.deploy.formats import Format
 from sweeper.deploy.process import Child, ChildFault
 from sweeper.deploy.rows import Row, Speed, Status
+from sweeper.deploy.scene import Scene
 from sweeper.memory.measure.sampler import MemorySampler
 from sweeper.numbers import MIB
 
-BENCH = "sweeper.deploy.bench"
 TURNS = 5  # .pt, export, .pt, export, … for each batch size
 RELOADS = 5
-IMAGES = 16  # compared with the .pt output by output
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What all measurements share.
-
-    Attributes:
-        deploy: The settings.
-        folder: Where logs and outputs go.
-        device: ``cpu`` or a GPU's UUID.
-        machine: Name of the GPU or the CPU.
-        threads: CPU cores of each process.
-        imgsz: Image side, pixels.
-        data_yaml: The dataset, for mAP.
-        images: Files of the validation set.
-    """
-
-    deploy: DeploySettings
-    folder: Path
-    device: str
-    machine: str
-    threads: int
-    imgsz: int
-    data_yaml: str
-    images: tuple[str, ...]
-
-    @property
-    def batches(self) -> tuple[int, int]:
-        """The two batch sizes."""
-        return 1, self.deploy.batch
-
-    def job(self, name: str, **values: Any) -> dict[str, Any]:
-        """A child's job."""
-        (self.folder / "logs").mkdir(exist_ok=True)
-        shared = {"device": self.device, "threads": self.threads, "imgsz": self.imgsz}
-        return {**shared, "log": str(self.folder / "logs" / f"{name}.txt"), **values}
-
-    def bench(self, name: str, file: Path, precision: str) -> Child:
-        """A bench for one model file."""
-        needed = max(IMAGES, self.deploy.batch)
-        images = (self.images * math.ceil(needed / len(self.images)))[:needed]
-        job = self.job(name, file=str(file), precision=precision, images=images)
-        return Child(BENCH, job, self.deploy.timeout_s)
 
 
 @dataclass(slots=True)
@@ -98,7 +54,7 @@ def open_reference(scene: Scene, weights: Path, child: Child) -> Reference:
     """Load the .pt and take its memory, outputs and mAP.
 
     Raises:
-        ChildFault: It cannot be loaded or run.
+        ChildFault: It cannot be run.
     """
     versions = child.ask("ready")["versions"]
     first = _first_use(scene, child)
@@ -110,10 +66,10 @@ def open_reference(scene: Scene, weights: Path, child: Child) -> Reference:
     return Reference(child, row, outputs, versions)
 
 
-def measure(scene: Scene, row: Row, reference: Reference) -> Row:
+def measure(scene: Scene, row: Row, wanted: Format, reference: Reference) -> Row:
     """The row of an export with its numbers; failed when it cannot run or disagrees."""
     try:
-        with scene.bench(row.name, scene.folder / row.path, row.precision) as child:
+        with scene.bench(wanted, scene.folder / row.path) as child:
             child.ask("ready")
             row = replace(row, **_first_use(scene, child))
             speeds = [_race(scene, batch, reference, child) for batch in scene.batches]
@@ -135,8 +91,8 @@ def _first_use(scene: Scene, child: Child) -> dict[str, Any]:
     rss_mib = memory.pop("rss_mib")
     peak = sampler.stop().peak_gib if sampler is not None else None
     gpu = memory | ({"nvml": peak} if peak is not None else {})
-    found = {"load_s": loaded["seconds"], "device": loaded["device"], "ran": loaded["ran"]}
-    return {**found, "rss_mib": rss_mib, "gpu": gpu}
+    found = {"load_s": loaded["seconds"], "device": loaded["device"], "rss_mib": rss_mib}
+    return {**found, "gpu": gpu, **child.ask("precision")}
 
 
 def _race(scene: Scene, batch: int, reference: Reference, child: Child) -> Speed:
@@ -174,13 +130,9 @@ def _agree(scene: Scene, row: Row, reference: Reference, child: Child) -> Row:
     box_px, score = differences(reference.outputs, outputs)
     map50 = child.ask("validate", data=scene.data_yaml, batch=scene.deploy.batch)["map50"]
     assert reference.row.map50 is not None
-    tolerances = scene.deploy.tolerance
-    tolerance = tolerances.fp32 if row.ran == "fp32" else tolerances.fp16
-    reason = verdict(tolerance, box_px, score, map50, reference.row.map50)
-    status = Status.FAILED if reason else row.status
-    return replace(
-        row, box_px=box_px, score=score, map50=map50, status=status, reason=reason or row.reason
-    )
+    row = replace(row, box_px=box_px, score=score, map50=map50)
+    reason = verdict(row, reference.row.map50, scene.deploy.max_map_drop)
+    return replace(row, status=Status.FAILED, reason=reason) if reason else row
 
 
 def _speed(batch: int, latencies_s: Sequence[float], ratio: float) -> Speed:

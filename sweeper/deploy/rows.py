@@ -43,7 +43,7 @@ class Row:
     Attributes:
         name: As in ``deploy.formats``; ``pt`` is the reference.
         precision: ``fp32`` or ``fp16``, as stored.
-        ran: The precision that ran: OpenVINO takes ``bf16`` where the CPU has it.
+        ran: The precision that computed: OpenVINO takes ``bf16`` where the CPU has it.
         status: What became of it.
         reason: Why it failed or was skipped; empty when ok.
         path: The file or folder, relative to the deployment's own.

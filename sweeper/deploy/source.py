@@ -33,6 +33,7 @@ class Source:
     Attributes:
         study: Name of its folder under ``runs_dir``.
         text: Where it comes from, for people.
+        key: What an error calls it.
         weights: The file; None when it has to be trained.
         spec: The winning trial; None for a file of the user's own.
         run_id: The winner's MLflow run.
@@ -42,6 +43,7 @@ class Source:
 
     study: str
     text: str
+    key: str
     weights: Path | None
     spec: TrialSpec | None
     run_id: str | None
@@ -61,11 +63,12 @@ def find_source(settings: Settings) -> Source:
 
 
 def _file(settings: Settings, path: Path) -> Source:
-    require_weights(path, f"deploy.weights={settings.deploy.weights}")
+    key = f"deploy.weights={settings.deploy.weights}"
+    require_weights(path, key)
     data = prepare_dataset(settings.data, Path(settings.runs_dir))
     imgsz = settings.deploy.imgsz or settings.train.imgsz
     name = settings.study.name or UNNAMED
-    return Source(name, f"`{path.name}`", path, None, None, data.yaml, imgsz)
+    return Source(name, f"`{path.name}`", key, path, None, None, data.yaml, imgsz)
 
 
 def require_weights(path: Path, key: str) -> None:
@@ -86,6 +89,33 @@ def require_weights(path: Path, key: str) -> None:
         )
 
 
+def require_readable(source: Source, fault: str) -> None:
+    """Refuse weights that a child could not read.
+
+    Raises:
+        DeployError: There is a fault.
+    """
+    if fault:
+        raise DeployError(
+            f"{source.key} was refused: {fault}. Take a .pt that Ultralytics saved, from a place "
+            "you trust; if yours has layers of its own, set ULTRALYTICS_SAFE_LOAD=false."
+        )
+
+
+def require_detections(source: Source, map50: float, images: str, least: float) -> None:
+    """Refuse weights that detect nothing, unless that is wanted.
+
+    Raises:
+        DeployError: mAP@0.5 lies below ``least``, deploy.min_map.
+    """
+    if not map50 >= least:
+        raise DeployError(
+            f"{source.key} has mAP@0.5 {map50:.4f} on {images} of {source.data_yaml}, less than "
+            f"deploy.min_map={least:g}. Train it longer, name the data set it was trained on "
+            "(data=…), or set deploy.min_map=0 to deploy it all the same."
+        )
+
+
 def _winner(settings: Settings) -> Source:
     findings = Findings(load_record(settings, settings.study.name))
     name = findings.study.name
@@ -101,9 +131,11 @@ def _winner(settings: Settings) -> Source:
         require_weights(weights, str(weights))
     if not Path(spec.data_yaml).is_file():
         raise StudyError(f"{spec.data_yaml}, the dataset of study.name={name}, is gone.")
+    text = f"trial {winner.number} ({spec.label}) of study {name}"
     return Source(
         study=name,
-        text=f"trial {winner.number} ({spec.label}) of study {name}",
+        text=text,
+        key=text,
         weights=weights if weights.is_file() else None,
         spec=spec,
         run_id=winner.run_id,

@@ -14,6 +14,7 @@ from sweeper.config.settings import Settings
 from sweeper.errors import MachineError, SettingsError
 from sweeper.numbers import count
 from sweeper.passwords import without_passwords
+from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
 from sweeper.report.publish import publish
 from sweeper.study.bounds import proving_order
@@ -206,7 +207,7 @@ def _leave(context: RunContext, outbox: Outbox, loop: StudyLoop) -> None:
 
 def _finish(context: RunContext, trials: Trials, display: StudyDisplay) -> bool:
     """Continue the recommended trial to the end of its run; False when it may go on later."""
-    winner = Findings(context.folder.read_with_trials(_record(context))).recommended
+    winner = _recommended(context)
     if winner is None or winner.first.result is None or not winner.first.result.paused:
         return True
     spec, result = winner.first.spec, winner.first.result
@@ -284,6 +285,10 @@ def _command(space: Space) -> str:
     return shlex.join(["python", "-m", "sweeper", "-m", *without_passwords(space.overrides)])
 
 
+def _recommended(context: RunContext) -> CellSummary | None:
+    return Findings(context.folder.read_with_trials(_record(context))).recommended
+
+
 def _say_outcome(context: RunContext, study: CellStudy, done: bool, tracked: bool) -> None:
     """Write the report; say the answer and what to do next."""
     report = publish(context.settings, context.name, tracked)
@@ -300,7 +305,8 @@ def _say_outcome(context: RunContext, study: CellStudy, done: bool, tracked: boo
     context.say("next:")
     context.say(f"  python -m sweeper.report study.name={context.name} report.format=html")
     context.say(f"  {_where_to_compare(context.settings, report.link)}")
-    context.say(f"  python -m sweeper.deploy study.name={context.name}")
+    if _recommended(context):
+        context.say(f"  python -m sweeper.deploy study.name={context.name}")
 
 
 def _where_to_compare(settings: Settings, link: str) -> str:

@@ -13,6 +13,7 @@ from tests.conftest import link_traces
 from tests.test_end_to_end import SMALL, sweeper
 
 QUICK = ["deploy.runs=5", "deploy.warmup=1", "deploy.threads=1", "deploy.batch=2"]
+QUICK += ["deploy.min_map=0"]  # what is trained for one epoch detects nothing
 
 
 def deploy(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +34,8 @@ def study(tmp_path_factory: pytest.TempPathFactory, traces: Path) -> Path:
 @pytest.fixture(scope="session")
 def deployed(study: Path) -> tuple[Path, str]:
     """The same after ``python -m sweeper.deploy``, and what that printed."""
-    done = deploy(study, "study.name=small", "deploy.formats=[torchscript,onnx,openvino,tensorrt]")
+    formats = "torchscript,onnx,onnx_fp16,openvino,openvino_fp32,tensorrt"
+    done = deploy(study, "study.name=small", f"deploy.formats=[{formats}]")
     assert done.returncode == 0, done.stdout + done.stderr
     return study / "runs/small", done.stdout
 

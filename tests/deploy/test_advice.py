@@ -5,7 +5,7 @@ from sweeper.deploy.document import _where
 from sweeper.deploy.rows import Deployment, Row, Speed
 
 SLOW = (Speed(1, 4.0, 4.5, 250.0), Speed(8, 18.0, 19.0, 444.0))
-FAST = (Speed(1, 2.0, 2.5, 500.0), Speed(8, 9.0, 9.5, 889.0))
+FAST = (Speed(1, 2.0, 2.5, 500.0, 2.0), Speed(8, 9.0, 9.5, 889.0, 2.0))
 ON_GPU = {"device": "NVIDIA T4", "gpu": True}
 
 
@@ -28,6 +28,17 @@ def test_what_ran_on_the_cpu_is_not_recommended_for_an_nvidia_server() -> None:
     where = _where(deployment(ON_GPU, pt, onnx))
     assert where == "Measured on NVIDIA T4 (onnx: on the CPU)"
     assert _where(deployment(ON_GPU | {"gpu": False}, onnx)) == "Measured on NVIDIA T4"
+
+
+def test_the_ratio_in_turns_decides_and_the_accuracy_is_named() -> None:
+    there = {"device": "A Processor", "gpu": False}
+    lucky = (Speed(1, 1.0, 1.5, 999.0, 0.9), Speed(8, 5.0, 5.5, 1600.0, 0.9))  # in a quiet minute
+    pt = Row("pt", size_mib=5.2, map50=0.81, speeds=SLOW)
+    script = Row("torchscript", size_mib=10.3, map50=0.81, speeds=lucky)
+    openvino = Row("openvino", size_mib=10.2, map50=0.805, speeds=FAST, box_px=19.6)
+    use, why = advice(deployment(there, pt, script, openvino))["CPU server"]
+    assert use == "**openvino**"
+    assert "2.00 × the .pt), mAP@0.5 0.8050 against 0.8100" in why
 
 
 def test_what_ran_on_the_gpu_is_no_edge_device_either() -> None:

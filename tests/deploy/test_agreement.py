@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeper.config.settings import ToleranceSettings
 from sweeper.deploy.agreement import differences, verdict
-
-TOLERANCE = ToleranceSettings(box_px=0.5, score=0.01, map50=0.005)
+from sweeper.deploy.rows import Row
 
 
 def save(path: Path, array: np.ndarray) -> Path:
@@ -56,14 +54,33 @@ def test_another_shape_or_a_value_that_is_not_finite_is_refused(
         differences(reference, save(tmp_path / "b.npy", array))
 
 
+def row(map50: float, box_px: float = 0.0, score: float = 0.0, ran: str = "fp32") -> Row:
+    return Row("onnx", ran=ran, map50=map50, box_px=box_px, score=score)
+
+
+def test_an_export_that_keeps_its_accuracy_agrees_whatever_one_box_does() -> None:
+    assert verdict(row(0.4913, box_px=19.6, score=0.3, ran="bf16"), 0.4925, 0.01) == ""
+    assert verdict(row(0.6), 0.4925, 0.01) == ""  # better is no fault
+
+
+def test_an_export_that_loses_accuracy_disagrees_however_close_its_boxes() -> None:
+    reason = verdict(row(0.47), 0.4925, 0.01)
+    assert reason == "loses 0.0225 of mAP@0.5, more than deploy.max_map_drop=0.01"
+    assert verdict(row(0.47), 0.4925, 0.03) == ""
+    assert "nan" in verdict(row(float("nan")), 0.4925, 0.01)
+
+
 @pytest.mark.parametrize(
     ("found", "word"),
-    [((0.6, 0, 0.5), "box_px"), ((0, 0.02, 0.5), "score"), ((0, 0, 0.4), "map50")],
+    [((0.6, 0.0), "a box"), ((0.0, 0.02), "a score"), ((float("nan"), 0.0), "a box")],
 )
-def test_each_tolerance_binds(found: tuple[float, float, float], word: str) -> None:
-    assert word in verdict(TOLERANCE, *found, reference=0.5)
-    assert verdict(TOLERANCE, 0.4, 0.009, 0.504, reference=0.5) == ""
+def test_where_no_accuracy_can_be_lost_the_outputs_decide(
+    found: tuple[float, float], word: str
+) -> None:
+    assert word in verdict(row(0.0, *found), reference=0.01, max_map_drop=0.01)
+    assert verdict(row(0.0, 0.4, 0.009), reference=0.0, max_map_drop=0.01) == ""
 
 
-def test_not_a_number_never_agrees() -> None:
-    assert "map50" in verdict(TOLERANCE, 0, 0, float("nan"), reference=0.5)
+def test_half_precision_may_differ_more() -> None:
+    assert verdict(row(0.0, 1.9, 0.02, ran="bf16"), 0.0, 0.01) == ""
+    assert "a box" in verdict(row(0.0, 2.1, 0.02, ran="bf16"), 0.0, 0.01)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from ultralytics import YOLO
 
 from sweeper.config.compose import compose_settings
 from sweeper.deploy.document import render
 from sweeper.deploy.formats import FORMATS, Format, obstacle
 from sweeper.deploy.process import Child, ChildFault
+from sweeper.deploy.recording import record
 from sweeper.deploy.rows import Deployment, Row, Status, metrics
-from sweeper.deploy.run import _record
 from sweeper.errors import DeployError
 from tests.deploy.conftest import QUICK
-from tests.forks import Commands
+from tests.forks import ROOT, Commands
 from tests.report.synthetic import ARTICLE, write_study
 from tests.test_end_to_end import SMALL
 
@@ -74,6 +77,7 @@ def test_an_unknown_study_is_named(refused: Refused, tmp_path: Path) -> None:
         ),
         (["deploy.formats=[onnxx]"], "deploy.formats must be one of torchscript"),
         (["deploy.batch=1"], "deploy.batch must be at least 2 but got 1"),
+        (["deploy.max_map_drop=5"], "deploy.max_map_drop must lie between 0 and 1 but got 5"),
     ],
 )
 def test_bad_input_is_named_as_typed(
@@ -84,14 +88,47 @@ def test_bad_input_is_named_as_typed(
     assert message in refused(tmp_path, *arguments)
 
 
-def test_an_archive_that_holds_no_weights_ends_with_the_reason(
+class Foreign:
+    """What a pickle of a stranger may hold."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (self._command,)
+
+
+def test_weights_that_would_run_code_are_refused_and_do_not_run_it(
+    refused: Refused, tmp_path: Path
+) -> None:
+    torch.save({"model": Foreign(f"touch {tmp_path}/ran")}, tmp_path / "foreign.pt")
+    message = refused(tmp_path, "deploy.weights=foreign.pt", "deploy.formats=[torchscript]")
+    assert message.splitlines() == [
+        "error: deploy.weights=foreign.pt was refused: reading it would run posix.system, which "
+        "is no part of a YOLO model. Take a .pt that Ultralytics saved, from a place you trust; "
+        "if yours has layers of its own, set ULTRALYTICS_SAFE_LOAD=false."
+    ]
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_archive_that_holds_no_weights_is_refused_in_one_line(
     refused: Refused, tmp_path: Path
 ) -> None:
     with zipfile.ZipFile(tmp_path / "odd.pt", "w") as archive:
         archive.writestr("odd/readme", "no weights")
     message = refused(tmp_path, "deploy.weights=odd.pt", "deploy.formats=[torchscript]")
-    assert "deploy.formats gave no export" in message
-    assert "torchscript: export:" in message
+    assert "deploy.weights=odd.pt was refused: it is damaged, or holds no YOLO model." in message
+    assert len(message.splitlines()) == 1
+
+
+def test_weights_that_detect_nothing_are_refused_with_the_key_that_deploys_them(
+    refused: Refused, weights: Path, tmp_path: Path
+) -> None:
+    wanted = ("deploy.formats=[torchscript]", "deploy.min_map=0.2")
+    message = refused(tmp_path, f"deploy.weights={weights}", *wanted)
+    assert f"deploy.weights={weights} has mAP@0.5 0.0000 on 4 validation images of" in message
+    assert "less than deploy.min_map=0.2. Train it longer, name the data set" in message
+    assert "deploy.min_map=0 to deploy it all the same" in message
 
 
 def test_only_formats_that_cannot_be_made_here(
@@ -107,6 +144,14 @@ def test_a_missing_exporter_is_named_with_its_command() -> None:
         "no_such_exporter not installed: pip install no_such_exporter"
     )
     assert obstacle(FORMATS["onnx"], False) == ""
+
+
+def test_pip_knows_some_modules_by_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeper.deploy.formats.find_spec", lambda name: None)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for name in ("ncnn", "litert"):
+        packages = " ".join(extras["optional-dependencies"][name])
+        assert obstacle(FORMATS[name], False).endswith(f"pip install {packages}")
 
 
 def test_a_full_disk_leaves_nothing_behind(
@@ -148,6 +193,7 @@ def test_exports_that_cannot_be_loaded_are_rows_with_their_reasons() -> None:
         "dynamic": True,
         "runs": 3,
         "warmup": 1,
+        "max_map_drop": 0.01,
         "images": 4,
         "versions": {"torch": "2"},
     }
@@ -164,7 +210,7 @@ def test_a_dead_server_costs_the_record_and_not_the_exports(tmp_path: Path) -> N
     settings = compose_settings([f"runs_dir={tmp_path}/runs", "tracking.uri=http://127.0.0.1:9"])
     deployment = Deployment("article", "", {"imgsz": 64, "dynamic": True}, (), ())
     with pytest.raises(DeployError, match=r"deploy is complete, but tracking\.uri=http://127"):
-        _record(settings, "0123", deployment, tmp_path / "runs/article/deploy", print)
+        record(settings, "0123", deployment, tmp_path / "runs/article/deploy", print)
 
 
 def test_a_child_that_is_late_is_killed(tmp_path: Path) -> None:

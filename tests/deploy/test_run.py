@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from onnx import numpy_helper
 from PIL import Image
 
 from sweeper.config.compose import compose_settings
-from sweeper.deploy.measure import Scene, measure, open_reference
+from sweeper.deploy.formats import FORMATS, PT
+from sweeper.deploy.measure import measure, open_reference
 from sweeper.deploy.rows import Row, Status
+from sweeper.deploy.scene import Scene
 from sweeper.training.dataset import split_images
 from tests.conftest import MachineMaker
 from tests.deploy.conftest import QUICK
@@ -51,9 +54,11 @@ def test_every_export_is_measured_and_agrees_with_the_pt(deployed: tuple[Path, s
         "torchscript": "ok",
         "onnx": "ok",
         "openvino": "ok",
+        "openvino_fp32": "ok",
+        "onnx_fp16": "ok",
         "tensorrt": "skipped",
     }
-    for name in ("pt", "torchscript", "onnx", "openvino"):
+    for name in found.keys() - {"tensorrt"}:
         row = found[name]
         assert [s["batch"] for s in row["speeds"]] == [1, 2]
         assert all(0 < s["median_ms"] <= s["p95_ms"] for s in row["speeds"])
@@ -63,6 +68,23 @@ def test_every_export_is_measured_and_agrees_with_the_pt(deployed: tuple[Path, s
         assert row["map50"] == pytest.approx(found["pt"]["map50"], abs=0.01)
     assert found["onnx"]["box_px"] < 0.5
     assert found["onnx"]["ran"] == "fp32"
+
+
+def test_the_precision_that_computed_is_asked_of_the_runtime(deployed: tuple[Path, str]) -> None:
+    found = rows(deployed[0])
+    flags = Path("/proc/cpuinfo").read_text()
+    assert found["openvino"]["ran"] == ("bf16" if "avx512_bf16" in flags else "fp32")
+    assert found["openvino_fp32"]["ran"] == "fp32"
+    assert found["openvino_fp32"]["box_px"] < 0.01
+    if platform.machine() == "x86_64":  # where ONNX Runtime has no convolution in fp16
+        assert (found["onnx_fp16"]["precision"], found["onnx_fp16"]["ran"]) == ("fp16", "fp32")
+
+
+def test_the_terminal_says_how_far_it_is(deployed: tuple[Path, str]) -> None:
+    _, output = deployed
+    assert "pt: measured first, its mAP@0.5 on 4 validation images" in output
+    assert "torchscript: measured, " in output and "(1 of 5 done, about " in output
+    assert "(5 of 5 done)" in output
 
 
 def test_what_cannot_run_here_is_skipped_with_the_commands(deployed: tuple[Path, str]) -> None:
@@ -130,9 +152,9 @@ def test_a_perturbed_export_has_failed_whatever_its_speed(
     images = tuple(str(p) for p in split_images(data, "val"))
     settings = compose_settings(QUICK).deploy
     scene = Scene(settings, tmp_path, "cpu", "a CPU", 1, 64, str(data), images)
-    with scene.bench("pt", weights, "fp32") as child:
+    with scene.bench(PT, weights) as child:
         reference = open_reference(scene, weights, child)
-        row = measure(scene, Row("onnx", path="model.onnx"), reference)
+        row = measure(scene, Row("onnx", path="model.onnx"), FORMATS["onnx"], reference)
     assert row.status is Status.FAILED
     assert row.reason.startswith("disagrees with the .pt:")
     assert row.speeds
