@@ -24,7 +24,7 @@ from sweeper.errors import DeployError, StudyError
 from sweeper.executors.devices import find_devices
 from sweeper.memory.measure.nvml import source_of
 from sweeper.report.publish import publish
-from sweeper.training.dataset import split_images
+from sweeper.training.data_yaml import split_images
 from sweeper.trial.record import EMULATED, MEASURED
 from sweeper.trial.study_folder import StudyFolder
 

@@ -88,11 +88,11 @@ def accumulate_for(batch: int, effective_batch: int) -> int:
     return math.ceil(effective_batch / batch)
 
 
-def inquire(space: Space) -> Inquiry:
+def inquire(space: Space, finder: ContentsFinder | None = None) -> Inquiry:
     """The distinct cells of a space; what memory does not depend on (``seed``) drops out.
 
     Where neither ``accumulate`` nor ``memory`` is in the space, each batch gets the accumulate
-    that reaches the effective batch.
+    that reaches the effective batch. ``finder`` may know datasets that were read before.
 
     Raises:
         SweeperError: The budget or the number of classes is not known, or a dataset has faults.
@@ -100,7 +100,7 @@ def inquire(space: Space) -> Inquiry:
     first = space.cells[0].settings
     wanted = wanted_batch(first)
     given = any(space.names(key) for key in ("accumulate", "memory"))
-    finder = ContentsFinder()
+    finder = finder or ContentsFinder()
     requests: dict[Request, None] = {}
     for settings in (cell.settings for cell in space.cells):
         accumulate = settings.accumulate if given else accumulate_for(settings.batch, wanted)

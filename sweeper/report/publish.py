@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper.config.settings import ReportSettings, Settings
 from sweeper.errors import StudyError
 from sweeper.report import plots, tables
-from sweeper.report.answer import answer
+from sweeper.report.answer import answer, plain_answer
 from sweeper.report.cells import CellSummary
 from sweeper.report.document import render, title
 from sweeper.report.findings import Findings
@@ -70,7 +69,7 @@ def publish(settings: Settings, name: str | None, tracked: bool = True) -> Repor
     files += [(weights, "weights") for weights in _kept_weights(findings, study)]
     untaken = _log(settings, findings, files) if tracked else f"{UNTAKEN}: it does not answer"
     warning = warning or untaken
-    return Report(documents[-1], re.sub(r"[*`]", "", answer(findings)), warning)
+    return Report(documents[-1], plain_answer(findings), warning)
 
 
 def _log(settings: Settings, findings: Findings, files: list[tuple[Path, str | None]]) -> str:

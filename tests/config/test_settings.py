@@ -7,7 +7,7 @@ from sweeper.config.compose import CONF_DIR, compose_settings
 from sweeper.errors import SettingsError
 
 GROUPS = ("data", "model", "memory", "train", "vram", "study", "executor", "tracking")
-GROUPS += ("plan", "report", "deploy")
+GROUPS += ("plan", "report", "studies", "deploy")
 FILES = [(p.parent.name, p.stem) for g in GROUPS for p in sorted((CONF_DIR / g).glob("*.yaml"))]
 NEEDS = {"data=custom": ["data.yaml=x.yaml"], "model=custom": ["model.file=x.yaml"]}
 

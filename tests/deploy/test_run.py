@@ -19,7 +19,7 @@ from PIL import Image
 from sweeper.config.compose import compose_settings
 from sweeper.deploy.measure import Scene, measure, open_reference
 from sweeper.deploy.rows import Row, Status
-from sweeper.training.dataset import split_images
+from sweeper.training.data_yaml import split_images
 from tests.conftest import MachineMaker
 from tests.deploy.conftest import QUICK
 from tests.test_end_to_end import SMALL
