@@ -54,8 +54,8 @@ def check_data(settings: Settings) -> tuple[list[Finding], Reading | None]:
     except DataError as error:
         return [failure("dataset", str(error), "")], None
     except OSError as error:
-        text = f"cannot be written: {error}."
-        return [failure("dataset", text, "Choose runs_dir=PATH.")], None
+        text = f"cannot be prepared: {error}."
+        return [failure("dataset", text, "Choose another folder: runs_dir=PATH.")], None
     if settings.data.digits is not None and not reading.faults:
         return [_overview(settings, reading)], reading
     return report(settings, reading), reading
@@ -89,7 +89,7 @@ def _faults(reading: Reading) -> list[Finding]:
         ("labels", reading.label_faults, "Mend these lines."),
     )
     return [
-        failure(name, list_faults(faults), f"\n  {do}") for name, faults, do in kinds if faults
+        failure(name, list_faults(faults), do) for name, faults, do in kinds if faults
     ]
 
 

@@ -61,6 +61,6 @@ def _read_row(row: list[str], nc: int) -> Box | str:
     if not all(-TOLERANCE <= v <= 1 + TOLERANCE for v in values[1:]):
         return f"coordinates must be fractions from 0 to 1 but got {' '.join(row[1:5])}"
     if len(row) == 5:
-        return Box(int(values[0]), values[3], values[4])
+        return Box(int(values[0]), max(values[3], 0.0), max(values[4], 0.0))
     xs, ys = values[1::2], values[2::2]
     return Box(int(values[0]), max(xs) - min(xs), max(ys) - min(ys))
