@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report ui plan deploy doctor card gpu-check test check lint clean soak docs
+.PHONY: help sweep report studies ui plan deploy doctor card gpu-check test check lint clean soak docs
 .PHONY: bench-vram bench-smallest bench-crowding bench-recompute bench-emulated bench-sweep bench-scale bench-answer
 
 help: ## list the targets
@@ -34,6 +34,9 @@ sweep: .venv/.ready ## run the demo study on the embedded digits, then its repor
 
 report: .venv/.ready ## write runs/<study>/report.md (NAME=study, default the latest)
 	$(BIN)/python -m sweeper.report $(if $(NAME),study.name=$(NAME))
+
+studies: .venv/.ready ## list the studies under runs/ (NAME=study shows one)
+	$(BIN)/python -m sweeper.studies $(if $(NAME),study.name=$(NAME))
 
 ui: .venv/.ready ## open the MLflow UI on http://127.0.0.1:5000
 	@echo "runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"

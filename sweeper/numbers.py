@@ -15,6 +15,13 @@ def gib(value: float | None) -> str:
     return f"{value:.2f}" if abs(value) < 9.995 else f"{value:.1f}"
 
 
+def size(count: int) -> str:
+    """A number of bytes: ``12.1 GiB``, ``340 MiB`` or ``12 KiB``."""
+    if count < MIB:
+        return f"{count / 1024:.0f} KiB"
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / MIB:.0f} MiB"
+
+
 def limit(value: float) -> str:
     """A budget, which is given and not measured: ``24``, ``23.65``."""
     return f"{round(value, 2):g}"

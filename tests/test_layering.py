@@ -14,7 +14,7 @@ SOURCES = sorted((ROOT / "sweeper").rglob("*.py"))
 ORDER = (
     *("errors", "numbers", "passwords", "script", "fork_server", "trial", "config", "emulator"),
     *("memory.measure", "memory", "memory.predict", "training", "executors"),
-    *("tracking", "report", "study", "plan", "doctor", "deploy", "gpu_check", "cli"),
+    *("tracking", "report", "study", "studies", "plan", "doctor", "deploy", "gpu_check", "cli"),
 )
 
 DOORS = {

@@ -16,7 +16,7 @@ from sweeper.trial.rungs import default_rungs
 # Beginnings of the keys that say how a study is run or shown, not what its trials are.
 STUDY_WIDE = (
     *("study.", "executor.", "tracking.", "plan.", "report.", "deploy", "doctor"),
-    *("runs_dir", "hydra"),
+    *("studies.", "runs_dir", "hydra"),
 )
 
 
@@ -263,6 +263,13 @@ class ReportSettings:
 
 
 @dataclass
+class StudiesSettings:
+    """Group ``studies``: only ``python -m sweeper.studies`` reads it."""
+
+    remove: bool = False
+
+
+@dataclass
 class DeploySettings:
     """Group ``deploy``."""
 
@@ -301,6 +308,7 @@ class Settings:
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     plan: PlanSettings = field(default_factory=PlanSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
+    studies: StudiesSettings = field(default_factory=StudiesSettings)
     deploy: DeploySettings = field(default_factory=DeploySettings)
 
     @property

@@ -15,7 +15,7 @@ from sweeper.deploy.formats import Format
 from sweeper.deploy.process import Child
 from sweeper.deploy.source import Source
 from sweeper.executors.devices import find_devices
-from sweeper.training.dataset import split_images
+from sweeper.training.data_yaml import split_images
 
 IMAGES = 16  # compared with the .pt output by output
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 
 from sweeper.config.settings import Settings
-from sweeper.doctor import gpu, machine, places, room, torch_build
+from sweeper.doctor import data, gpu, machine, opencv, places, room, torch_build
 from sweeper.doctor.finding import Finding, Level, failures
 from sweeper.errors import MachineError
 
@@ -18,6 +18,7 @@ def full_check(settings: Settings) -> list[Finding]:
     seen, devices = gpu.check_nvml(settings)
     slots = settings.executor.slots
     at_once = slots if isinstance(slots, int) else max(1, len(devices))
+    of_the_data, reading = data.check_data(settings)
     return [
         seen,
         *gpu.check_memory(settings, devices),
@@ -25,8 +26,8 @@ def full_check(settings: Settings) -> list[Finding]:
         gpu.check_allocator(devices, os.environ),
         machine.check_host_memory(at_once),
         places.check_disk(settings, settings.study.n_trials or TRIALS),
-        machine.check_data(settings),
-        room.check_room(settings),
+        *of_the_data,
+        room.check_room(settings, reading),
         places.check_storage(settings),
         places.check_tracking(settings),
         machine.check_versions(),
@@ -39,11 +40,11 @@ def quick_check(settings: Settings, trials: int) -> list[Finding]:
     seen, devices = gpu.check_nvml(settings)
     return [
         seen,
-        *(torch_build.check_torch(devices) if devices else []),
+        *(torch_build.check_torch(devices) if devices else [opencv.check_opencv()]),
         gpu.check_allocator(devices, os.environ),
         places.check_disk(settings, trials),
         *gpu.check_memory(settings, devices),
-        machine.check_data_presence(settings),
+        data.check_presence(settings),
         places.check_storage(settings),
         # A study goes on without MLflow: its records wait in the trial folders.
         as_warning(places.check_tracking(settings)),

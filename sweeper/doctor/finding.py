@@ -27,8 +27,8 @@ class Finding:
 
     @property
     def line(self) -> str:
-        """The finding as one line for a terminal."""
-        remedy = f" {self.remedy}" if self.remedy else ""
+        """The finding for a terminal: one line, unless its text has several."""
+        remedy = ("\n  " if "\n" in self.text else " ") + self.remedy if self.remedy else ""
         return f"{self.level.value:<8} {self.check:<12} {self.text}{remedy}"
 
 

@@ -1,4 +1,4 @@
-"""What else a study stands on: host memory, versions, the dataset, Ultralytics' settings."""
+"""What else a study stands on: host memory, versions, Ultralytics' settings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from sweeper.config.settings import Settings
-from sweeper.doctor.finding import Finding, failure, ok, warning
-from sweeper.errors import DataError
+from sweeper.doctor.finding import Finding, ok, warning
 from sweeper.numbers import GIB
-from sweeper.training.dataset import is_shipped, prepare_dataset
+from sweeper.training.data_yaml import is_shipped
 
 # Peak resident memory of a trial with two loader workers lies between 1 and 1.6 GiB.
 HOST_GIB_PER_TRIAL = 2.0
@@ -29,36 +28,6 @@ INTEGRATIONS = {
     "tensorboard": "tensorboard",
     "wandb": "wandb",
 }
-
-
-def check_data_presence(settings: Settings) -> Finding:
-    """Whether there is a dataset at all, without reading it."""
-    data = settings.data
-    if data.digits is not None:
-        return ok("dataset", f"{data.name} is composed here")
-    if data.yaml and Path(data.yaml).expanduser().is_file():
-        return ok("dataset", f"{data.yaml} is there")
-    if data.yaml and is_shipped(data.yaml):
-        return ok("dataset", f"{data.yaml} is one that Ultralytics can download")
-    text = f"data.yaml={data.yaml} does not exist." if data.yaml else "data.yaml is not set."
-    return failure("dataset", text, "Give your data.yaml: data=custom data.yaml=PATH.")
-
-
-def check_data(settings: Settings) -> Finding:
-    """Compose, fetch or find the dataset and read all of it."""
-    try:
-        found = prepare_dataset(settings.data, Path(settings.runs_dir))
-    except DataError as error:
-        return failure("dataset", str(error), "")
-    except OSError as error:
-        return failure("dataset", f"cannot be written: {error}.", "Choose runs_dir=PATH.")
-    counts = f"{found.train_images} + {found.val_images} images, {len(found.names)} classes"
-    text = f"{settings.data.name}: {counts}"
-    if found.caution:
-        return warning(
-            "dataset", f"{text}; {found.caution}", "Add label files, or leave them out."
-        )
-    return ok("dataset", text)
 
 
 def check_host_memory(trials_at_once: int) -> Finding:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, failure, ok, warning
-from sweeper.numbers import GIB, MIB
+from sweeper.numbers import MIB, size
 from sweeper.passwords import without_password
 
 SERVER_TIMEOUT_S = 3.0
@@ -50,11 +50,6 @@ def check_disk(settings: Settings, trials: int) -> Finding:
     if free < need:
         return failure("disk", f"{text}.", remedy)
     return warning("disk", f"{text}.", remedy) if free < 2 * need else ok("disk", text)
-
-
-def size(count: int) -> str:
-    """A number of bytes as people read it."""
-    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / MIB:.0f} MiB"
 
 
 def study_bytes(settings: Settings, trials: int) -> int:

@@ -10,14 +10,24 @@ from sweeper.errors import SweeperError
 from sweeper.plan.inquiry import inquire
 from sweeper.plan.predictions import make_plan
 from sweeper.study.space import Cell, Space
+from sweeper.training.contents import ContentsFinder
+from sweeper.training.dataset import Dataset
+from sweeper.training.reading import Reading
 from sweeper.trial.record import AMP_WORDS, SIMULATED
 
 
-def check_room(settings: Settings) -> Finding:
-    """Find the largest batch that fits, and the largest that is tight."""
-    space = Space({}, (), (Cell((), settings, ""),))
+def check_room(settings: Settings, reading: Reading | None = None) -> Finding:
+    """Find the largest batch that fits, and the largest that is tight.
+
+    ``reading`` is of the configuration's dataset, where that has been read.
+    """
+    space, finder = Space({}, (), (Cell((), settings, ""),)), ContentsFinder()
+    if reading is not None and reading.faults:
+        return warning("batch", "what fits is predicted once the dataset has no faults.", "")
+    if reading is not None:
+        finder.know(settings, Dataset.of(reading))
     try:
-        plan = make_plan(inquire(space), Path(settings.runs_dir) / "cache" / "vram")
+        plan = make_plan(inquire(space, finder), Path(settings.runs_dir) / "cache" / "vram")
     except (SweeperError, OSError) as error:
         return warning("batch", f"what fits is not predicted: {error}", "")
     ((setup, found),) = plan.found.items()

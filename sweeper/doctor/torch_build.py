@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.doctor.finding import Finding, failure, ok, warning
+from sweeper.doctor.opencv import missing_library
 from sweeper.memory.measure.nvml import Device, capability, versions
 from sweeper.script import ScriptError, run_script
 
@@ -44,6 +45,8 @@ def check_torch(devices: Sequence[Device]) -> list[Finding]:
     try:
         version, cuda, hip, kernels = run_script(SCRIPT, environ=QUIET)
     except ScriptError as error:
+        if missing := missing_library(error):
+            return [missing]
         return [failure("torch", f"cannot be imported: {error}.", "Install again: pip install .")]
     return check_build(TorchBuild(version, cuda, hip, tuple(kernels)), devices)
 

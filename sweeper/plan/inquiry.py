@@ -18,11 +18,11 @@ from sweeper.training.contents import Contents, ContentsFinder
 from sweeper.trial.alloc_conf import alloc_conf, is_expandable
 
 
-def inquire(space: Space) -> Inquiry:
+def inquire(space: Space, finder: ContentsFinder | None = None) -> Inquiry:
     """The distinct cells of a space; what memory does not depend on (``seed``) drops out.
 
     Where neither ``accumulate`` nor ``memory`` is in the space, each batch gets the accumulate
-    that reaches the effective batch.
+    that reaches the effective batch. ``finder`` may know datasets that were read before.
 
     Raises:
         SweeperError: The budget or the number of classes is not known, or a dataset has faults.
@@ -30,7 +30,7 @@ def inquire(space: Space) -> Inquiry:
     first = space.cells[0].settings
     wanted = wanted_batch(first)
     given = any(space.names(key) for key in ("accumulate", "memory"))
-    finder = ContentsFinder()
+    finder = finder or ContentsFinder()
     requests: dict[Request, None] = {}
     for settings in (cell.settings for cell in space.cells):
         accumulate = settings.accumulate if given else accumulate_for(settings.batch, wanted)

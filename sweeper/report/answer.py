@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 from sweeper.numbers import count, gib, limit
@@ -9,7 +10,7 @@ from sweeper.report.certainty import certainty
 from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.report.picks import picks_in_words
 from sweeper.report.price import prices_in_words
-from sweeper.report.words import cell_in_words, costs
+from sweeper.report.words import cell_in_words, costs, end_in_words
 from sweeper.trial.record import Outcome
 from sweeper.trial.study_record import StudyStatus
 
@@ -25,6 +26,20 @@ def answer(findings: Findings) -> str:
     price = prices_in_words(findings.cells)
     first = " ".join(s for s in (_answer(findings), price, standing(findings)) if s)
     return "\n\n".join(text for text in (first, picks_in_words(findings)) if text)
+
+
+def plain_answer(findings: Findings) -> str:
+    """The same as plain text."""
+    return re.sub(r"[*`]", "", answer(findings))
+
+
+def short_answer(findings: Findings) -> str:
+    """A few words for a list of studies."""
+    best = findings.recommended
+    if best is not None:
+        return f"{best.name}, mAP@0.5 {end_in_words(best, findings)}"
+    bold = re.search(r"\*\*(.+?)[.:]?\*\*", _answer(findings))
+    return bold[1] if bold else ""
 
 
 def _answer(findings: Findings) -> str:

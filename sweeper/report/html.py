@@ -32,7 +32,7 @@ def to_html(markdown: str, folder: Path) -> str:
         markdown: The report; its images are paths relative to ``folder``.
         folder: Where report.md lies.
     """
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser = _parser()
     tokens = parser.parse(markdown)
     for token in tokens:
         for child in token.children or []:
@@ -47,6 +47,16 @@ def to_html(markdown: str, folder: Path) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
     )
+
+
+def to_fragment(markdown: str) -> str:
+    """Text and tables without a document around them; what looks like HTML in it is escaped."""
+    rendered: str = _parser().disable("image").render(markdown)
+    return rendered
+
+
+def _parser() -> MarkdownIt:
+    return MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 def _data_uri(image: Path) -> str:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
 import pandas as pd
 
 from sweeper.config.settings import Settings, TrackingSettings
+from sweeper.report import tables
+from sweeper.report.answer import answer
+from sweeper.report.document import title
 from sweeper.report.findings import Findings
 from sweeper.report.frames import curves_frame, trials_frame
+from sweeper.report.html import to_fragment
 from sweeper.report.load import load_record
+from sweeper.report.markdown import render_table
 from sweeper.trial.study_record import RecordedStudy
+
+ROWS = 20  # of the comparison that a notebook shows
 
 
 class LoadedStudy:
@@ -27,6 +35,16 @@ class LoadedStudy:
 
     def __repr__(self) -> str:
         return f"<study {self.name}: {len(self.findings.trials)} trials>"
+
+    def _repr_html_(self) -> str:
+        """The answer, and the comparison of the cells below it."""
+        table = tables.comparison(self.findings)
+        shown = replace(table, rows=table.rows[:ROWS])
+        parts = [f"#### {title(self.findings)}", answer(self.findings)]
+        parts += [render_table(shown)] * bool(shown.rows)
+        if len(table.rows) > ROWS:
+            parts.append(f"The first {ROWS} of {len(table.rows):,} cells; `trials` has them all.")
+        return to_fragment("\n\n".join(parts))
 
     @cached_property
     def trials(self) -> pd.DataFrame:

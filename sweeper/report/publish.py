@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from sweeper.config.settings import ReportSettings, Settings
 from sweeper.errors import StudyError
 from sweeper.report import plots, tables
-from sweeper.report.answer import answer
+from sweeper.report.answer import answer, plain_answer
 from sweeper.report.cells import CellSummary
 from sweeper.report.document import render, title
 from sweeper.report.findings import Findings
@@ -74,8 +73,7 @@ def publish(settings: Settings, name: str | None, tracked: bool = True) -> Repor
     link, untaken = "", f"{UNTAKEN}: it does not answer"
     if tracked:
         link, untaken = _log(settings, findings, files)
-    text = re.sub(r"[*`]", "", answer(findings))
-    return Report(documents[-1], text, warning or untaken, link)
+    return Report(documents[-1], plain_answer(findings), warning or untaken, link)
 
 
 def _log(

@@ -88,6 +88,18 @@ class RunContext:
         self.folder.write_end(StudyStatus.FINISHED if done else StudyStatus.KILLED)
         return outbox.finish_study(done)
 
+    @contextlib.contextmanager
+    def ended_at_once(self, outbox: Outbox, leads: bool = True) -> Iterator[None]:
+        """Record the end of the run also where a second signal comes; a third one ends that."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if leads:
+                self.close(outbox, done=False)
+            else:
+                outbox.leave()
+            raise
+
     def open_trials(
         self, outbox: Outbox, display: StudyDisplay, require: Callable[[], None] = lambda: None
     ) -> Trials:

@@ -14,7 +14,7 @@ from sweeper.trial.levers import pulled
 
 # How a study is run, not what a trial is.
 _NOT_IDENTITY = {"study", "executor", "tracking", "runs_dir", "vram"}
-_NOT_IDENTITY |= {"plan", "report", "deploy", "doctor", "memory"}
+_NOT_IDENTITY |= {"plan", "report", "studies", "deploy", "doctor", "memory"}
 
 
 def new_id() -> str:

@@ -86,11 +86,15 @@ class Lease:
 
     def others(self) -> set[str]:
         """The ids of the drivers besides this one that live."""
+        return {driver.id for driver in self.find_others()}
+
+    def find_others(self) -> list[Driver]:
+        """The drivers besides this one that live."""
         found = self._study.user_attrs.items()
         stored = [Driver(**v) for k, v in found if k.split()[0] == LEASE and v]
         others = [driver for driver in stored if driver.id != self.driver]
         now = self._attribute.now() if others else 0.0
-        return {driver.id for driver in others if not driver.is_gone(now)}
+        return [driver for driver in others if not driver.is_gone(now)]
 
     def take(self, join: bool = False) -> None:
         """Take the lease and keep it; where another driver has it, with ``join`` one beside it.

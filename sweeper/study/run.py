@@ -88,7 +88,7 @@ def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
         older = earlier is not None and not earlier.id
         outbox = context.open_outbox(record, "Trials run one at a time.", older)
         folder = TrialFolder.claim_next(context.folder.trials)
-        with StudyDisplay(context.console) as display:
+        with context.ended_at_once(outbox), StudyDisplay(context.console) as display:
             display.start(1)
             trials = context.open_trials(outbox, display)
             result = trials.run_one(replace(spec, number=folder.number))
@@ -171,7 +171,7 @@ def _search(
     if settings.study.sampler == "auto":
         whole = n_trials >= len(specs)
         order = proving_order(specs, context.measured) if whole else spread_order(specs, n_trials)
-    with StudyDisplay(context.console) as display:
+    with context.ended_at_once(outbox, lease.leads), StudyDisplay(context.console) as display:
         trials = context.open_trials(outbox, display, lease.require)
         share = bool(order) and _share(settings, space)
         loop = StudyLoop(study, spec_of, trials, outbox, display, order, settings.rungs, share)

@@ -13,7 +13,7 @@ from sweeper.executors import Executor
 from sweeper.executors.devices import Devices
 from sweeper.executors.local import LocalExecutor
 from sweeper.study.display import StudyDisplay
-from sweeper.study.judge import judge, refuse
+from sweeper.study.judge import interrupt, judge, refuse
 from sweeper.study.stop import StopRequest
 from sweeper.tracking.outbox import Outbox
 from sweeper.tracking.system import SystemMetrics
@@ -95,18 +95,29 @@ class Trials:
                 come to the end of its part, which is recorded when it is decided.
         """
         with StopRequest() as stop:
-            while not stop.reason:
-                self._require()
-                while self.running < self._executor.slots and (spec := next_spec()):
-                    self._start(spec)
-                if not self.running:
-                    return True
-                self._collect(ended, POLL_S)
-            self._display.note(f"{stop.reason}: ending the running trials, writing what is known")
-            self._stopping = True
-            self._executor.close()
-            self._collect(ended, None)
+            try:
+                while not stop.reason:
+                    self._require()
+                    while self.running < self._executor.slots and (spec := next_spec()):
+                        self._start(spec)
+                    if not self.running:
+                        return True
+                    self._collect(ended, POLL_S)
+                note = f"{stop.reason}: ending the running trials, writing what is known"
+                self._display.note(note)
+                self._stopping = True
+                self._executor.close()
+                self._collect(ended, None)
+            except KeyboardInterrupt:  # a second signal
+                self._abandon()
+                raise
         return False
+
+    def _abandon(self) -> None:
+        """Record the trials that run as interrupted, unless there is something to judge later."""
+        for spec in self._running.values():
+            if self.left_behind(spec.number) is None:
+                self.settle(spec, interrupt("the study was ended at once"))
 
     def run_one(self, spec: TrialSpec) -> TrialResult:
         """Run a single trial; a signal interrupts it."""

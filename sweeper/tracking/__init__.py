@@ -6,12 +6,14 @@ import logging
 
 from sweeper.tracking.faults import FAULTS, is_refusal, readable_faults
 from sweeper.tracking.reader import OlderStudyError, read_curve, read_study
+from sweeper.tracking.removal import delete_runs
 from sweeper.tracking.writer import Tracker, publish_report
 
 __all__ = [
     "FAULTS",
     "OlderStudyError",
     "Tracker",
+    "delete_runs",
     "is_refusal",
     "publish_report",
     "read_curve",

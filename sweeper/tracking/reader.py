@@ -67,7 +67,19 @@ def find_older_study(
     """The parent run of a study of before studies had ids, and its trials' runs, by its name."""
     named = f"tags.study = '{study}' and tags.{STUDY_ID} IS NULL"
     parent = _parent(client, experiment_id, named)
-    return parent, _all_trial_runs(client, experiment_id, named) if parent else []
+    return parent, find_trial_runs(client, experiment_id, named) if parent else []
+
+
+def find_trial_runs(client: MlflowClient, experiment_id: str, wanted: str) -> list[Run]:
+    """The runs of the trials that a query finds, read in pages."""
+    query = f"tags.kind = 'trial' and {wanted}"
+    runs: list[Run] = []
+    token = None
+    while token != "":
+        page = client.search_runs([experiment_id], query, max_results=PAGE, page_token=token)
+        runs += page
+        token = page.token or ""
+    return runs
 
 
 def _parent(client: MlflowClient, experiment_id: str, wanted: str) -> Run | None:
@@ -85,7 +97,7 @@ def open_study(
     Raises:
         StudyError: There is no such study.
     """
-    if not _is_missing(uri):
+    if not is_missing(uri):
         client = MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(experiment)
         parent = None
@@ -131,7 +143,7 @@ def read_curve(uri: str, trial: RecordedTrial, field: str) -> Points:
     Raises:
         StudyError: MLflow does not answer.
     """
-    if trial.run_id is None or _is_missing(uri):
+    if trial.run_id is None or is_missing(uri):
         return []
     with readable_faults(uri):
         client = MlflowClient(tracking_uri=uri)
@@ -139,7 +151,7 @@ def read_curve(uri: str, trial: RecordedTrial, field: str) -> Points:
     return sorted({m.step: m.value for m in history}.items())
 
 
-def _is_missing(uri: str) -> bool:
+def is_missing(uri: str) -> bool:
     """Whether it is a database file that does not exist: MLflow would create it."""
     scheme, _, file = uri.partition("sqlite:///")
     return not scheme and bool(file) and not Path(file).exists()
@@ -214,18 +226,7 @@ def _trial_runs(client: MlflowClient, parent: Run) -> list[Run]:
     name, study_id = parent.data.tags["study"], parent.data.tags.get(STUDY_ID)
     older = f"tags.study = '{name}' and tags.{STUDY_ID} IS NULL"
     wanted = f"tags.{STUDY_ID} = '{study_id}'" if study_id else older
-    return _all_trial_runs(client, parent.info.experiment_id, wanted)
-
-
-def _all_trial_runs(client: MlflowClient, experiment_id: str, wanted: str) -> list[Run]:
-    query = f"tags.kind = 'trial' and {wanted}"
-    runs: list[Run] = []
-    token = None
-    while token != "":
-        page = client.search_runs([experiment_id], query, max_results=PAGE, page_token=token)
-        runs += page
-        token = page.token or ""
-    return runs
+    return find_trial_runs(client, parent.info.experiment_id, wanted)
 
 
 @contextmanager

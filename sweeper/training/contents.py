@@ -58,6 +58,10 @@ class ContentsFinder:
     def __init__(self) -> None:
         self._datasets: dict[str, Dataset | None] = {}
 
+    def know(self, settings: Settings, dataset: Dataset) -> None:
+        """Take a dataset that has been checked already for that of a configuration."""
+        self._datasets[repr(settings.data)] = dataset
+
     def find(self, settings: Settings) -> Contents:
         """What a configuration's dataset holds.
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from sweeper.config.settings import Settings
 from sweeper.memory.predict.parallel import in_children
-from sweeper.training.dataset import Dataset, split_images
+from sweeper.training.data_yaml import split_images
+from sweeper.training.dataset import Dataset
 
 if TYPE_CHECKING:
     from sweeper.training.box_augmentation import BoxAugmentation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
@@ -12,34 +11,42 @@ LEAST_SIDE = 10  # pixels, as Ultralytics' check_image
 JPEG_END = b"\xff\xd9"
 PLUGINS = (".heic", ".heif", ".avif")  # Ultralytics installs what reads them when it needs it
 
-
-def check_images(paths: Iterable[Path], faults: list[str]) -> None:
-    """Append what is wrong with image files; of most only the header and the end are read."""
-    for path in paths:
-        if fault := _fault(path):
-            faults.append(f"{path} {fault}")
+Size = tuple[int, int]  # width and height, pixels
 
 
-def _fault(path: Path) -> str | None:
+def read_size(path: Path, faults: list[str]) -> Size | None:
+    """The size of an image, None where Pillow cannot tell; what is wrong goes to ``faults``.
+
+    Of most files only the header and the end are read.
+    """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
-            return "is not a file"
-        if not found.st_size:
-            return "is empty"
-        if path.suffix.lower() in PLUGINS:
-            return None
-        with Image.open(path) as image:
-            sides = image.size
-            if image.format == "JPEG" and not _ends_with(path, JPEG_END):
-                image.load()  # what follows the end of a whole one does not matter
-        if min(sides) < LEAST_SIDE:
-            return f"has {sides[0]} x {sides[1]} pixels; {LEAST_SIDE} a side are the least"
+        fault, size = _examine(path)
     except (UnidentifiedImageError, ImportError):  # Ultralytics, once imported, wants a plugin
-        return "is not an image that Pillow knows"
+        fault, size = "is not an image that Pillow knows", None
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        return f"cannot be read: {error}"
-    return None
+        fault, size = f"cannot be read: {error}", None
+    if fault:
+        faults.append(f"{path} {fault}")
+    return size
+
+
+def _examine(path: Path) -> tuple[str, Size | None]:
+    """What is wrong, else empty, and the size."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+        return "is not a file", None
+    if not found.st_size:
+        return "is empty", None
+    if path.suffix.lower() in PLUGINS:
+        return "", None
+    with Image.open(path) as image:
+        width, height = image.size
+        if image.format == "JPEG" and not _ends_with(path, JPEG_END):
+            image.load()  # what follows the end of a whole one does not matter
+    if min(width, height) < LEAST_SIDE:
+        fault = f"has {width} x {height} pixels; {LEAST_SIDE} a side are the least"
+        return fault, (width, height)
+    return "", (width, height)
 
 
 def _ends_with(path: Path, end: bytes) -> bool:

@@ -1,11 +1,25 @@
-"""Label files in YOLO format: where they lie, and what is wrong with them."""
+"""Label files in YOLO format: where they lie, what they hold, and what is wrong with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 TOLERANCE = 0.01  # as Ultralytics' verify_image_label
+
+
+class Box(NamedTuple):
+    """One labelled object; of a polygon the box around it.
+
+    Attributes:
+        number: Of its class.
+        width: As a fraction of the image's.
+        height: Likewise.
+    """
+
+    number: int
+    width: float
+    height: float
 
 
 def label_path(image: Path) -> Path:
@@ -14,32 +28,28 @@ def label_path(image: Path) -> Path:
     return Path(f"{head}/labels/{tail}" if found else tail).with_suffix(".txt")
 
 
-def check_labels(
-    path: Path, nc: int, faults: list[str], read: Callable[[bytes], object] = lambda content: None
-) -> int | None:
-    """Number of boxes in a label file, None if there is no file; faults are appended.
-
-    ``read`` is given the content.
-    """
+def read_labels(path: Path, nc: int, faults: list[str]) -> tuple[Box, ...] | None:
+    """The boxes of a label file, None if there is no file; faulty lines are told in ``faults``."""
     try:
-        content = path.read_bytes()
-        lines = content.decode().splitlines()
+        lines = path.read_text().splitlines()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
         faults.append(f"{path} cannot be read: {error}")
-        return 0
-    read(content)
-    rows = [(i, line.split()) for i, line in enumerate(lines, 1) if line.strip()]
-    for number, row in rows:
-        fault = _row_fault(row, nc)
-        if fault:
-            faults.append(f"{path}:{number}: {fault}")
-    return len(rows)
+        return ()
+    boxes: list[Box] = []
+    for number, line in enumerate(lines, 1):
+        if row := line.split():
+            found = _read_row(row, nc)
+            if isinstance(found, Box):
+                boxes.append(found)
+            else:
+                faults.append(f"{path}:{number}: {found}")
+    return tuple(boxes)
 
 
-def _row_fault(row: list[str], nc: int) -> str | None:
-    """What is wrong with ``class x y w h`` (or a polygon), None if nothing is."""
+def _read_row(row: list[str], nc: int) -> Box | str:
+    """The box of ``class x y w h`` (or a polygon), or what is wrong with it."""
     try:
         values = [float(v) for v in row]
     except ValueError:
@@ -50,4 +60,7 @@ def _row_fault(row: list[str], nc: int) -> str | None:
         return f"class {row[0]} is not one of 0 to {nc - 1}"
     if not all(-TOLERANCE <= v <= 1 + TOLERANCE for v in values[1:]):
         return f"coordinates must be fractions from 0 to 1 but got {' '.join(row[1:5])}"
-    return None
+    if len(row) == 5:
+        return Box(int(values[0]), max(values[3], 0.0), max(values[4], 0.0))
+    xs, ys = values[1::2], values[2::2]
+    return Box(int(values[0]), max(xs) - min(xs), max(ys) - min(ys))

@@ -8,7 +8,7 @@ from sweeper.config.conf_dir import CONF_DIR
 from sweeper.errors import SettingsError
 
 GROUPS = ("data", "model", "memory", "train", "vram", "study", "executor", "tracking")
-GROUPS += ("plan", "report", "deploy")
+GROUPS += ("plan", "report", "studies", "deploy")
 FILES = [(p.parent.name, p.stem) for g in GROUPS for p in sorted((CONF_DIR / g).glob("*.yaml"))]
 NEEDS = {"data=custom": ["data.yaml=x.yaml"], "model=custom": ["model.file=x.yaml"]}
 

@@ -22,7 +22,7 @@ from sweeper.deploy.formats import FORMATS, PT
 from sweeper.deploy.measure import measure, open_reference
 from sweeper.deploy.rows import Row, Status
 from sweeper.deploy.scene import Scene
-from sweeper.training.dataset import split_images
+from sweeper.training.data_yaml import split_images
 from tests.conftest import MachineMaker
 from tests.deploy.conftest import QUICK
 from tests.test_end_to_end import SMALL

@@ -1,4 +1,4 @@
-"""Host memory, versions, dataset and the user's Ultralytics settings."""
+"""Host memory, versions and the user's Ultralytics settings."""
 
 from __future__ import annotations
 
@@ -54,15 +54,6 @@ def test_a_version_outside_the_range_is_named() -> None:
     assert machine._outside("numpy>=99").startswith("numpy ")
     assert machine._outside("no-such-package>=1") == "no-such-package is missing"
     assert machine._outside('no-such-package>=1; extra == "dev"') == ""
-
-
-def test_a_dataset_with_faults_is_a_failure(tmp_path: Path) -> None:
-    (tmp_path / "data.yaml").write_text("train: nowhere\nval: nowhere\nnames: [a]\n")
-    settings = compose_settings(["data=custom", f"data.yaml={tmp_path}/data.yaml"])
-    assert machine.check_data_presence(settings).level is Level.OK
-    assert machine.check_data(settings).level is Level.FAILURE
-    (tmp_path / "data.yaml").unlink()
-    assert machine.check_data_presence(settings).level is Level.FAILURE
 
 
 def test_more_trials_than_host_memory_is_a_warning() -> None:

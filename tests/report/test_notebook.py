@@ -43,6 +43,28 @@ def test_each_trial_has_what_its_cell_comes_to_at_the_end(published: Path) -> No
     assert trials.loc[0, "end_map50"] is pd.NA
 
 
+def test_a_notebook_shows_the_answer_and_the_comparison(published: Path) -> None:
+    shown = load_study("article", runs_dir=str(published))._repr_html_()
+    assert shown.index("Use batch 4 × accumulate 4, amp on") < shown.index("<table>")
+    assert shown.count("<tr>") == 1 + 7
+
+
+def test_what_a_notebook_shows_is_escaped(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>|![x](http://x/y.png)"
+    rows = [Row(4, 1, False, map50=(0.5,), wall_time_s=5.0, strategy=evil)]
+    write_study(tmp_path, rows, machine=evil)
+    shown = load_study(runs_dir=str(tmp_path))._repr_html_()
+    assert "<script" not in shown and "<img" not in shown
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;|" in shown
+
+
+def test_a_notebook_shows_the_first_cells_of_many(tmp_path: Path) -> None:
+    rows = [Row(b, 1, False, map50=(0.5,), wall_time_s=5.0) for b in range(1, 31)]
+    write_study(tmp_path, rows)
+    shown = load_study(runs_dir=str(tmp_path))._repr_html_()
+    assert shown.count("<tr>") == 1 + 20 and "The first 20 of 30 cells" in shown
+
+
 def test_curves_have_a_row_per_trial_and_epoch(published: Path) -> None:
     curves = load_study(runs_dir=str(published)).curves
     assert list(curves.columns) == [

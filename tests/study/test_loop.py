@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import signal
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -290,8 +291,6 @@ class TestLoop:
                 seen[key] = spec.batch
 
     def test_slots_are_kept_busy_without_a_barrier(self, study: Study) -> None:
-        import threading
-
         release = threading.Event()
         others = []
 
@@ -322,6 +321,27 @@ class TestLoop:
         ran = [(s.batch, s.accumulate, s.amp) for s in [*first.ran, *second.ran]]
         assert len(ran) == len(set(ran))
         assert len(study.outcomes()) == 24
+
+    def test_a_second_signal_leaves_no_run_open(self, study: Study) -> None:
+        interrupted = threading.Event()
+
+        def stop_twice(spec: TrialSpec) -> ChildFacts:
+            for _ in range(2):
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                time.sleep(0.5)
+            interrupted.wait(30)
+            return by_memory(spec)
+
+        outbox = study.outbox()
+        with pytest.raises(KeyboardInterrupt):
+            study.run(Threaded(stop_twice), outbox=outbox)
+        outbox.finish_study(done=False)
+        interrupted.set()
+        (trial,) = read_study(study.uri, "x", "s").trials
+        assert (trial.state, trial.reason) == ("interrupted", "the study was ended at once")
+        executor = TableExecutor(by_memory)
+        assert study.run(executor) is True
+        assert len(study.outcomes()) == 24 and "interrupted" not in study.outcomes().values()
 
     def test_a_trial_that_reached_the_disk_is_adopted_after_a_crash(self, study: Study) -> None:
         study.abandon(TableExecutor(by_memory))

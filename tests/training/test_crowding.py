@@ -13,7 +13,8 @@ from PIL import Image
 from sweeper.config.compose import compose_settings
 from sweeper.training.box_augmentation import BoxAugmentation
 from sweeper.training.crowding import Crowd, fullest_images, search_images
-from sweeper.training.dataset import check_dataset, split_images
+from sweeper.training.data_yaml import split_images
+from sweeper.training.dataset import check_dataset
 from tests.training.test_order import make_loader
 
 IMAGES, MOST = 60, 40

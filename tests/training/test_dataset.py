@@ -9,6 +9,7 @@ from sweeper.config.settings import DataSettings
 from sweeper.errors import DataError
 from sweeper.training.dataset import check_dataset, prepare_dataset
 from sweeper.training.labels import label_path
+from sweeper.training.reading import read_dataset
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -76,6 +77,31 @@ def test_a_faulty_label_is_named_with_its_line(tmp_path: Path, label: str, fault
 def test_a_faulty_yaml_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         check_dataset(write_set(tmp_path, **changes))
+
+
+def test_every_kind_of_fault_is_told_at_once(tmp_path: Path) -> None:
+    path = write_set(tmp_path, "7 0.5 0.5 0.2 0.2", val="images/nowhere")
+    (tmp_path / "images/train/1.jpg").write_bytes(b"")
+    with pytest.raises(DataError) as error:
+        check_dataset(path)
+    told = str(error.value)
+    assert "4 faults:" in told
+    for said in ("nowhere, which", "1.jpg is empty", "0.txt:1: class 7", "1.txt:1: class 7"):
+        assert said in told
+
+
+def test_files_of_both_splits_are_read_once(tmp_path: Path) -> None:
+    path = write_set(tmp_path, "7 0.5 0.5 0.2 0.2", val="images/train")
+    found = read_dataset(path)
+    assert len(found.label_faults) == len(found.images) == 2
+    assert found.train == found.val
+
+
+def test_the_box_around_a_polygon_is_its_size(tmp_path: Path) -> None:
+    found = read_dataset(write_set(tmp_path, "1 0.1 0.1 0.3 0.1 0.2 0.6"))
+    (box,) = found.train[0].boxes or ()
+    assert (box.number, box.width, box.height) == pytest.approx((1, 0.2, 0.5))
+    assert found.train[0].size == (32, 32)
 
 
 def test_missing_labels_are_named_by_where_they_should_be(tmp_path: Path) -> None:

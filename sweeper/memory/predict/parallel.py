@@ -52,7 +52,7 @@ def in_children(work: Callable[[T], R], tasks: list[T]) -> list[R]:
 
     Raises:
         SettingsError: A child raised ValueError.
-        SweeperError: A child was killed.
+        SweeperError: A child was killed, or a library is broken.
     """
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(CHILDREN, mp_context=context, initializer=_begin) as pool:
@@ -60,6 +60,10 @@ def in_children(work: Callable[[T], R], tasks: list[T]) -> list[R]:
             return list(pool.map(work, tasks))
         except ValueError as error:
             raise SettingsError(str(error)) from error
+        except ImportError as error:
+            raise SweeperError(
+                f"a library cannot be loaded: {error}. python -m sweeper.doctor says what to do."
+            ) from error
         except BrokenProcessPool as error:
             raise SweeperError(
                 "the process that predicts memory was killed; host memory may be short"

@@ -1,0 +1,45 @@
+"""Removes one study: its MLflow runs, its Optuna study and its folder, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+
+from sweeper.config.settings import Settings
+from sweeper.errors import StudyError
+from sweeper.numbers import count
+from sweeper.passwords import without_password
+from sweeper.report.load import publishing_place
+from sweeper.studies.listing import find_study
+from sweeper.study.stored import StoredStudies
+from sweeper.tracking import delete_runs
+
+
+def remove_study(settings: Settings, name: str) -> list[str]:
+    """Remove a study that nobody runs; what was done, for people.
+
+    The folder goes last: where something fails before, the same command goes on.
+
+    Raises:
+        StudyError: It is being run, it is not there, or MLflow or the storage does not answer.
+    """
+    folder, record = find_study(settings, name)
+    if folder.path.is_symlink() or record.name != name:
+        raise StudyError(
+            f"{folder.path} is a link to a study, or a copy of {record.name}: its records are "
+            "that one's too. Remove the folder by hand."
+        )
+    uri, experiment = publishing_place(settings, record)
+    stored = StoredStudies(settings.storage_url)
+    with stored.held(record):
+        runs = delete_runs(uri, experiment, name, record.id)
+        known = stored.remove(record)
+        shutil.rmtree(folder.path)
+    url = without_password(settings.storage_url)
+    optuna = f"its study in {url}" if known else f"{url} did not know it"
+    return [
+        f"removed {name}",
+        f"  folder  {folder.path}",
+        f"  Optuna  {optuna}",
+        f"  MLflow  {count(runs, 'run')} in {without_password(uri)} marked as deleted; mlflow gc "
+        "frees what they take",
+    ]

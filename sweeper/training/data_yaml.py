@@ -1,0 +1,170 @@
+"""A ``data.yaml`` in Ultralytics' format: its keys, its classes and where its images lie."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweeper.config.arguments import package_cfg
+from sweeper.errors import DataError
+
+IMAGE_NAME = re.compile(
+    r"\.(avif|bmp|dng|heic|heif|jp2|jpe?g|jpeg2000|mpo|png|tiff?|webp)$", re.IGNORECASE
+)
+SPLITS = ("train", "val")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The content, with the keys that a training needs.
+
+    Raises:
+        DataError: It cannot be read, or lacks one.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"data.yaml={path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"data.yaml={path} is not a YAML mapping with train, val and names.")
+    for key in SPLITS:
+        if not content.get(key):
+            raise DataError(f"{path} has no '{key}' key. It names the folder of the images.")
+        places = content[key] if isinstance(content[key], list) else [content[key]]
+        if not all(isinstance(place, str) for place in places):
+            raise DataError(f"{path}: '{key}' must be a path, or a list of paths.")
+    if not isinstance(content.get("path", ""), str | None):
+        raise DataError(f"{path}: 'path' must be the path of a folder.")
+    return content
+
+
+def class_names(content: dict[str, Any], path: Path) -> tuple[str, ...]:
+    """The classes in order.
+
+    Raises:
+        DataError: They are not named, or not as Ultralytics wants them.
+    """
+    names = content.get("names")
+    if names is None and isinstance(content.get("nc"), int):
+        return tuple(f"class_{i}" for i in range(content["nc"]))
+    if isinstance(names, dict):
+        if set(names) != set(range(len(names))):
+            raise DataError(f"{path}: the keys of 'names' must be 0 to {len(names) - 1}.")
+        names = [names[i] for i in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{path} needs 'names', the classes in order.")
+    if not all(isinstance(name, str | int | float) for name in names):
+        raise DataError(f"{path}: 'names' must be words, one for each class.")
+    if "nc" in content and content["nc"] != len(names):
+        raise DataError(f"{path}: nc is {content['nc']} but 'names' has {len(names)} entries.")
+    return tuple(str(n) for n in names)
+
+
+def read_class_names(name: str) -> tuple[str, ...]:
+    """The classes of a ``data.yaml``, or of a dataset that Ultralytics knows; no image is needed.
+
+    Raises:
+        DataError: There is no such file, or it names no classes.
+    """
+    path = Path(name).expanduser()
+    if not path.is_file():
+        path = shipped_yaml(name)
+    return class_names(read_yaml(path), path)
+
+
+def is_shipped(name: str) -> bool:
+    """Whether Ultralytics ships a dataset of this name."""
+    try:
+        return shipped_yaml(name).is_file()
+    except DataError:
+        return False
+
+
+def shipped_yaml(name: str) -> Path:
+    """The YAML that Ultralytics ships for a dataset.
+
+    Raises:
+        DataError: It knows no such dataset.
+    """
+    path = package_cfg() / "datasets" / name
+    if not path.is_file():
+        raise DataError(
+            f"data.yaml={name} is neither a file nor a dataset that Ultralytics knows. "
+            "Give the path of your data.yaml, e.g. data=custom data.yaml=path/to/data.yaml."
+        )
+    return path
+
+
+def split_images(path: Path, split: str) -> list[Path]:
+    """The images of one split of a ``data.yaml``, in the order that Ultralytics reads them.
+
+    Raises:
+        DataError: The YAML, or a folder or list that it names, cannot be used.
+    """
+    return list(images(read_yaml(path), split, path))
+
+
+def images(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
+    """Image files of a split: folders (recursively) and .txt lists, as Ultralytics reads them."""
+    for place in _places(content, split, path):
+        if place.is_dir():
+            yield from _sorted_images(place.rglob("*"))
+        elif place.is_file():
+            lines = [s.strip() for s in place.read_text().splitlines() if s.strip()]
+            listed = [place.parent / s[2:] if s.startswith("./") else Path(s) for s in lines]
+            missing = [p for p in listed if not p.is_file()]
+            if missing:
+                raise DataError(f"{place} lists {len(missing)} missing images, e.g. {missing[0]}.")
+            yield from listed
+        else:
+            raise DataError(
+                f"{path}: '{split}' points to {place}, which does not exist. Give the data set's "
+                "folder as an absolute 'path:', or leave 'path:' out where the YAML lies in it."
+            )
+
+
+def splits_exist(path: Path) -> bool:
+    """Whether the folders and lists of all splits are there."""
+    content = read_yaml(path)
+    places = [place for split in SPLITS for place in _places(content, split, path)]
+    return all(place.exists() for place in places)
+
+
+def absolute_yaml(path: Path, runs_dir: Path) -> Path:
+    """A YAML that means the same to Ultralytics, which looks for a relative ``path`` elsewhere."""
+    content = read_yaml(path)
+    if "path" not in content or Path(str(content["path"])).is_absolute():
+        return path
+    content["path"] = str(_root(content, path))
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    copy = runs_dir.resolve() / "data" / f"{path.stem}-{digest}.yaml"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_text(yaml.safe_dump(content, sort_keys=False))
+    return copy
+
+
+def _places(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
+    """The folders and .txt lists of a split, there or not."""
+    root = _root(content, path)
+    entries = content[split]
+    for entry in [entries] if isinstance(entries, str) else entries:
+        place = root / entry
+        if not place.exists() and str(entry).startswith("../"):
+            place = root / str(entry)[3:]
+        yield place
+
+
+def _root(content: dict[str, Any], path: Path) -> Path:
+    """The folder that the splits are relative to: ``path``, or where the YAML lies."""
+    root = Path(content.get("path") or path.parent)
+    if root.is_absolute() or root.is_dir():
+        return root.resolve()
+    return path.parent if root == Path(path.parent.name) else path.parent / root
+
+
+def _sorted_images(files: Iterable[Path]) -> list[Path]:
+    return sorted(f for f in files if IMAGE_NAME.search(f.name))

@@ -1,0 +1,156 @@
+"""The report on one's own data, on sets with known contents and known faults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from sweeper.config.compose import compose_settings
+from sweeper.config.settings import Settings
+from sweeper.doctor import data, room
+from sweeper.doctor.finding import Finding, Level
+from sweeper.errors import SweeperError
+from sweeper.plan.cells import Inquiry
+from sweeper.training import reading
+
+SIDE = 100  # of every image, pixels
+
+
+def write_set(folder: Path, *labels: str | None, names: tuple[str, ...] = ("cat", "dog")) -> Path:
+    """One image for each label text in both splits; None leaves the label file out."""
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        for number, text in enumerate(labels):
+            Image.new("RGB", (SIDE, SIDE // 2)).save(folder / "images" / split / f"{number}.jpg")
+            if text is not None:
+                (folder / "labels" / split / f"{number}.txt").write_text(text)
+    content = {"train": "images/train", "val": "images/val", "names": list(names)}
+    (folder / "data.yaml").write_text(yaml.safe_dump(content))
+    return folder / "data.yaml"
+
+
+def boxes(number: int, count: int, width: float = 0.4, height: float = 0.2) -> str:
+    return f"{number} 0.5 0.5 {width} {height}\n" * count
+
+
+def settings(path: Path, *overrides: str) -> Settings:
+    own = ("data=custom", f"data.yaml={path}", f"runs_dir={path.parent}/runs")
+    return compose_settings([*own, "train.workers=1", "+data.augment.mosaic=0.0", *overrides])
+
+
+def check(path: Path, *overrides: str) -> dict[str, Finding]:
+    found, _ = data.check_data(settings(path, *overrides))
+    assert len({f.check for f in found}) == len(found)
+    return {f.check: f for f in found}
+
+
+def test_the_contents_of_a_sound_set_are_told(tmp_path: Path) -> None:
+    found = check(write_set(tmp_path, boxes(0, 3), boxes(1, 1), ""))
+    assert {f.level for f in found.values()} == {Level.OK}
+    assert found["dataset"].text.endswith(
+        ": 3 + 3 images to train and validate, 4 + 4 boxes, 2 classes"
+    )
+    assert found["classes"].text == "boxes to train on: cat 3, dog 1"
+    assert found["boxes"].text == (
+        "in a training image: median 1, 95 % have at most 3, most 3 (images/train/0.jpg); "
+        "1 image without any"
+    )
+    assert "longer side 100 to 100 px, median 100; 100 % are enlarged" in found["image sizes"].text
+    assert " has 3 boxes at batch " in found["fullest"].text
+
+
+def test_images_without_labels_are_counted_and_the_first_ones_named(tmp_path: Path) -> None:
+    found = check(write_set(tmp_path, boxes(0, 1), boxes(1, 1), None, None))
+    assert found["labels"].level is Level.WARNING
+    assert found["labels"].text == (
+        "4 of 8 images have no label file and are taken for background: images/train/2.jpg, "
+        "images/train/3.jpg, images/val/2.jpg and 1 more."
+    )
+
+
+def test_classes_without_a_box_to_train_on_are_named(tmp_path: Path) -> None:
+    path = write_set(tmp_path, boxes(0, 2), names=("cat", "dog", "emu"))
+    (tmp_path / "labels/val/0.txt").write_text(boxes(1, 1))  # to validate only
+    found = check(path)["classes"]
+    assert found.level is Level.WARNING
+    assert found.text == "boxes to train on: cat 2. 2 of 3 classes have none: dog, emu."
+
+
+@pytest.mark.parametrize(
+    ("side", "imgsz", "level", "said"),
+    [
+        (0.04, 640, Level.OK, "640, as set, suits the boxes: 95 % have 18 px or more"),
+        (0.4, 640, Level.OK, "320 may do: 95 % of the boxes have 32 px or more there"),
+        (0.01, 640, Level.WARNING, "Try train.imgsz=1152; activations take 3.2 times"),
+        (0.002, 640, Level.WARNING, "Try train.imgsz=1280, or cut the images into tiles"),
+        (0.002, 1280, Level.WARNING, "Cut the images into tiles"),
+    ],
+)
+def test_the_image_size_follows_from_the_smallest_boxes(
+    tmp_path: Path, side: float, imgsz: int, level: Level, said: str
+) -> None:
+    path = write_set(tmp_path, boxes(0, 9, side, side), boxes(1, 9, side, side))
+    found = check(path, f"train.imgsz={imgsz}")["imgsz"]
+    assert found.level is level and said in found.line
+
+
+def test_box_sizes_are_those_of_the_image_as_it_is_trained_on(tmp_path: Path) -> None:
+    found = check(write_set(tmp_path, boxes(0, 1, 0.1, 0.2), boxes(1, 3, 0.5, 1.0)))["box sizes"]
+    # 100 x 50 px become 640 x 320: sides of 64 and 320 px
+    assert "at train.imgsz=640 the median side is 320 px; 0 % of the boxes are small" in found.text
+
+
+def test_each_kind_of_fault_has_its_finding_and_the_report_goes_on(tmp_path: Path) -> None:
+    path = write_set(tmp_path, boxes(0, 1), boxes(5, 12), boxes(1, 1), None)
+    whole = (tmp_path / "images/train/2.jpg").read_bytes()
+    (tmp_path / "images/train/2.jpg").write_bytes(whole[: len(whole) // 2])
+    found, read = data.check_data(settings(path))
+    failed = {f.check: f for f in found if f.level is Level.FAILURE}
+    assert set(failed) == {"images", "labels"}
+    assert "images/train/2.jpg cannot be read" in failed["images"].text
+    assert (
+        failed["labels"].text.startswith("24 faults:") and "and 14 more" in failed["labels"].text
+    )
+    assert any("no label file" in f.text for f in found)
+    assert {"classes", "boxes", "box sizes"} <= {f.check for f in found}
+    assert "once the dataset has no faults" in room.check_room(settings(path), read).text
+
+
+def test_labels_are_read_once_for_report_and_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, seen = write_set(tmp_path, boxes(0, 1)), []
+    read = reading.read_labels
+    monkeypatch.setattr(reading, "read_labels", lambda *a: seen.append(a) or read(*a))
+
+    def stop(inquiry: Inquiry, folder: Path) -> None:
+        assert inquiry.requests[0].setup.boxes_source == "labels"
+        raise SweeperError("enough")
+
+    monkeypatch.setattr(room, "make_plan", stop)
+    _, known = data.check_data(settings(path))
+    assert "enough" in room.check_room(settings(path), known).text
+    assert len(seen) == 2, "two label files"
+
+
+def test_a_set_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("train: nowhere\nval: nowhere\nnames: [a]\n")
+    own = settings(tmp_path / "data.yaml")
+    assert data.check_presence(own).level is Level.OK
+    found, _ = data.check_data(own)
+    (failed,) = (f for f in found if f.level is Level.FAILURE)
+    assert "'train' points to" in failed.text and "'val' points to" in failed.text
+    (tmp_path / "data.yaml").unlink()
+    assert data.check_presence(own).level is Level.FAILURE
+    found, read = data.check_data(own)
+    assert [f.level for f in found] == [Level.FAILURE] and read is None
+
+
+def test_the_embedded_digits_take_one_line(tmp_path: Path) -> None:
+    small = ("data.digits.train=4", "data.digits.val=2", "data.imgsz=64", f"runs_dir={tmp_path}")
+    (found,), _ = data.check_data(compose_settings([*small]))
+    assert found.level is Level.OK and "4 + 2 images" in found.text
