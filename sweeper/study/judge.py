@@ -54,6 +54,7 @@ def judge(spec: TrialSpec, facts: TrialFacts) -> TrialResult:
         memory=memory,
         peak_rss_gib=child.peak_rss_gib,
         settings=child.settings,
+        class_map50=child.class_map50,
     )
 
 

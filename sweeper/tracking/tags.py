@@ -30,12 +30,12 @@ def spec_tag(spec: TrialSpec) -> dict[str, str]:
 
 
 def result_tag(result: TrialResult) -> dict[str, str]:
-    """The tag of a finished trial; its epochs are metrics, its settings an artifact.
+    """The tag of a finished trial; its epochs are metrics, settings and classes an artifact.
 
     The curve of a run of a thousand epochs does not fit and is left out: of a run to its end it
     tells the noise only.
     """
-    own = replace(result, epochs=(), settings={})
+    own = replace(result, epochs=(), settings={}, class_map50={})
     text = _limited(to_json(own))
     return {RESULT: _limited(to_json(replace(own, curve=()))) if text == TOO_LONG else text}
 
