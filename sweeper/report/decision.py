@@ -12,7 +12,8 @@ from sweeper.report.markdown import Table, code
 from sweeper.report.picks import best_in
 from sweeper.report.words import headroom_in_words
 
-COMMANDS = "The whole run of each, with the number of micro-batches per step held constant:"
+COMMANDS = "To train the whole run, and keep the weights of its best epoch:"
+OWN = ("study.name=", "study.keep_best=")  # overrides of the command
 
 
 def decision(findings: Findings) -> Table:
@@ -22,24 +23,26 @@ def decision(findings: Findings) -> Table:
         [name, *(value(cell, findings) or NOTHING for cell in columns.values())]
         for name, value in _ROWS.items()
     ]
-    return Table(["", *columns], rows if columns else [])
+    return Table(["", *columns], rows if columns else [], left=tuple(columns))
 
 
 def commands(findings: Findings) -> str:
-    """What trains the whole run of each of them, to copy; empty without any."""
+    """What trains the whole run of each of them, to copy; empty before the study has ended."""
+    if not findings.ended:
+        return ""
     lines = [
         f"# {title}: {cell.name}\n{command}"
         for title, cell in _columns(findings).items()
-        if (command := run_again(cell, findings))
+        if (command := _run_again(cell, findings))
     ]
     return f"{COMMANDS}\n\n{code(chr(10).join(lines))}" if lines else ""
 
 
-def run_again(cell: CellSummary, findings: Findings) -> str:
+def _run_again(cell: CellSummary, findings: Findings) -> str:
     """The command that runs one cell by itself; empty where its overrides are not known."""
-    own = [o for o in cell.spec.overrides if not o.startswith("study.name=")]
-    name = f"study.name={findings.study.name}-again"
-    return shlex.join(["python", "-m", "sweeper", name, *own]) if own else ""
+    cells = [o for o in cell.spec.overrides if not o.startswith(OWN)]
+    named = [f"study.name={findings.study.name}-again", "study.keep_best=true"]
+    return shlex.join(["python", "-m", "sweeper", *named, *cells]) if cells else ""
 
 
 def _columns(findings: Findings) -> dict[str, CellSummary]:
@@ -81,7 +84,7 @@ _ROWS: dict[str, Callable[[CellSummary, Findings], str]] = {
     "cell": lambda cell, findings: f"**{cell.name}**",
     "mAP@0.5 at the end": _end,
     "interval, 4 times of 5": _interval,
-    "mAP@0.5:0.95 so far": lambda cell, findings: score(cell.map50_95),
+    "mAP@0.5:0.95 as trained": lambda cell, findings: score(cell.map50_95),
     "trained epochs": lambda cell, findings: cell.trained,
     "seeds": _seeds,
     "whole run": lambda cell, findings: duration(cell.whole_s),

@@ -10,7 +10,7 @@ from sweeper.report import article, tables
 from sweeper.report.answer import grounds, verdict
 from sweeper.report.caveats import caveats
 from sweeper.report.classes import classes, classes_source
-from sweeper.report.decision import commands, decision, run_again
+from sweeper.report.decision import commands, decision
 from sweeper.report.deployment import deployment, deployment_source
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, code, render_table
@@ -181,11 +181,8 @@ def _use(findings: Findings) -> list[str]:
     if done := winner.finished:
         weights = f"trials/{done.number:04d}/weights/best.pt"
         sections.append(f"This run was finished here; its weights are in `{weights}`.")
-    again = [run_again(winner, findings), findings.study.command or ""]
-    sections += [
-        "Run it again, this cell or the whole study:",
-        code("\n".join(filter(None, again))),
-    ]
+    if findings.study.command:
+        sections += ["Run the whole study again:", code(findings.study.command)]
     deploy = shlex.join(["python", "-m", "sweeper.deploy", f"study.name={name}"])
     return [*sections, "Export the winner and measure each export:", code(deploy)]
 

@@ -32,6 +32,7 @@ th { border-bottom: 2px solid var(--head); white-space: nowrap; }
 th:first-child, td:first-child { position: sticky; left: 0; white-space: nowrap;
                                  padding-left: 0; }
 h1 + .table th, h1 + .table td { background: var(--box); }
+h1 + .table th { white-space: normal; vertical-align: bottom; }
 h1 + .table th:first-child, h1 + .table td:first-child { padding-left: 1rem; }
 tbody tr:hover td { background: var(--code); }
 img { max-width: 100%; height: auto; }

@@ -31,7 +31,7 @@ class TestDecision:
         rows = {row[0]: row[1:] for row in table.rows}
         assert rows["cell"] == ["**b8×a1**", "**b2×a1**"]
         assert rows["mAP@0.5 at the end"] == ["0.410", "0.412"]
-        assert rows["mAP@0.5:0.95 so far"] == ["0.246", "0.247"]
+        assert rows["mAP@0.5:0.95 as trained"] == ["0.246", "0.247"]
         assert rows["peak"] == ["18.2 GiB, simulated", "8.10 GiB, simulated"]
         assert rows["left under the budget"] == ["5.45 GiB (23 %)", "15.5 GiB (66 %)"]
         assert rows["whole run"] == ["1 min 40 s", "3 min 00 s"]
@@ -39,9 +39,10 @@ class TestDecision:
         assert all(" to " in interval for interval in rows["interval, 4 times of 5"])
 
     def test_each_cell_has_a_command_to_copy(self) -> None:
-        lines = commands(findings(FAST, GOOD)).splitlines()
-        assert "python -m sweeper study.name=article-again batch=8 accumulate=1 amp=false" in lines
-        assert "python -m sweeper study.name=article-again batch=2 accumulate=1 amp=false" in lines
+        text = commands(findings(FAST, GOOD))
+        again = "python -m sweeper study.name=article-again study.keep_best=true"
+        assert f"recommended, fastest to the end: b8×a1\n{again} batch=8 accumulate=1 amp" in text
+        assert f"best mAP@0.5, least memory: b2×a1\n{again} batch=2 accumulate=1 amp" in text
 
     def test_it_stands_before_the_verdict_of_one_sentence(self) -> None:
         _, table, sentence, *_ = render(findings(FAST, GOOD), set()).split("\n\n")
