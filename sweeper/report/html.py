@@ -44,6 +44,8 @@ code { font: .87em ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: a
   table { font-size: .8rem; }
   th, td { padding: .3rem .4rem; }
   th:first-child, td:first-child { max-width: 7rem; white-space: normal; }
+  td:last-child:not([style]) { min-width: 16rem; }
+  h1 + .table td:last-child { min-width: 0; }
 }
 """
 
