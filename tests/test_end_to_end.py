@@ -64,7 +64,8 @@ def test_the_terminal_says_what_runs_and_what_comes_next(study: tuple[Path, str]
     assert "study small: batch=2,4 accumulate=4,2 (4 cells)" in output
     assert "4/4 b2×a2" in output
     assert "python -m sweeper.report study.name=small" in output
-    assert "sweeper.deploy" not in output  # nothing is recommended
+    assert "one epoch shows what fits and how long it takes, and ranks nothing" in output
+    assert "sweeper.deploy" not in output, "nothing is recommended"
     assert "\x1b" not in output
 
 

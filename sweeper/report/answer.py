@@ -1,4 +1,4 @@
-"""The answer first: one sentence, or why there is none and what to do."""
+"""The answer first: one sentence, or why there is none and what to do; then its grounds."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ BROKEN = {
 
 
 def answer(findings: Findings) -> str:
-    """The beginning of the report, in markdown: a paragraph, and what else one may take."""
-    price = prices_in_words(findings.cells)
-    first = " ".join(s for s in (_answer(findings), price, standing(findings)) if s)
+    """What a terminal shows, in markdown: a paragraph, and what else one may take."""
+    first = " ".join(s for s in (verdict(findings), grounds(findings)) if s)
     return "\n\n".join(text for text in (first, picks_in_words(findings)) if text)
 
 
@@ -38,11 +37,19 @@ def short_answer(findings: Findings) -> str:
     best = findings.recommended
     if best is not None:
         return f"{best.name}, mAP@0.5 {end_in_words(best, findings)}"
-    bold = re.search(r"\*\*(.+?)[.:]?\*\*", _answer(findings))
+    bold = re.search(r"\*\*(.+?)[.:]?\*\*", verdict(findings))
     return bold[1] if bold else ""
 
 
-def _answer(findings: Findings) -> str:
+def grounds(findings: Findings) -> str:
+    """How sure the verdict is, what the levers buy, and how far the study is; may be empty."""
+    sure = certainty(findings) if findings.recommended is not None else ""
+    price = prices_in_words(findings.cells)
+    return " ".join(text for text in (sure, price, standing(findings)) if text)
+
+
+def verdict(findings: Findings) -> str:
+    """The answer in one sentence, or why there is none and what to do."""
     winner, tally = findings.winner, findings.tally
     if winner is not None and findings.recommended is None:
         return (
@@ -52,7 +59,9 @@ def _answer(findings: Findings) -> str:
             f"{cell_in_words(winner)}: {costs(winner, findings)}."
         )
     if winner is not None:
-        return f"**Use {cell_in_words(winner)}**: {costs(winner, findings)}. {certainty(findings)}"
+        cell = cell_in_words(winner)
+        said = f"Use {cell}" if findings.ended else _so_far(findings, cell)
+        return f"**{said}**: {costs(winner, findings)}."
     if not tally.trials:
         return f"**No trial has run yet.** Start them: `{command(findings)}`"
     if tally.infeasible and tally.infeasible == tally.trials - tally.running:
@@ -66,6 +75,14 @@ def _answer(findings: Findings) -> str:
         "**No answer: no trial completed.** The reasons are below; mend them and run again: "
         f"`{command(findings)}`"
     )
+
+
+def _so_far(findings: Findings, cell: str) -> str:
+    """What is known before the study has ended."""
+    complete = len(findings.ranked)
+    if complete == 1:
+        return f"No answer yet; the only cell that has completed is {cell}"
+    return f"No answer yet; of the {complete} cells that have completed, {cell} leads"
 
 
 def command(findings: Findings) -> str:

@@ -8,16 +8,16 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
 from sweeper.numbers import gib, limit, score
 from sweeper.report.cells import CellSummary
-from sweeper.report.chart import BLACK, GREY, VERMILLION, Chart, say_empty
+from sweeper.report.chart import Chart, say_empty
+from sweeper.report.colours import BLACK, BUDGET, CHOSEN, GREY, SCORES, UNFIT, Style, styles
 from sweeper.report.findings import Findings
 from sweeper.trial.record import AMP_WORDS, AMPS
 
-SCORES = LinearSegmentedColormap.from_list("scores", ["#f2f7fb", "#56B4E9", "#0072B2"])
 SPAN = 0.1  # mAP@0.5 that the colours span at least: noise is not to look like a difference
 DARK = 0.6  # from there on words are white
 SIDE = 0.92  # of a cell's place
@@ -49,19 +49,23 @@ def cell_map(findings: Findings) -> Chart:
     chart = Chart(height_in=max(3.2, 1.6 + 0.95 * len(accumulates)))
     scale = min(1.0, ROOMY / (len(panels) * len(batches)))
     colours = _colours([end for c in cells if (end := findings.end(c)) is not None])
+    marks = styles(findings)
     for amp, axes in zip(panels, chart.subplots(1, len(panels), squeeze=False)[0], strict=True):
         panel = _Panel(axes, findings, colours, scale)
         _frame(axes, f"amp {AMP_WORDS[amp]}", batches, accumulates)
         for cell in cells:
             if cell.spec.amp == amp:
                 x, y = cell.spec.batch, cell.spec.accumulate
-                panel.draw(cell, batches.index(x), accumulates.index(y))
+                place = batches.index(x), accumulates.index(y)
+                panel.draw(cell, *place)
+                panel.mark(marks.get(cell.name), *place)
     ends = "expected at the end" if findings.in_parts else "reached"
     chart.colorbar(ScalarMappable(colours, SCORES), ax=chart.axes, label=f"mAP@0.5 {ends}")
     source = " and ".join(findings.sources)
     chart.suptitle(
         f"Bar: peak memory, GiB ({source}); the stroke is the budget of "
-        f"{limit(findings.limit_gib)}. Hatched: not judged. Frame: recommended.",
+        f"{limit(findings.limit_gib)}.\nHatched: not judged. Frame: recommended. "
+        "In the corner: the cell's mark in the other plots.",
         fontsize=8, color=GREY,
     )  # fmt: skip
     return chart
@@ -105,7 +109,7 @@ class _Panel:
             Rectangle(
                 (x - SIDE / 2, y - SIDE / 2), SIDE, SIDE,
                 facecolor="white" if shade is None else SCORES(shade),
-                edgecolor=BLACK if chosen else "#d0d0d0", linewidth=2.2 if chosen else 0.8,
+                edgecolor=CHOSEN if chosen else "#d0d0d0", linewidth=2.2 if chosen else 0.8,
                 hatch="////" if shade is None else None, zorder=2 if chosen else 1,
             )
         )  # fmt: skip
@@ -119,17 +123,30 @@ class _Panel:
         if cell.peak_gib is not None:
             self._draw_memory(cell, cell.peak_gib, (x - FAR / 2, y - 0.36), ink)
 
+    def mark(self, style: Style | None, x: int, y: int) -> None:
+        """The mark by which other plots show the cell, in its corner."""
+        if style is not None:
+            for marker, colour, size in (("s", "white", 14), (style.marker, style.colour, 8)):
+                self.axes.plot(
+                    x + 0.37,
+                    y + 0.36,
+                    marker,
+                    color=colour,
+                    markersize=size * self.scale,
+                    zorder=5,
+                )
+
     def _draw_memory(
         self, cell: CellSummary, peak_gib: float, corner: tuple[float, float], ink: str
     ) -> None:
         """The peak as a bar; its length is cut where it passes the budget by far."""
         (left, bottom), (width, height) = corner, BAR
         share = min(peak_gib / self.findings.limit_gib * width, FAR)
-        colour, ink = (VERMILLION, VERMILLION) if cell.infeasible else (GREY, ink)
+        colour, ink = (UNFIT, UNFIT) if cell.infeasible else (GREY, ink)
         for length, shown in ((width, "white"), (share, colour)):
             self.axes.add_patch(Rectangle(corner, length, height, facecolor=shown, zorder=4))
         ends = [bottom - 0.03, bottom + height + 0.03]
-        self.axes.plot([left + width] * 2, ends, color=BLACK, linewidth=1.6, zorder=5)
+        self.axes.plot([left + width] * 2, ends, color=BUDGET, linewidth=1.6, zorder=5)
         self._write(left, ends[1], gib(peak_gib), 7, color=ink, ha="left", va="bottom")
 
     def _write(self, x: float, y: float, text: str, size: float, **style: Any) -> None:

@@ -129,6 +129,13 @@ class CellSummary:
         return statistics.fmean(values) if values else None
 
     @cached_property
+    def map50_95(self) -> float | None:
+        """The same of mAP@0.5:0.95."""
+        values = [t.result.map50_95 for t in self.compared if t.result]
+        known = [v for v in values if v is not None]
+        return statistics.fmean(known) if known else None
+
+    @cached_property
     def map50_deviation(self) -> float | None:
         """Sample standard deviation of the same; None with one."""
         values = [t.map50 for t in self.compared if t.map50 is not None]

@@ -25,7 +25,8 @@ def certainty(findings: Findings) -> str:
         return f"{runs} {_alone(findings)}"
     gap, level = lead(findings, winner, rival)
     if gap is None:
-        return f"{runs} Nothing can be expected of the end yet, neither here nor elsewhere."
+        where = "of another cell" if winner.name in findings.ends else "of any cell"
+        return f"{runs} Nothing can be expected yet of the end {where}."
     return f"{runs} {_compare(gap, level, winner, rival)}{_others(findings, winner, rival)}"
 
 

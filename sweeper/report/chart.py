@@ -1,20 +1,15 @@
-"""How every plot looks: colours, marks, sizes and axes."""
+"""How every plot looks: sizes, axes, legends and names."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, https://jfly.uni-koeln.de/color/: told apart with any colour vision.
-BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
-SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, BLACK, YELLOW, VERMILLION)
-MARKERS = ("o", "s", "^", "D", "v", "P", "*", "X")
-GREY, LIGHT_GREY = "#6b6b6b", "#c4c4c4"
+from sweeper.report.colours import CHOSEN, GREY, OTHER, Style
 
 SIZE_IN = (8.0, 4.5)
 DPI = 150
@@ -59,9 +54,32 @@ def say_empty(axes: Axes, text: str) -> None:
     axes.set_yticks([])
 
 
+def draw_points(
+    axes: Axes, points: Mapping[str, tuple[float, float]], styled: Mapping[str, Style]
+) -> None:
+    """Draw each cell's point by its name, those without a style of their own below the others."""
+    for name in [*(n for n in points if n not in styled), *(n for n in styled if n in points)]:
+        style = styled.get(name, OTHER)
+        label, layer = (name, 4) if name in styled else (None, 3)
+        axes.plot(
+            *points[name], style.marker, color=style.colour, markersize=8, markeredgecolor="white",
+            linestyle="", zorder=layer, label=label,
+        )  # fmt: skip
+
+
+def ring(axes: Axes, point: tuple[float, float]) -> None:
+    """Mark the recommended cell."""
+    axes.plot(
+        *point, "o", color="none", markeredgecolor=CHOSEN, markeredgewidth=1.8, markersize=15,
+        linestyle="", zorder=5, label="recommended",
+    )  # fmt: skip
+
+
 def place_legend(axes: Axes) -> None:
     """Put the legend to the right of the axes, where it covers no data."""
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.legend(
+        markerscale=0.7, frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0)
+    )
 
 
 def name_points(axes: Axes, points: Iterable[tuple[str, tuple[float, float], str]]) -> None:

@@ -7,8 +7,10 @@ import time
 
 from sweeper.numbers import limit
 from sweeper.report import article, tables
-from sweeper.report.answer import answer, command
+from sweeper.report.answer import grounds, verdict
 from sweeper.report.caveats import caveats
+from sweeper.report.classes import classes, classes_source
+from sweeper.report.decision import commands, decision
 from sweeper.report.deployment import deployment, deployment_source
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, code, render_table
@@ -18,7 +20,7 @@ from sweeper.trial.command import needs_python, whole_training
 PLOTS = {
     "cells": "Every cell: mAP@0.5 at the end, and peak memory against the budget",
     "map50": "mAP@0.5 against time of the whole run, with the Pareto front",
-    "curves": "Learning curves of the best cells",
+    "curves": "Learning curves, and where and why trials stopped",
     "memory": "Peak memory against batch, with the budget",
     "parts": "Peak memory in its parts",
 }
@@ -35,7 +37,7 @@ def render(findings: Findings, plots: set[str], with_article: bool = False) -> s
     winner = findings.winner
     exported = winner.first.deployment if winner is not None else None
     sections = [
-        [f"# {title(findings)}", answer(findings), *_images(plots, "cells")],
+        [f"# {title(findings)}", *_decision(findings), *_images(plots, "cells")],
         _asked(findings),
         _section("Comparison", tables.comparison(findings), _comparison_text(findings)),
         _images(plots, "curves"),
@@ -47,6 +49,7 @@ def render(findings: Findings, plots: set[str], with_article: bool = False) -> s
             *_section("Where the memory goes", tables.split_peaks(findings), PARTS),
             *_images(plots, "parts"),
         ],
+        _section("The winner, class by class", classes(findings), classes_source(findings)),
         _use(findings),
         _section("The winner's exports", deployment(exported), deployment_source(exported)),
         _section("Every trial", tables.every_trial(findings)),
@@ -72,8 +75,16 @@ FIRST_PART = (
     f"equally far. The time of the whole run is that of the median epoch, times the epochs. {RATE}"
 )
 CHANGES = (
-    "Medians over the pairs of cells that differ in nothing else, with the lowest and the highest."
+    "Medians over the pairs of cells that completed and differ in nothing else, in brackets the "
+    "lowest and the highest. Of one pair the points may be those of the seed."
 )
+
+
+def _decision(findings: Findings) -> list[str]:
+    """The figures side by side, the verdict, how sure it is, and the commands to copy."""
+    table = decision(findings)
+    figures = [render_table(table)] if table.rows else []
+    return [*figures, verdict(findings), grounds(findings), commands(findings)]
 
 
 def title(findings: Findings) -> str:
@@ -161,7 +172,7 @@ def _not_fitting(findings: Findings, plots: set[str]) -> list[str]:
 
 def _use(findings: Findings) -> list[str]:
     winner = findings.recommended
-    if winner is None:
+    if winner is None or not findings.ended:
         return []
     name = findings.study.name
     sections = ["## Use it", "Train with the winner's settings in plain Ultralytics:"]
@@ -170,10 +181,8 @@ def _use(findings: Findings) -> list[str]:
     if done := winner.finished:
         weights = f"trials/{done.number:04d}/weights/best.pt"
         sections.append(f"This run was finished here; its weights are in `{weights}`.")
-    again = [f"study.name={name}-again", *winner.spec.overrides]
-    one = [shlex.join(["python", "-m", "sweeper", *_without_name(again)])] if again[1:] else []
-    whole = [command(findings)] if findings.study.command else []
-    sections += ["Run it again, this cell or the whole study:", code("\n".join([*one, *whole]))]
+    if findings.study.command:
+        sections += ["Run the whole study again:", code(findings.study.command)]
     deploy = shlex.join(["python", "-m", "sweeper.deploy", f"study.name={name}"])
     return [*sections, "Export the winner and measure each export:", code(deploy)]
 
@@ -182,11 +191,6 @@ ACCUMULATE = (
     "Ultralytics has no `accumulate`: it accumulates `nbs / batch` batches, and fewer during its "
     "warm-up, where sweeper holds the number constant."
 )
-
-
-def _without_name(overrides: list[str]) -> list[str]:
-    """Without the study's own name, which the first entry replaces."""
-    return [o for i, o in enumerate(overrides) if i == 0 or not o.startswith("study.name=")]
 
 
 def _is_articles(findings: Findings) -> bool:

@@ -34,8 +34,9 @@ class StrategyChange:
     pairs: list[Pair]
 
     def effects(self, end: End) -> list[Effect]:
-        """One per pair."""
-        return [effect(before, after, end) for before, after in self.pairs]
+        """One per pair of which all is known."""
+        found = (effect(before, after, end) for before, after in self.pairs)
+        return [e for e in found if None not in (e.peak_percent, e.map50_points, e.time_percent)]
 
 
 def effect(before: CellSummary, after: CellSummary, end: End) -> Effect:
@@ -53,8 +54,8 @@ def effect(before: CellSummary, after: CellSummary, end: End) -> Effect:
 
 
 def strategy_changes(cells: Iterable[CellSummary]) -> list[StrategyChange]:
-    """The changes that the study has pairs for."""
-    known = [c for c in cells if c.compared or c.need_gib is not None]
+    """The changes that the study has pairs of completed cells for."""
+    known = [c for c in cells if c.fits]
     changes = [
         StrategyChange(
             "accumulate more on a smaller batch, same effective batch", _same_product(known)

@@ -13,11 +13,12 @@ from sweeper.trial.field import Gap
 from sweeper.trial.levers import places, pulled
 from sweeper.trial.record import AMPS, Outcome
 from sweeper.trial.rungs import Choice, choose, ends, leads
-from sweeper.trial.study_record import RecordedStudy, RecordedTrial
+from sweeper.trial.study_record import Points, RecordedStudy, RecordedTrial, StudyStatus
 
 BASELINE = "baseline"  # the name of the article's strategy
 # Below this nobody would use the model, and a ranking of such numbers says nothing.
 LEAST_MAP50 = 0.01
+MOST_ASKED = 8  # curves that are asked for where no result holds them
 
 End = Callable[[CellSummary], float | None]
 
@@ -63,6 +64,29 @@ class Findings:
         cells = {self._cell_of(number).name for number in begun}
         others = (n for n in order if self._cell_of(n).name not in cells)
         return [*sorted(begun), *others][:top]
+
+    @cached_property
+    def begun(self) -> list[CellSummary]:
+        """The cells whose training has begun: `ranked`, those stopped at a rung, the others."""
+        others = [c for c in self.cells if not c.fits and _has_begun(c.first)]
+        return [*self.ranked, *sorted(others, key=lambda c: not c.compared)]
+
+    @cached_property
+    def curves(self) -> dict[str, Points]:
+        """mAP@0.5 by epoch of the trial that stands for each cell, by the cell's name.
+
+        Raises:
+            StudyError: MLflow, which has those of running trials, does not answer.
+        """
+        curves = {c.name: _recorded_points(c.first) for c in self.begun}
+        for cell in self.begun[:MOST_ASKED]:
+            curves[cell.name] = curves[cell.name] or self.curve(cell.first, "map50")
+        return {name: points for name, points in curves.items() if points}
+
+    @cached_property
+    def ended(self) -> bool:
+        """Whether the study ran to its end: before, the winner only leads so far."""
+        return self.study.status is StudyStatus.FINISHED
 
     @cached_property
     def ends(self) -> dict[str, Outlook]:
@@ -193,6 +217,14 @@ class Tally:
     failed: int
     asked: int
     decided: int
+
+
+def _has_begun(trial: RecordedTrial) -> bool:
+    return trial.result is None or trial.result.best_epoch is not None
+
+
+def _recorded_points(trial: RecordedTrial) -> Points:
+    return [*enumerate(trial.result.curve, 1)] if trial.result else []
 
 
 def pareto_front(cells: Iterable[CellSummary], end: End) -> list[CellSummary]:

@@ -8,20 +8,45 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+# Plots are drawn on white; in the dark they are turned over, and their hues turned back.
 STYLE = """
-body { margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #1b1b1b; background: #fff;
+:root { color-scheme: light dark; --page: #fff; --ink: #1b1b1b; --line: #ddd; --head: #888;
+        --code: #f4f4f4; --box: #eef5fa; --edge: #0072b2; --link: #0060a8; }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #14171a; --ink: #e4e4e4; --line: #363b40; --head: #7d858c;
+          --code: #20252a; --box: #16293a; --edge: #56b4e9; --link: #7cc4f2; }
+  img { filter: invert(1) hue-rotate(180deg); mix-blend-mode: screen; }
+}
+body { margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: var(--ink);
+       background: var(--page);
        font: 16px/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+a { color: var(--link); }
 h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-h1 + p { border-left: 5px solid #0072b2; background: #eef5fa; padding: .8rem 1rem; }
+h1 + p, h1 + .table + p { border-left: 5px solid var(--edge); background: var(--box);
+                          padding: .8rem 1rem; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top;
-         text-align: left; }
-th { border-bottom: 2px solid #888; white-space: nowrap; } td:first-child { white-space: nowrap; }
-tbody tr:hover { background: #f5f5f5; }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top;
+         text-align: left; background: var(--page); }
+th { border-bottom: 2px solid var(--head); white-space: nowrap; }
+th:first-child, td:first-child { position: sticky; left: 0; white-space: nowrap;
+                                 padding-left: 0; }
+h1 + .table th, h1 + .table td { background: var(--box); }
+h1 + .table th { white-space: normal; vertical-align: bottom; }
+h1 + .table th:first-child, h1 + .table td:first-child { padding-left: 1rem; }
+tbody tr:hover td { background: var(--code); }
 img { max-width: 100%; height: auto; }
-pre { background: #f4f4f4; padding: .7rem .9rem; white-space: pre-wrap; word-break: break-word; }
-code { font: .87em ui-monospace, "DejaVu Sans Mono", monospace; }
+pre { background: var(--code); padding: .7rem .9rem; white-space: pre-wrap;
+      overflow-wrap: anywhere; }
+code { font: .87em ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  body { margin: 1rem auto; }
+  table { font-size: .8rem; }
+  th, td { padding: .3rem .4rem; }
+  th:first-child, td:first-child { max-width: 7rem; white-space: normal; }
+  td:last-child:not([style]) { min-width: 16rem; }
+  h1 + .table td:last-child { min-width: 0; }
+}
 """
 
 

@@ -12,12 +12,11 @@ from sweeper.report.words import end_in_words
 INTRODUCTION = "If one thing counts more than the rest, of the cells that were trained:"
 
 
-def picks(findings: Findings) -> dict[str, CellSummary]:
+def best_in(findings: Findings) -> dict[str, CellSummary]:
     """The cells with the best mAP@0.5 at the end, the shortest whole run and the lowest peak.
 
     Only cells that fit and have begun to learn; for time and memory also those that were stopped
-    at a rung. What the recommended cell is best in is left out; a cell that is best in two is
-    there once.
+    at a rung. Nothing without a recommended cell.
     """
     recommended = findings.recommended
     if recommended is None:
@@ -26,16 +25,20 @@ def picks(findings: Findings) -> dict[str, CellSummary]:
     able.sort(key=lambda c: c is not recommended)  # of equals the recommended one
     timed = [c for c in able if c.whole_s]
     weighed = [c for c in able if c.peak_gib is not None]
-    best = {
+    return {
         "best mAP@0.5": max(
             (c for c in able if c.fits), key=lambda c: findings.end(c) or 0.0, default=recommended
         ),
         "fastest to the end": min(timed, key=lambda c: c.whole_s or 0.0, default=recommended),
         "least memory": min(weighed, key=lambda c: c.peak_gib or 0.0, default=recommended),
     }
+
+
+def picks(findings: Findings) -> dict[str, CellSummary]:
+    """The same, each cell once, without what the recommended one is best in."""
     names: dict[CellSummary, list[str]] = defaultdict(list)
-    for name, cell in best.items():
-        if cell is not recommended:
+    for name, cell in best_in(findings).items():
+        if cell is not findings.recommended:
             names[cell].append(name)
     return {" and ".join(found): cell for cell, found in names.items()}
 

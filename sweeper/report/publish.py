@@ -20,9 +20,7 @@ from sweeper.report.markdown import render_table
 from sweeper.tracking import publish_report
 from sweeper.trial.command import whole_training
 from sweeper.trial.study_folder import StudyFolder
-from sweeper.trial.study_record import RecordedTrial
 
-MAX_CURVES = 8
 NOTE_ROWS = 10
 UNTAKEN = "MLflow did not take the report"
 FOLDER = "report"  # beside report.md, and among the artifacts
@@ -35,13 +33,15 @@ class Report:
 
     Attributes:
         path: Its file.
-        answer: Its beginning as plain text.
+        answer: Its verdict, how sure that is, and what else one may take, as plain text.
+        recommends: Whether there is a cell to take.
         warning: Why MLflow did not take it; empty when it did.
         link: Where MLflow's UI shows the study's runs; empty where that is not known.
     """
 
     path: Path
     answer: str
+    recommends: bool
     warning: str = ""
     link: str = ""
 
@@ -61,10 +61,10 @@ def publish(settings: Settings, name: str | None, tracked: bool = True) -> Repor
     study = StudyFolder(Path(settings.runs_dir) / findings.study.name)
     (study.path / FOLDER).mkdir(parents=True, exist_ok=True)
     try:
-        curves, warning = _curves(findings), ""
+        learnt, warning = bool(findings.curves), ""
     except StudyError as error:
-        curves, warning = {}, f"the report is without learning curves: {error}"
-    images = _write_plots(findings, curves, study.path / FOLDER)
+        learnt, warning = False, f"the report is without learning curves: {error}"
+    images = _write_plots(findings, learnt, study.path / FOLDER)
     table = study.path / FOLDER / "trials.csv"
     trials_frame(findings).to_csv(table, index=False)
     documents = _write_documents(findings, images, study.path, settings.report)
@@ -73,7 +73,8 @@ def publish(settings: Settings, name: str | None, tracked: bool = True) -> Repor
     link, untaken = "", f"{UNTAKEN}: it does not answer"
     if tracked:
         link, untaken = _log(settings, findings, files)
-    return Report(documents[-1], plain_answer(findings), warning or untaken, link)
+    recommends = findings.recommended is not None
+    return Report(documents[-1], plain_answer(findings), recommends, warning or untaken, link)
 
 
 def _log(
@@ -110,13 +111,13 @@ def _kept_weights(findings: Findings, study: StudyFolder) -> list[Path]:
     return [weights] if weights.is_file() else []
 
 
-def _write_plots(findings: Findings, curves: plots.Curves, folder: Path) -> list[Path]:
+def _write_plots(findings: Findings, learnt: bool, folder: Path) -> list[Path]:
     """The plots that have something to show."""
     charts = {}
     if any(c.peak_gib is not None or c.fits for c in findings.cells):
         charts["cells"] = plots.cell_map(findings)
-    if curves:
-        charts["curves"] = plots.learning_curves(curves)
+    if learnt:
+        charts["curves"] = plots.learning_curves(findings)
     if any(c.peak_gib is not None for c in findings.cells):
         charts["memory"] = plots.memory_by_batch(findings)
     if findings.ranked:
@@ -128,18 +129,6 @@ def _write_plots(findings: Findings, curves: plots.Curves, folder: Path) -> list
     for name, chart in charts.items():
         (folder / f"{name}.png").write_bytes(chart.png())
     return [folder / f"{name}.png" for name in charts]
-
-
-def _curves(findings: Findings) -> plots.Curves:
-    """The curves of the best cells; while there are few, of the others that have begun."""
-    begun = [c for c in findings.cells if not c.fits and _may_have_epochs(c.first)]
-    cells = [*findings.ranked, *begun][:MAX_CURVES]
-    curves = {c.name: findings.curve(c.first, "map50") for c in cells}
-    return {name: points for name, points in curves.items() if points}
-
-
-def _may_have_epochs(trial: RecordedTrial) -> bool:
-    return trial.result is None or trial.result.best_epoch is not None
 
 
 def _metrics(findings: Findings) -> dict[str, float]:

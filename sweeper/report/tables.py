@@ -12,6 +12,7 @@ from sweeper.report.markdown import Table
 from sweeper.report.words import end_in_words, headroom_in_words, reason_of, verdict
 from sweeper.trial.levers import places
 from sweeper.trial.record import AMP_WORDS, AMPS
+from sweeper.trial.repeats import trial_in_words
 from sweeper.trial.study_record import RecordedTrial
 
 # In the order in which they are stacked; the names are those of MemoryReading.parts.
@@ -31,9 +32,9 @@ PARTS = {
 
 def comparison(findings: Findings) -> Table:
     """One row per cell: quality and time. Those that can be recommended first, the best first."""
-    header = ["strategy", "batch", "accumulate", "amp", "epochs"]
-    header += ["mAP@0.5 so far", "at the end"] if findings.in_parts else ["mAP@0.5"]
-    header += ["images/s", "whole run", "verdict"]
+    header = ["strategy"]
+    header += ["mAP@0.5 at the end", "so far"] if findings.in_parts else ["mAP@0.5"]
+    header += ["epochs", "whole run", "images/s", "batch", "accumulate", "amp", "verdict"]
     rows = [_comparison_row(c, findings) for c in _in_order(findings)]
     return Table(header, rows, left=("amp", "verdict"))
 
@@ -46,11 +47,11 @@ def _in_order(findings: Findings) -> list[CellSummary]:
 
 def _comparison_row(cell: CellSummary, findings: Findings) -> list[str]:
     spec = cell.spec
-    row = [cell.title, str(spec.batch), str(spec.accumulate), AMP_WORDS[spec.amp]]
-    row += [cell.trained or NOTHING]
+    row = [cell.title, end_in_words(cell, findings)]
     row += [score(cell.map50)] if findings.in_parts else []
     rate = NOTHING if cell.images_per_s is None else f"{cell.images_per_s:.0f}"
-    row += [end_in_words(cell, findings), rate, duration(cell.whole_s)]
+    row += [cell.trained or NOTHING, duration(cell.whole_s), rate]
+    row += [str(spec.batch), str(spec.accumulate), AMP_WORDS[spec.amp]]
     return [*row, verdict(cell, findings)]
 
 
@@ -77,11 +78,11 @@ def every_trial(findings: Findings) -> Table:
     header = [
         "trial",
         "cell",
-        "seed",
+        "mAP@0.5",
         "outcome",
         "peak GiB",
         "epochs",
-        "mAP@0.5",
+        "seed",
         "time",
         "reason",
     ]
@@ -91,9 +92,9 @@ def every_trial(findings: Findings) -> Table:
 
 
 def _trial_row(trial: RecordedTrial, cell: CellSummary, findings: Findings) -> list[str]:
-    row = [str(trial.number), cell.name, str(trial.spec.seed), trial.state.replace("_", " ")]
-    row += [gib(trial.peak_gib), trial.trained or NOTHING]
-    row += [score(trial.map50), duration(trial.wall_time_s)]
+    row = [trial_in_words(trial.spec, noun=""), cell.name, score(trial.map50)]
+    row += [trial.state.replace("_", " "), gib(trial.peak_gib), trial.trained or NOTHING]
+    row += [str(trial.spec.seed), duration(trial.wall_time_s)]
     return [*row, reason_of(trial, cell, findings)]
 
 
@@ -113,7 +114,7 @@ def _not_fitting_row(cell: CellSummary, findings: Findings) -> list[str]:
 
 def _evidence(trial: RecordedTrial, findings: Findings) -> str:
     if trial.implied_by is None:
-        return f"trial {trial.number}, {trial.state.replace('_', ' ')}: {trial.reason}"
+        return f"{trial_in_words(trial.spec)}, {trial.state.replace('_', ' ')}: {trial.reason}"
     by = findings.by_number.get(trial.implied_by)
     does_not_fit = f", {by.spec.label}, does not fit" if by and by.infeasible else ""
     return (
@@ -143,21 +144,20 @@ def _end_header(findings: Findings) -> str:
 
 
 def change_effects(findings: Findings) -> Table:
-    """One row per change of the memory strategy: median, lowest and highest over its pairs."""
+    """One row per change of the memory strategy: median, lowest and highest of complete pairs."""
     end = " at the end" if findings.in_parts else ""
     header = ["lever", "pairs", "peak memory", f"mAP@0.5{end}, points", "time"]
-    rows = []
-    for change in strategy_changes(findings.cells):
-        effects = change.effects(findings.end)
-        rows.append(
-            [
-                change.title,
-                str(len(effects)),
-                _span([e.peak_percent for e in effects], percent),
-                _span([e.map50_points for e in effects], points),
-                _span([e.time_percent for e in effects], percent),
-            ]
-        )
+    rows = [
+        [
+            change.title,
+            str(len(effects)),
+            _span([e.peak_percent for e in effects], percent),
+            _span([e.map50_points for e in effects], points),
+            _span([e.time_percent for e in effects], percent),
+        ]
+        for change in strategy_changes(findings.cells)
+        if (effects := change.effects(findings.end))
+    ]
     return Table(header, rows)
 
 

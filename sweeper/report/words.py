@@ -67,7 +67,7 @@ def costs(cell: CellSummary, findings: Findings) -> str:
 def verdict(cell: CellSummary, findings: Findings) -> str:
     """What became of a cell: recommended, or why it is not."""
     if cell is findings.recommended:
-        return "**recommended**"
+        return "**recommended**" if findings.ended else "**leads so far**"
     if cell.infeasible:
         return "does not fit"
     reason = reason_of(cell.first, cell, findings)
@@ -96,4 +96,6 @@ def reason_of(trial: RecordedTrial, cell: CellSummary, findings: Findings) -> st
         return f"repeats trial {trial.spec.confirms}"
     if not cell.fits:
         return "does not fit with another seed"
-    return "recommended" if cell is findings.recommended else passed(cell, findings)
+    if cell is not findings.recommended:
+        return passed(cell, findings)
+    return "recommended" if findings.ended else "leads so far"

@@ -8,10 +8,7 @@ from dataclasses import replace
 from sweeper.study.display import StudyDisplay
 from sweeper.study.trials import Trials
 from sweeper.trial.record import TrialResult, TrialSpec
-
-# Confirmations are not trials of the Optuna study; their numbers lie beyond any of its own.
-FIRST_NUMBER = 1_000_000
-SEEDS_PER_TRIAL = 1_000
+from sweeper.trial.repeats import repeat_number
 
 
 def confirm(
@@ -39,12 +36,12 @@ def fresh_seeds(specs: Iterable[TrialSpec], count: int) -> range:
 
 
 def _specs(numbers: Sequence[int], seeds: Iterable[int], trials: Trials) -> Iterator[TrialSpec]:
-    for offset, seed in enumerate(seeds, 1):
+    for repeat, seed in enumerate(seeds, 1):
         for number in numbers:
             original = trials.folder(number).read_spec()
             yield replace(
                 original.from_the_start(),
-                number=FIRST_NUMBER + number * SEEDS_PER_TRIAL + offset,
+                number=repeat_number(number, repeat),
                 seed=seed,
                 until=len(_end(trials, number).epochs),
                 confirms=number,

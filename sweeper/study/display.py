@@ -13,13 +13,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.numbers import NOTHING, duration, gib, score
+from sweeper.numbers import NOTHING, count, duration, gib, score
 from sweeper.study.grid import LEGEND, RUNNING, Grid, Mark, mark_of, paused_mark
 from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
+from sweeper.trial.repeats import trial_in_words
 
 # Outcomes for which the grid says enough.
 QUIET = {Outcome.COMPLETE, Outcome.PRUNED, Outcome.COVERED, *(o for o in Outcome if o.infeasible)}
-SUMMARY_ROWS = 12
+SUMMARY_ROWS = 50
 
 
 @dataclass(slots=True)
@@ -40,7 +41,7 @@ class StudyDisplay:
         self._grid: Grid | None = None
         self._running: dict[int, _Running] = {}
         self._finished: list[tuple[TrialSpec, TrialResult]] = []
-        self._total, self._label_width = 0, 11
+        self._total, self._earlier, self._label_width = 0, 0, 11
         self._best: tuple[float, str] | None = None
         self._trained_s: list[float] = []
         self._live = Live(
@@ -63,9 +64,10 @@ class StudyDisplay:
     ) -> None:
         self._live.stop()
 
-    def start(self, total: int, specs: Iterable[TrialSpec] = ()) -> None:
-        """Say how many trials there are to run, and which cells there are."""
-        self._total = len(self._finished) + total
+    def start(self, left: int, specs: Iterable[TrialSpec] = (), earlier: int = 0) -> None:
+        """Say how many trials there are to run, which cells there are, and how many had ended."""
+        self._earlier += earlier
+        self._total = self._done + left
         specs = list(specs)
         self._grid = Grid(specs) if len(specs) > 1 else self._grid
         self._label_width = max([self._label_width, *(len(s.label) for s in specs)])
@@ -106,8 +108,8 @@ class StudyDisplay:
         if self._grid is not None:
             self._grid.set(spec, mark_of(result.outcome, result.map50))
         if not self._console.is_terminal or result.outcome not in QUIET:
-            count = f"{len(self._finished):>3}/{self._total}"
-            self.note(f"{count} {spec.label:<{self._label_width}} {result_line(result)}")
+            done = f"{self._done:>3}/{self._total}"
+            self.note(f"{done} {spec.label:<{self._label_width}} {result_line(result)}")
 
     def trial_paused(self, spec: TrialSpec, result: TrialResult) -> None:
         """Show a trial that has come to the end of its part; it may go on later."""
@@ -116,9 +118,9 @@ class StudyDisplay:
         if self._grid is not None:
             self._grid.set(spec, paused_mark(result.map50))
         if not self._console.is_terminal:
-            count = "·".rjust(4 + len(str(self._total)))
+            done = "·".rjust(4 + len(str(self._total)))
             waits = f"{result.trained}/{spec.epochs} epochs"
-            self.note(f"{count} {spec.label:<{self._label_width}} {result_line(result, waits)}")
+            self.note(f"{done} {spec.label:<{self._label_width}} {result_line(result, waits)}")
 
     def summary(self) -> Table:
         """The trials of this start, the best first."""
@@ -131,12 +133,18 @@ class StudyDisplay:
             peak = gib(result.memory.peak_gib) if result.memory else NOTHING
             seconds = duration(result.wall_time_s) if result.iterations else NOTHING
             epochs = f"{result.trained}/{spec.epochs}" if result.trained else NOTHING
-            row = [str(spec.number), spec.label, epochs, score(result.map50), peak, seconds]
-            table.add_row(*row, result.outcome.value)
-        if len(ranked) > SUMMARY_ROWS:
-            table.caption = f"and {len(ranked) - SUMMARY_ROWS} more, in the report"
+            trial, reached = trial_in_words(spec, noun=""), score(result.map50)
+            row = [trial, spec.label, epochs, reached, peak, seconds, result.outcome.value]
+            table.add_row(*row)
+        if unseen := self._earlier + max(0, len(ranked) - SUMMARY_ROWS):
+            table.caption = f"and {count(unseen, 'more trial')}, in the report named below"
             table.caption_justify = "left"
         return table
+
+    @property
+    def _done(self) -> int:
+        """How many trials have ended, in earlier starts too."""
+        return self._earlier + len(self._finished)
 
     def _consider(self, map50: float | None, spec: TrialSpec) -> None:
         if map50 is not None and (self._best is None or map50 > self._best[0]):
@@ -156,7 +164,7 @@ class StudyDisplay:
         rate = done * spec.batch / max(time.monotonic() - running.started, 1e-3)
         row = Table.grid(padding=(0, 2, 0, 0))
         row.add_row(
-            f"trial {spec.number}",
+            trial_in_words(spec),
             spec.label,
             ProgressBar(total=total, completed=done, width=16),
             f"epoch {epoch}/{spec.epochs}",
@@ -166,10 +174,10 @@ class StudyDisplay:
 
     def _standing(self) -> str:
         """Trials done, best so far and time left, as known now."""
-        parts = [f"{len(self._finished)}/{self._total} trials"]
+        parts = [f"{self._done}/{self._total} trials"]
         if self._best:
             parts.append(f"best so far {self._best[0]:.3f} ({self._best[1]})")
-        left = max(0, self._total - len(self._finished)) / max(1, len(self._running))
+        left = max(0, self._total - self._done) / max(1, len(self._running))
         if self._trained_s and left:
             mean_s = sum(self._trained_s) / len(self._trained_s)
             parts.append(f"at most {duration(left * mean_s)} left")

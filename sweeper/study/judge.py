@@ -56,6 +56,7 @@ def judge(spec: TrialSpec, facts: TrialFacts) -> TrialResult:
         settings=child.settings,
         device=facts.device_name,
         host=facts.host,
+        class_map50=child.class_map50,
     )
 
 

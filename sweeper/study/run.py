@@ -42,6 +42,11 @@ from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import SINGLE, Outcome, TrialResult, TrialSpec
 from sweeper.trial.study_record import StudyRecord
 
+ONE_EPOCH = (
+    "one epoch shows what fits and how long it takes, and ranks nothing: to compare the cells' "
+    "mAP@0.5, give the epochs of the run you plan, e.g. train.epochs=40"
+)
+
 
 def run_study(space: Space) -> bool:
     """Run or resume the study over a space; False when it was interrupted.
@@ -120,6 +125,8 @@ def _specs(context: RunContext, space: Space) -> dict[Cell, TrialSpec]:
         for c in space.cells
     ]
     context.say(_training(specs))
+    if all(spec.epochs == 1 for spec in specs):
+        context.say(ONE_EPOCH)
     cautions = (context.builder.dataset(cell.settings).caution for cell in space.cells)
     for caution in filter(None, dict.fromkeys(cautions)):
         context.say(caution)
@@ -305,7 +312,7 @@ def _say_outcome(context: RunContext, study: CellStudy, done: bool, tracked: boo
     context.say("next:")
     context.say(f"  python -m sweeper.report study.name={context.name} report.format=html")
     context.say(f"  {_where_to_compare(context.settings, report.link)}")
-    if _recommended(context):
+    if report.recommends:
         context.say(f"  python -m sweeper.deploy study.name={context.name}")
 
 

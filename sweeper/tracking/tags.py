@@ -52,14 +52,15 @@ def spec_tag(spec: TrialSpec) -> dict[str, str]:
 
 
 def result_tag(result: TrialResult) -> dict[str, str]:
-    """The tag of a finished trial; its epochs are metrics, its settings an artifact.
+    """The tag of a finished trial; its epochs are metrics, settings an artifact.
 
     The curve of a run of a thousand epochs does not fit and is left out: of a run to its end it
-    tells the noise only.
+    tells the noise only. The figures of hundreds of classes give way before it.
     """
     own = replace(result, epochs=(), settings={})
-    text = _limited(to_json(own))
-    return {RESULT: _limited(to_json(replace(own, curve=()))) if text == TOO_LONG else text}
+    classless = replace(own, class_map50={})
+    texts = (_limited(to_json(r)) for r in (own, classless, replace(classless, curve=())))
+    return {RESULT: next((text for text in texts if text != TOO_LONG), TOO_LONG)}
 
 
 def read_tag(run: Run, tag: str, kind: type[Record]) -> Record | None:

@@ -74,6 +74,7 @@ def capture(trainer: TrialTrainer) -> dict[str, Any]:
         "elapsed_s": time.time() - trainer.train_time_start,
         "counters": {name: getattr(trainer, name) for name in COUNTERS},
         "reports": [asdict(report) for report in trainer.reports],
+        "class_map50": trainer.class_map50,
         "files": {name: _read_bytes(path) for name, path in files.items() if path.exists()},
     }
 
@@ -100,6 +101,7 @@ def restore(trainer: TrialTrainer, state: dict[str, Any]) -> None:
     trainer.stopper.__dict__.update(state["stopper"])
     trainer.__dict__.update(state["counters"])
     trainer.reports = [EpochReport(**report) for report in state["reports"]]
+    trainer.class_map50 = state.get("class_map50", {})  # older checkpoints have none
     for name, content in state["files"].items():
         (trainer.save_dir / name).write_bytes(content.numpy().tobytes())
     if getattr(model.model[-1], "one2one_cv2", None) is not None:

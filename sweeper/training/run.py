@@ -133,6 +133,7 @@ def run_trial(spec: TrialSpec, folder: TrialFolder, device: str, link: Link) -> 
         memory=spec.predicted if device == "cpu" else _measured(meter),
         peak_rss_gib=_peak_rss_gib(),
         settings=_effective_settings(trainer),
+        class_map50=trainer.class_map50 if trainer else {},
     )
 
 

@@ -23,7 +23,7 @@ from sweeper.training.device import DeviceMeter
 from sweeper.training.endings import AmpRefused, Diverged, OutOfMemory, TooShort
 from sweeper.training.order import number_samples, seed_epoch
 from sweeper.training.val_batches import split_batches
-from sweeper.trial.record import EpochReport, TrialSpec, steady
+from sweeper.trial.record import CURVE_DIGITS, EpochReport, TrialSpec, steady
 
 # A step whose gradients are not finite is skipped by torch's GradScaler, which halves its scale,
 # at first 2**16. When the 17th in a row fails, at a scale of 1, scaling was not the cause.
@@ -51,6 +51,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         skipped_in_a_row: Optimizer steps that the scaler has skipped since the last that happened.
         started: When the training loop began, by `time.monotonic`; set-up lies before.
         reports: One report per finished epoch.
+        class_map50: mAP@0.5 by class name in the best of them.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         self.skipped_in_a_row = 0
         self.started = 0.0
         self.reports: list[EpochReport] = []
+        self.class_map50: dict[str, float] = {}
         self._on_epoch, self._on_batch = on_epoch, on_batch
         self._state: dict[str, Any] | None = None  # of the checkpoint, until training starts
         self._stepped_before = 0
@@ -300,6 +302,8 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
             epoch_s=self.epoch_time,  # from when this part began to train, or the last report
             batch_s=steady([end - begin for begin, end in pairwise(self._batch_ends)]),
         )
+        if all(report.map50_95 > earlier.map50_95 for earlier in self.reports):
+            self.class_map50 = self._map50_by_class()
         self.reports.append(report)
         self.paused = not self.stop and self.epoch + 1 == self.part.until
         self.stop |= self.paused
@@ -308,3 +312,9 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         elif not self.stop and self.epoch + 1 < self.part.until:
             self._save_between()
         self._on_epoch(report)
+
+    def _map50_by_class(self) -> dict[str, float]:
+        """Of the validation just done; classes without an object in it are left out."""
+        found = self.validator.metrics
+        pairs = zip(found.ap_class_index, found.box.ap50, strict=True)
+        return {found.names[int(i)]: round(float(ap), CURVE_DIGITS) for i, ap in pairs}

@@ -347,6 +347,8 @@ class ChildFacts:
         memory: What the allocator held at most; without a GPU the prediction.
         peak_rss_gib: Peak resident memory of the process, GiB.
         settings: Effective settings and versions.
+        class_map50: mAP@0.5 of each class that was validated, by name, in the epoch with the
+            highest mAP@0.5:0.95; empty in records of before it was kept.
     """
 
     ending: Ending
@@ -362,6 +364,7 @@ class ChildFacts:
     memory: MemoryReading | None = None
     peak_rss_gib: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    class_map50: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,6 +430,7 @@ class TrialResult:
         device: Name of what it ran on last, ``cpu`` or a GPU's; empty where that is not known.
         host: Name of the machine that it ran on, where that is not the study's own.
         implied_by: Number of the trial whose outcome decides this one without running it.
+        class_map50: As of `ChildFacts`.
     """
 
     outcome: Outcome
@@ -452,6 +456,7 @@ class TrialResult:
     implied_by: int | None = None
     device: str = ""
     host: str = ""
+    class_map50: dict[str, float] = field(default_factory=dict)
 
 
 def steady(seconds: Sequence[float]) -> float | None:

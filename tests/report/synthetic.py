@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from sweeper.trial.record import (
     TrialSpec,
     summarise_epochs,
 )
+from sweeper.trial.repeats import repeat_number
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import RecordedStudy, RecordedTrial, StudyRecord, StudyStatus
 
@@ -73,6 +74,7 @@ class Row:
     whole: bool = True
     finished: bool = False
     checkpoint: str = "none"
+    classes: dict[str, float] = field(default_factory=dict)
 
 
 # The article's five strategies and batch 8, with its own readings where it gives them.
@@ -86,7 +88,8 @@ ARTICLE = (
     Row(16, 1, True, Outcome.OUT_OF_MEMORY, 24.9, strategy="amp",
         reason="simulated: b16×a1 amp at 640 px takes 24.90 GiB, 1.25 GiB over the budget; not "
                "trained"),
-    Row(4, 4, True, Outcome.COMPLETE, 9.7, (0.09, 0.30, 0.419), 11400.0, "accumulate_amp"),
+    Row(4, 4, True, Outcome.COMPLETE, 9.7, (0.09, 0.30, 0.419), 11400.0, "accumulate_amp",
+        classes={"person": 0.61, "kite": 0.23, "dog": 0.417}),
     Row(32, 1, False, Outcome.IMPLIED, 57.1, reason="b16×a1 does not fit either",
         implied_by=0),
 )  # fmt: skip
@@ -118,8 +121,8 @@ def write_study(
     tracker = Tracker(uri, EXPERIMENT, runs / "mlartifacts")
     tracker.start_study(record, "")
     outbox = Outbox(lambda: tracker, folder.trials, print)
-    for number, row in enumerate(rows):
-        spec, trial = _spec(name, number, row), folder.trial(number)
+    for spec, row in zip(_specs(name, rows), rows, strict=True):
+        trial = folder.trial(spec.number)
         trial.prepare(spec)
         outbox.start(spec, trial)
         for report in _reports(row):
@@ -145,10 +148,19 @@ def _empty_database() -> bytes:
 def recorded(rows: Sequence[Row], name: str = "article") -> RecordedStudy:
     """The finished study as it is read back."""
     trials = [
-        RecordedTrial(_spec(name, n, row), None if row.outcome is None else _result(row))
-        for n, row in enumerate(rows)
+        RecordedTrial(spec, None if row.outcome is None else _result(row))
+        for spec, row in zip(_specs(name, rows), rows, strict=True)
     ]
     return RecordedStudy(study_record(name, status=StudyStatus.FINISHED), tuple(trials))
+
+
+def _specs(study: str, rows: Sequence[Row]) -> list[TrialSpec]:
+    """Repetitions are numbered as a study does it, by their seeds."""
+    numbers = (
+        n if row.confirms is None else repeat_number(row.confirms, row.seed)
+        for n, row in enumerate(rows)
+    )
+    return [_spec(study, n, row) for n, row in zip(numbers, rows, strict=True)]
 
 
 def _spec(study: str, number: int, row: Row) -> TrialSpec:
@@ -217,4 +229,5 @@ def _result(row: Row) -> TrialResult:
         memory=_memory(row),
         settings={"ultralytics": "8.4.190", "torch": "2.14.1"},
         implied_by=row.implied_by,
+        class_map50=row.classes,
     )

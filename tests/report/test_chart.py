@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from itertools import combinations
 
-from sweeper.report.chart import BLACK, Chart, name_points, new_axes
+from sweeper.report.chart import Chart, name_points, new_axes
+from sweeper.report.colours import BLACK
 
 
 def test_names_of_any_length_cover_neither_each_other_nor_the_legend() -> None:

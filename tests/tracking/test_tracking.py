@@ -348,8 +348,12 @@ def test_every_fault_of_mlflow_is_one_message(fault: Exception, said: str) -> No
 
 
 def test_the_curve_of_a_very_long_run_gives_way_to_the_rest_of_the_record() -> None:
-    long = replace(result(), curve=(0.1234,) * 3000)
+    classes = {f"class {n}": 0.5 for n in range(1203)}
+    long = replace(result(), curve=(0.1234,) * 3000, class_map50=classes)
     (text,) = tags.result_tag(long).values()
     assert '"curve": []' in text and '"map50"' in text
     (text,) = tags.result_tag(replace(long, curve=(0.1234,) * 300)).values()
-    assert text.count("0.1234") == 300
+    assert text.count("0.1234") == 300 and '"class_map50": {}' in text
+    few = {name: 0.5 for name in list(classes)[:80]}
+    (text,) = tags.result_tag(replace(long, curve=(0.1234,) * 300, class_map50=few)).values()
+    assert text.count("0.1234") == 300 and text.count('"class ') == 80

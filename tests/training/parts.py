@@ -121,6 +121,7 @@ def _left(trainer: TrialTrainer) -> dict[str, Any]:
         "ema_updates": trainer.ema.updates,
         "optimizer": _digest(trainer.optimizer.state_dict()),
         "scaler": trainer.scaler.state_dict(),
+        "classes": trainer.class_map50,
         "stopper": [float(trainer.stopper.best_fitness), trainer.stopper.best_epoch],
     }
     if trainer.best.exists():

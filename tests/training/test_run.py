@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import ultralytics.engine.trainer as engine
@@ -98,6 +99,26 @@ def test_a_trial_reports_every_epoch_and_what_it_cost(make_spec, tmp_path: Path)
         assert len(list(csv.DictReader(file))) == 2
     assert (tmp_path / "train_batch0.jpg").stat().st_size > 1000
     assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_the_classes_are_those_of_the_best_epoch(
+    make_spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate, seen = TrialTrainer.validate, []
+
+    def validate_with_classes(self: TrialTrainer) -> tuple[dict[str, float], float]:
+        metrics, fitness = validate(self)
+        box = self.validator.metrics.box
+        assert {self.data["names"][i] for i in box.ap_class_index} <= {*"0123456789"}
+        value = (0.1, 0.4, 0.3)[self.epoch]
+        box.all_ap = np.full((len(box.ap_class_index), 10), value)
+        seen.append(len(box.ap_class_index))
+        return metrics | {"metrics/mAP50(B)": value, "metrics/mAP50-95(B)": value}, fitness
+
+    monkeypatch.setattr(TrialTrainer, "validate", validate_with_classes)
+    result = train(make_spec(epochs=3), tmp_path)
+    assert result.best_epoch == 2
+    assert {*result.class_map50.values()} == {0.4} and len(result.class_map50) == seen[1] > 0
 
 
 def test_the_same_seed_gives_the_same_losses_and_another_one_does_not(

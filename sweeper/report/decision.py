@@ -1,0 +1,94 @@
+"""The decision at a glance: the cells one may take side by side, with what each comes to."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+
+from sweeper.numbers import NOTHING, count, duration, gib, score
+from sweeper.report.cells import CellSummary
+from sweeper.report.findings import Findings
+from sweeper.report.markdown import Table, code
+from sweeper.report.picks import best_in
+from sweeper.report.words import headroom_in_words
+
+COMMANDS = "To train the whole run, and keep the weights of its best epoch:"
+OWN = ("study.name=", "study.keep_best=")  # overrides of the command
+
+
+def decision(findings: Findings) -> Table:
+    """A column for each cell that is the recommended one or the best in something."""
+    columns = _columns(findings)
+    rows = [
+        [name, *(value(cell, findings) or NOTHING for cell in columns.values())]
+        for name, value in _ROWS.items()
+    ]
+    return Table(["", *columns], rows if columns else [], left=tuple(columns))
+
+
+def commands(findings: Findings) -> str:
+    """What trains the whole run of each of them, to copy; empty before the study has ended."""
+    if not findings.ended:
+        return ""
+    lines = [
+        f"# {title}: {cell.name}\n{command}"
+        for title, cell in _columns(findings).items()
+        if (command := _run_again(cell, findings))
+    ]
+    return f"{COMMANDS}\n\n{code(chr(10).join(lines))}" if lines else ""
+
+
+def _run_again(cell: CellSummary, findings: Findings) -> str:
+    """The command that runs one cell by itself; empty where its overrides are not known."""
+    cells = [o for o in cell.spec.overrides if not o.startswith(OWN)]
+    named = [f"study.name={findings.study.name}-again", "study.keep_best=true"]
+    return shlex.join(["python", "-m", "sweeper", *named, *cells]) if cells else ""
+
+
+def _columns(findings: Findings) -> dict[str, CellSummary]:
+    """The cells by what they are: ``recommended, least memory``."""
+    recommended = findings.recommended
+    if recommended is None:
+        return {}
+    first = "recommended" if findings.ended else "leads so far"
+    titles: dict[CellSummary, list[str]] = {recommended: [first]}
+    for title, cell in best_in(findings).items():
+        titles.setdefault(cell, []).append(title)
+    return {", ".join(found): cell for cell, found in titles.items()}
+
+
+def _end(cell: CellSummary, findings: Findings) -> str:
+    expected = ", expected" if cell.paused else ""
+    return f"{score(findings.end(cell))}{expected}"
+
+
+def _interval(cell: CellSummary, findings: Findings) -> str:
+    known = findings.ends.get(cell.name)
+    return f"{score(known.low)} to {score(known.high)}" if known else ""
+
+
+def _seeds(cell: CellSummary, findings: Findings) -> str:
+    return count(len(cell.compared), "fresh seed" if cell.confirmed else "seed")
+
+
+def _peak(cell: CellSummary, findings: Findings) -> str:
+    known = cell.peak_gib is not None
+    return f"{gib(cell.peak_gib)} GiB, {cell.first.vram_source}" if known else ""
+
+
+def _rate(cell: CellSummary, findings: Findings) -> str:
+    return "" if cell.images_per_s is None else f"{cell.images_per_s:.0f}"
+
+
+_ROWS: dict[str, Callable[[CellSummary, Findings], str]] = {
+    "cell": lambda cell, findings: f"**{cell.name}**",
+    "mAP@0.5 at the end": _end,
+    "interval, 4 times of 5": _interval,
+    "mAP@0.5:0.95 as trained": lambda cell, findings: score(cell.map50_95),
+    "trained epochs": lambda cell, findings: cell.trained,
+    "seeds": _seeds,
+    "whole run": lambda cell, findings: duration(cell.whole_s),
+    "images/s": _rate,
+    "peak": _peak,
+    "left under the budget": headroom_in_words,
+}
