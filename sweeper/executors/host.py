@@ -52,7 +52,7 @@ class Host:
         return facts
 
     def _train(self, spec: TrialSpec, machine: Machine) -> TrialFacts:
-        device = machine.gpu.uuid if machine.gpu and spec.device != CPU else CPU
+        device = machine.gpu.uuid if machine.gpu and spec.runs_on != CPU else CPU
         self._log.append("started", host=machine.host, device=device)
         with _heartbeat(self._log):
             facts = Supervisor(self._must_end).run(self._folder, device, self._log)
@@ -73,18 +73,18 @@ class Host:
 
 def refusal(spec: TrialSpec, machine: Machine) -> str:
     """Why a trial must not run on a machine; empty when it may."""
-    if spec.device in {"", CPU}:
+    if spec.runs_on in {"", CPU}:
         return ""
     if machine.gpu is None:
         return (
-            f"{machine.host} shows no GPU, and the study runs on {spec.device}. Ask the scheduler "
+            f"{machine.host} shows no GPU, and the study runs on {spec.runs_on}. Ask the scheduler "
             f"for one, e.g. executor.slurm.gres=gpu:1.{''.join(' ' + n for n in machine.notes)}"
         )
     if machine.crowd:
         return machine.crowd
-    if machine.kind != spec.device:
+    if machine.kind != spec.runs_on:
         return (
-            f"{machine.host} has the device {machine.kind}, and the study runs on {spec.device}, "
+            f"{machine.host} has the device {machine.kind}, and the study runs on {spec.runs_on}, "
             "for which its budget and times hold. Ask for one kind, e.g. with "
             "executor.slurm.constraint, or give another study.name."
         )

@@ -74,7 +74,7 @@ class SpecBuilder:
             checkpoint=settings.memory.checkpoint,
             val_batch=settings.memory.val_batch,
             freeze=settings.memory.freeze,
-            device=self._device,
+            runs_on=self._device,
             dataset=dataset.facts,
         )
 

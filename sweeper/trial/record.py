@@ -149,7 +149,7 @@ class TrialSpec:
         images: Images that the whole run draws; None in records from before it was counted.
         fullest_image: Boxes of the fullest of them; None as well.
         alloc_conf: What torch's allocator is told, as PYTORCH_ALLOC_CONF says it.
-        device: What all trials of the study run on: ``cpu`` or a GPU's name; empty in records from
+        runs_on: What all trials of the study run on: ``cpu`` or a GPU's name; empty in records from
             before it was pinned.
         checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone`` or
             ``all``.
@@ -194,7 +194,7 @@ class TrialSpec:
     checkpoint: str = "none"
     val_batch: int | None = None
     freeze: int = 0
-    device: str = ""
+    runs_on: str = ""
     dataset: DatasetFacts | None = None
 
     @property

@@ -126,7 +126,7 @@ def test_a_scheduler_that_takes_no_job_is_a_crash(executor, make_spec, tmp_path:
     ],
 )
 def test_a_machine_that_differs_refuses(make_spec, device: str, gpus, said: str) -> None:
-    refused = refusal(make_spec(device=device), Machine("node7", gpus))
+    refused = refusal(make_spec(runs_on=device), Machine("node7", gpus))
     assert said in refused and bool(refused) == bool(said)
     assert not refused or refused.startswith("node7 ")
 
