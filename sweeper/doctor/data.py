@@ -88,9 +88,7 @@ def _faults(reading: Reading) -> list[Finding]:
         ("images", reading.image_faults, "Replace these files, or take them out."),
         ("labels", reading.label_faults, "Mend these lines."),
     )
-    return [
-        failure(name, list_faults(faults), do) for name, faults, do in kinds if faults
-    ]
+    return [failure(name, list_faults(faults), do) for name, faults, do in kinds if faults]
 
 
 def _unlabelled(reading: Reading) -> list[Finding]:
