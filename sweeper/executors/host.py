@@ -77,8 +77,8 @@ def refusal(spec: TrialSpec, machine: Machine) -> str:
         return ""
     if machine.gpu is None:
         return (
-            f"{machine.host} shows no GPU, and the study runs on {spec.runs_on}. Ask the scheduler "
-            f"for one, e.g. executor.slurm.gres=gpu:1.{''.join(' ' + n for n in machine.notes)}"
+            f"{machine.host} shows no GPU, and the study runs on {spec.runs_on}. Ask the "
+            f"scheduler for one, e.g. executor.slurm.gres=gpu:1.{''.join(' ' + n for n in machine.notes)}"
         )
     if machine.crowd:
         return machine.crowd

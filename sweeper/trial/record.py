@@ -149,8 +149,8 @@ class TrialSpec:
         images: Images that the whole run draws; None in records from before it was counted.
         fullest_image: Boxes of the fullest of them; None as well.
         alloc_conf: What torch's allocator is told, as PYTORCH_ALLOC_CONF says it.
-        runs_on: What all trials of the study run on: ``cpu`` or a GPU's name; empty in records from
-            before it was pinned.
+        runs_on: What all trials of the study run on: ``cpu`` or a GPU's name; empty in records
+            from before it was pinned.
         checkpoint: Layers whose activations the backward computes again: ``none``, ``backbone`` or
             ``all``.
         val_batch: Largest number of images that are validated at once; None: twice the batch.
