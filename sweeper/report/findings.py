@@ -68,7 +68,8 @@ class Findings:
     @cached_property
     def begun(self) -> list[CellSummary]:
         """The cells whose training has begun: `ranked`, those stopped at a rung, the others."""
-        others = [c for c in self.cells if not c.fits and _has_begun(c.first)]
+        rest = [c for c in self.cells if not c.fits]
+        others = [c for c in rest if (r := c.first.result) is None or r.best_epoch is not None]
         return [*self.ranked, *sorted(others, key=lambda c: not c.compared)]
 
     @cached_property
@@ -217,10 +218,6 @@ class Tally:
     failed: int
     asked: int
     decided: int
-
-
-def _has_begun(trial: RecordedTrial) -> bool:
-    return trial.result is None or trial.result.best_epoch is not None
 
 
 def _recorded_points(trial: RecordedTrial) -> Points:
