@@ -76,9 +76,10 @@ def refusal(spec: TrialSpec, machine: Machine) -> str:
     if spec.runs_on in {"", CPU}:
         return ""
     if machine.gpu is None:
+        said = " ".join(machine.notes)
         return (
             f"{machine.host} shows no GPU, and the study runs on {spec.runs_on}. Ask the "
-            f"scheduler for one, e.g. executor.slurm.gres=gpu:1.{''.join(' ' + n for n in machine.notes)}"
+            f"scheduler for one, e.g. executor.slurm.gres=gpu:1. {said}".rstrip()
         )
     if machine.crowd:
         return machine.crowd
