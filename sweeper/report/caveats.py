@@ -45,6 +45,10 @@ ON_EMULATED = (
     "Trained on an emulated card: the CPU computed, so times say nothing about a GPU, least of "
     "all what amp saves there."
 )
+DEVICES = (
+    "The trials ran on {}: the time of one says nothing about the time of another. trials.csv says "
+    "which ran where."
+)
 FINISH = "`study.finish=true` trains the recommended one to its end."
 IN_PARTS = (
     "The trials trained the first part of the planned run, on its schedule; what its end will be "
@@ -120,9 +124,17 @@ def _training(findings: Findings) -> list[str]:
     said = {SIMULATED: ON_CPU, EMULATED: ON_EMULATED, MEASURED: ""}
     return [
         *(said.get(source, "") for source in findings.sources),
+        _devices(findings),
         ONE_SEED if single else "",
         brief if epochs < BRIEF_EPOCHS else "",
     ]
+
+
+def _devices(findings: Findings) -> str:
+    """Which kinds of device the times are of, where there are several."""
+    ran = (t.result.device for t in findings.trials if t.result)
+    *some, last = dict.fromkeys(filter(None, ran)) or [""]
+    return DEVICES.format(f"{', '.join(some)} and {last}") if some else ""
 
 
 def _records(findings: Findings) -> list[str]:

@@ -74,6 +74,7 @@ _COLUMNS: dict[str, tuple[str, Getter]] = {
     "budget_gib": ("Float64", _spec("limit_gib")),
     "implied_by": ("Int64", _result("implied_by")),
     "confirms": ("Int64", _spec("confirms")),
+    "device": ("string", _result("device")),
     "overrides": ("string", lambda t: shlex.join(t.spec.overrides)),
     "run_id": ("string", lambda t: t.run_id),
 }

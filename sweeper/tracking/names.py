@@ -116,6 +116,8 @@ TRIAL_TAGS: dict[str, Callable[[TrialResult], str]] = {
     "memory_note": lambda r: r.memory.note if r.memory else "",
     "alloc_conf": lambda r: r.memory.alloc_conf if r.memory else "",
     "amp_dtype": lambda r: r.amp_dtype or "",
+    "device": lambda r: r.device,
+    "host": lambda r: r.host,
     "implied_by": lambda r: "" if r.implied_by is None else str(r.implied_by),
     "versions": lambda r: " ".join(f"{k} {r.settings[k]}" for k in VERSIONS if k in r.settings),
 }

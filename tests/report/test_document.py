@@ -119,6 +119,21 @@ def test_measured_and_simulated_peaks_are_not_compared() -> None:
     assert "-20 %" not in text
 
 
+def test_times_of_different_devices_are_not_compared_unsaid() -> None:
+    rows = [
+        Row(4, a, False, peak_gib=9.0, map50=(0.4,), wall_time_s=9.0, source="measured")
+        for a in (1, 2)
+    ]
+    study = recorded(rows)
+    ran = [
+        replace(t, result=replace(t.result, device=name))
+        for t, name in zip(study.trials, ("NVIDIA L4", "NVIDIA T4"), strict=True)
+    ]
+    said = "The trials ran on NVIDIA L4 and NVIDIA T4: the time of one"
+    assert said in render(Findings(replace(study, trials=tuple(ran))), set())
+    assert "The trials ran on" not in render(Findings(study), set())
+
+
 def test_an_allocator_that_struggled_or_was_configured_is_said() -> None:
     rows = [
         Row(4, a, False, peak_gib=9.0, map50=(0.4,), wall_time_s=9.0, source="measured")
