@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 
 from sweeper.config.settings import Settings
-from sweeper.doctor import data, gpu, machine, opencv, places, room, torch_build
+from sweeper.doctor import data, gpu, jobs, machine, opencv, places, room, torch_build
 from sweeper.doctor.finding import Finding, Level, failures
 from sweeper.errors import MachineError
 
@@ -20,11 +20,11 @@ def full_check(settings: Settings) -> list[Finding]:
     at_once = slots if isinstance(slots, int) else max(1, len(devices))
     of_the_data, reading = data.check_data(settings)
     return [
-        seen,
+        seen if settings.executor.is_here else jobs.check_jobs(settings),
         *gpu.check_memory(settings, devices),
         *torch_build.check_torch(devices),
         gpu.check_allocator(devices, os.environ),
-        machine.check_host_memory(at_once),
+        *([machine.check_host_memory(at_once)] if settings.executor.is_here else []),
         places.check_disk(settings, settings.study.n_trials or TRIALS),
         *of_the_data,
         room.check_room(settings, reading),

@@ -46,8 +46,8 @@ ON_EMULATED = (
     "all what amp saves there."
 )
 DEVICES = (
-    "The trials ran on {}: the time of one says nothing about the time of another. trials.csv says "
-    "which ran where."
+    "The trials ran on {}: the time of one says nothing about the time of another. trials.csv "
+    "says which ran where."
 )
 FINISH = "`study.finish=true` trains the recommended one to its end."
 IN_PARTS = (

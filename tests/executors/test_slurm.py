@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.config.compose import compose_settings
 from sweeper.config.settings import SlurmSettings
+from sweeper.doctor.jobs import check_jobs
 from sweeper.errors import MachineError
 from sweeper.executors.machine import machine_here
 from sweeper.study.optuna_study import outcome_of
@@ -118,3 +120,12 @@ def test_a_stop_leaves_no_job_in_the_queue(tmp_path: Path) -> None:
     assert study.returncode == 130, said
     assert not jobs()
     assert "goes on where it left off" in said
+
+
+def test_the_doctor_asks_a_job_what_trials_will_find(tmp_path: Path) -> None:
+    settings = compose_settings(
+        ["executor=slurm", "executor.slurm.cpus=1", f"runs_dir={tmp_path}"]
+    )
+    found = check_jobs(settings)
+    assert found.text.startswith(f"{machine_here().host}: no GPU; ")
+    assert "executor.slurm.gres=gpu:1" in found.remedy
