@@ -34,7 +34,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, traces: Path) -> Path:
 @pytest.fixture(scope="session")
 def deployed(study: Path) -> tuple[Path, str]:
     """The same after ``python -m sweeper.deploy``, and what that printed."""
-    formats = "torchscript,onnx,onnx_fp16,openvino,openvino_fp32,tensorrt"
+    formats = "onnx,onnx_fp16,openvino_fp32,tensorrt"
     done = deploy(study, "study.name=small", f"deploy.formats=[{formats}]")
     assert done.returncode == 0, done.stdout + done.stderr
     return study / "runs/small", done.stdout

@@ -51,9 +51,7 @@ def test_every_export_is_measured_and_agrees_with_the_pt(deployed: tuple[Path, s
     found = rows(deployed[0])
     assert {k: r["status"] for k, r in found.items()} == {
         "pt": "ok",
-        "torchscript": "ok",
         "onnx": "ok",
-        "openvino": "ok",
         "openvino_fp32": "ok",
         "onnx_fp16": "ok",
         "tensorrt": "skipped",
@@ -72,9 +70,7 @@ def test_every_export_is_measured_and_agrees_with_the_pt(deployed: tuple[Path, s
 
 def test_the_precision_that_computed_is_asked_of_the_runtime(deployed: tuple[Path, str]) -> None:
     found = rows(deployed[0])
-    flags = Path("/proc/cpuinfo").read_text()
-    assert found["openvino"]["ran"] == ("bf16" if "avx512_bf16" in flags else "fp32")
-    assert found["openvino_fp32"]["ran"] == "fp32"
+    assert found["openvino_fp32"]["ran"] == "fp32"  # bf16 where the CPU has it, unless told
     assert found["openvino_fp32"]["box_px"] < 0.01
     if platform.machine() == "x86_64":  # where ONNX Runtime has no convolution in fp16
         assert (found["onnx_fp16"]["precision"], found["onnx_fp16"]["ran"]) == ("fp16", "fp32")
@@ -83,8 +79,8 @@ def test_the_precision_that_computed_is_asked_of_the_runtime(deployed: tuple[Pat
 def test_the_terminal_says_how_far_it_is(deployed: tuple[Path, str]) -> None:
     _, output = deployed
     assert "pt: measured first, its mAP@0.5 on 4 validation images" in output
-    assert "torchscript: measured, " in output and "(1 of 5 done, about " in output
-    assert "(5 of 5 done)" in output
+    assert "onnx: measured, " in output and "(1 of 3 done, about " in output
+    assert "(3 of 3 done)" in output
 
 
 def test_what_cannot_run_here_is_skipped_with_the_commands(deployed: tuple[Path, str]) -> None:
