@@ -38,6 +38,7 @@ DOORS = {
     "scipy": ("sweeper/report/certainty.py",),
     "markdown_it": ("sweeper/report/html.py",),
     "pynvml": ("sweeper/memory/measure/nvml.py",),
+    "ray": ("sweeper/executors/on_ray.py",),
     "pydantic": ("sweeper/trial/json_text.py",),
 }
 
