@@ -250,7 +250,7 @@ def test_a_trial_whose_node_goes_is_run_again_on_another_one_from_its_checkpoint
 ) -> None:
     """The last one: it takes a node away."""
     trials = Trials(tmp_path, executor, None, StudyDisplay(Console(quiet=True)), measured=False)
-    spec = make_spec(number=7, epochs=2, until=1)
+    spec = make_spec(number=7, epochs=4, until=1)
     first = trials.run_one(spec)
     assert first.paused, first.reason
 
@@ -264,15 +264,17 @@ def test_a_trial_whose_node_goes_is_run_again_on_another_one_from_its_checkpoint
     taken.start()
     second = trials.run_one(spec.going_on(first, until=None))
     taken.join()
-    assert second.outcome is Outcome.COMPLETE and second.trained == 2, second.reason
+    assert second.outcome is Outcome.COMPLETE and second.trained == 4, second.reason
     assert second.epochs[0] == first.epochs[0], "it did not begin anew"
     assert trials._taken_away[7] == 1
     nodes.require_nothing_left()
 
 
 def take_away(nodes: Nodes, folder: TrialFolder, holder: Any) -> None:
-    """Kill the other node as soon as the trial trains there."""
-    until(lambda: folder.events.exists() and b"progress" in folder.events.read_bytes())
+    """Kill the other node as soon as the next part of the trial has started there."""
+    before = folder.read_job()
+    until(lambda: folder.read_job() not in (None, before))
+    until(lambda: folder.events.exists() and b"started" in folder.events.read_bytes())
     (other,) = nodes.cluster.worker_nodes
     nodes.cluster.remove_node(other, allow_graceful=False)
     ray.kill(holder)
