@@ -42,6 +42,7 @@ DOORS = {
     "markdown_it": ("sweeper/report/html.py",),
     "submitit": ("sweeper/executors/slurm.py",),
     "pynvml": ("sweeper/memory/measure/nvml.py",),
+    "ray": ("sweeper/executors/on_ray.py",),
     "pydantic": ("sweeper/trial/json_text.py",),
 }
 

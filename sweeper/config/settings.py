@@ -203,13 +203,15 @@ class RaySettings:
 
     Attributes:
         address: Of the cluster, as ``ray.init`` takes it.
-        gpus: GPUs of one trial, 0 to train on the CPU.
+        gpus: GPUs of one trial: 1, or 0 to train on the CPU.
         cpus: Cores of one trial.
+        accelerator: The kind of GPU in a cluster that has several, by Ray's name, e.g. ``A100``.
     """
 
     address: str = "auto"
     gpus: float = 1.0
     cpus: int = 2
+    accelerator: str | None = None
 
 
 @dataclass

@@ -62,6 +62,11 @@ def validate(settings: Settings) -> None:
     whole = isinstance(slots, int) and not isinstance(slots, bool)
     if slots != "auto" and (not whole or slots < 1):
         raise SettingsError(f"executor.slots must be auto or at least 1 but got {slots}.")
+    if settings.executor.ray.gpus not in (0, 1):
+        raise SettingsError(
+            f"executor.ray.gpus must be 0 or 1 but got {settings.executor.ray.gpus:g}: a trial "
+            "trains on one GPU, and two trials on one could not be measured apart."
+        )
     for name in settings.deploy.formats:
         _one_of("deploy.formats", name, EXPORTS)
     _check_extra(settings)
@@ -201,6 +206,7 @@ _AT_LEAST: dict[str, float] = {
     "train.patience": 0,
     "train.save_period": -1,
     "train.lr0_batch": 1,
+    "executor.ray.cpus": 1,
     "study.n_trials": 1,
     "study.effective_batch": 1,
     "study.trial_timeout_s": 0,

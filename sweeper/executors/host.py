@@ -73,6 +73,12 @@ class Host:
 
 def refusal(spec: TrialSpec, machine: Machine) -> str:
     """Why a trial must not run on a machine; empty when it may."""
+    for file, what in ((spec.data_yaml, "data set"), (spec.model_file, "model")):
+        if "/" in file and not Path(file).exists():
+            return (
+                f"{machine.host} has no {file}, the {what} of the study. Every machine that runs "
+                "its trials needs it at this path."
+            )
     if spec.runs_on in {"", CPU}:
         return ""
     if machine.gpu is None:
@@ -87,7 +93,7 @@ def refusal(spec: TrialSpec, machine: Machine) -> str:
         return (
             f"{machine.host} has the device {machine.kind}, and the study runs on {spec.runs_on}, "
             "for which its budget and times hold. Ask for one kind, e.g. with "
-            "executor.slurm.constraint, or give another study.name."
+            "executor.slurm.constraint or executor.ray.accelerator, or give another study.name."
         )
     return ""
 

@@ -14,6 +14,8 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
+from sweeper.trial.json_text import from_json
+
 DIGITS = 10  # classes
 
 Pixels = NDArray[np.uint8]
@@ -68,6 +70,14 @@ def write_digits(root: Path, scenes: DigitScenes) -> Path:
     except OSError:  # another process finished the same dataset first
         shutil.rmtree(draft)
     return folder / "data.yaml"
+
+
+def recipe_of(data_yaml: Path) -> DigitScenes | None:
+    """How the scenes of a ``data.yaml`` were composed; None where it is not of `write_digits`."""
+    recipe = data_yaml.parent / "recipe.json"
+    if not recipe.exists():
+        return None
+    return from_json(DigitScenes, recipe.read_text(), str(recipe))
 
 
 def _compose(draft: Path, final: Path, scenes: DigitScenes) -> None:

@@ -216,6 +216,21 @@ class TrialFolder:
         except FileNotFoundError:
             return None
 
+    @property
+    def taken_along(self) -> list[Path]:
+        """What a job that does not see this folder goes on from, besides the spec."""
+        trained = self.read_spec().trained
+        files = (self.log, self.checkpoint(trained)) if trained else ()
+        return [file for file in files if file.exists()]
+
+    @property
+    def brought_back(self) -> list[Path]:
+        """What such a job has left in its own folder once it has ended: all files, facts last."""
+        start = self.checkpoint(self.read_spec().trained)
+        stay = {self._spec, self.events, self.stop, self._facts, start}
+        left = (file for file in sorted(self.path.rglob("*")) if file.is_file())
+        return [*(f for f in left if f not in stay and f.suffix != ".part"), self._facts]
+
     def write_facts(self, facts: TrialFacts) -> None:
         """Write all that was seen of the trial; only the job that ran it does."""
         write_json(self._facts, facts)

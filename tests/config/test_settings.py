@@ -101,6 +101,8 @@ def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
         ("data.imgsz=1000000", "data.imgsz must lie between 32 and 16384 but got 1000000"),
         ("data.digits.seed=-1", "data.digits.seed must lie between"),
         ("executor.slots=true", "executor.slots must be auto or at least 1 but got True"),
+        ("executor.ray.gpus=0.5", "executor.ray.gpus must be 0 or 1 but got 0.5: a trial trains"),
+        ("executor.ray.cpus=0", "executor.ray.cpus must be at least 1 but got 0"),
         ("+train.extra.mosaic=abc", "train.extra.mosaic must be a number from 0 to 1 but got abc"),
         ("+train.extra.degrees=nan", "train.extra.degrees must be a number but got nan"),
         ("+train.extra.cos_lr=2", "train.extra.cos_lr must be true or false but got 2"),

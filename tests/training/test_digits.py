@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 
 from sweeper.training import digits
 from sweeper.training.dataset import check_dataset
-from sweeper.training.digits import DigitScenes, write_digits
+from sweeper.training.digits import DigitScenes, recipe_of, write_digits
 
 SMALL = DigitScenes(imgsz=64, train=6, val=3)
 
@@ -33,6 +33,11 @@ def test_it_is_written_once(tmp_path: Path) -> None:
     before = path.stat().st_mtime_ns
     write_digits(tmp_path, SMALL)
     assert path.stat().st_mtime_ns == before
+
+
+def test_it_tells_how_it_was_composed(tmp_path: Path) -> None:
+    assert recipe_of(write_digits(tmp_path, SMALL)) == SMALL
+    assert recipe_of(tmp_path / "mine" / "data.yaml") is None
 
 
 def test_it_passes_the_check_for_users_data(tmp_path: Path) -> None:
