@@ -22,6 +22,7 @@ from sweeper.executors.ray_node import CHUNK, NodeTrial, machine_text
 from sweeper.training.digits import recipe_of
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import from_json, to_json
+from sweeper.trial.record import TrialSpec
 
 NAMESPACE = "sweeper"
 PREFIX = "ray:"  # of a job's id; the rest is the actor's name
@@ -75,7 +76,7 @@ class RayScheduler:
 
     def submit(self, folder: TrialFolder) -> str:
         """Send the trial out; it begins when a node has room for it."""
-        spec = folder.read_spec()
+        spec = _from_anywhere(folder.read_spec())
         digits = recipe_of(Path(spec.data_yaml))
         name = f"{self._study}/{folder.path.name}/{uuid.uuid4().hex[:8]}"
         actor = ray.remote(TrialActor).options(
@@ -193,6 +194,16 @@ def _find(job: str) -> Any:
         return ray.get_actor(job.removeprefix(PREFIX), NAMESPACE)
     except ValueError:
         return None
+
+
+def _from_anywhere(spec: TrialSpec) -> TrialSpec:
+    """The spec with absolute paths: a node works in a folder of its own."""
+    model = Path(spec.model_file)
+    return replace(
+        spec,
+        data_yaml=str(Path(spec.data_yaml).absolute()),
+        model_file=str(model.absolute()) if model.exists() else spec.model_file,
+    )
 
 
 def _pieces(file: Path) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -102,7 +103,7 @@ def elsewhere(tiny_data: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "other"
     folder.mkdir()
     shutil.copy(tiny_data.parent / "recipe.json", folder)
-    return folder / "data.yaml"
+    return Path(os.path.relpath(folder / "data.yaml"))  # as runs_dir=runs makes it
 
 
 def test_a_trial_goes_out_and_all_it_leaves_comes_back(
