@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -57,6 +58,8 @@ def test_nothing_in_the_lock_says_where_it_came_from() -> None:
         assert pin.url is None and [s.operator for s in pin.specifier] == ["=="], pin
 
 
-def test_the_package_index_is_told_which_pythons_were_tried() -> None:
+def test_every_python_that_is_allowed_is_listed_and_tried() -> None:
     told = [text.split(" :: ")[-1] for text in PROJECT["classifiers"] if ":: Python ::" in text]
     assert told == PYTHONS
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    assert jobs["test"]["strategy"]["matrix"]["python"] == PYTHONS
