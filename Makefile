@@ -1,11 +1,13 @@
 # `make` lists the targets. The first one that needs it builds the virtual environment.
-PYTHON ?= python3.11
+# The first one that starts: a name may be there without its Python.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.10,\
+  $(shell $(p) -c 'print("$(p)")' 2>/dev/null)) python3)
 NAME ?=
 ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report studies ui plan deploy doctor card gpu-check test check lint clean soak docs
+.PHONY: help sweep report studies ui plan deploy doctor card gpu-check test check lint clean soak docs lock
 .PHONY: bench-vram bench-smallest bench-crowding bench-recompute bench-emulated bench-sweep bench-scale bench-answer
 
 help: ## list the targets
@@ -80,6 +82,11 @@ test: .venv/.ready lint ## run the checks and the tests
 
 check: .venv/.ready lint ## ruff and mypy
 	$(BIN)/mypy
+
+lock: .venv/.ready ## fit requirements.lock to pyproject.toml (ARGS=--upgrade: to the newest versions)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra dev --extra postgres --extra ray --extra slurm --no-annotate \
+	  --custom-compile-command 'make lock' --output-file requirements.lock $(ARGS) pyproject.toml
 
 lint: .venv/.ready
 	$(BIN)/ruff format --check .

@@ -91,7 +91,12 @@ def run(line: str, folder: Path) -> int:
     with (folder / "docs.log").open("a") as log:
         print(f"\n$ {line}", file=log, flush=True)
         process = subprocess.Popen(
-            ["bash", "-ec", line], cwd=folder, env=env, stdout=log, stderr=log, process_group=0
+            ["bash", "-ec", line],
+            cwd=folder,
+            env=env,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         if not line.startswith("make ui"):
             return process.wait()

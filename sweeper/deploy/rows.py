@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from typing import Any
+
+from sweeper.str_enum import StrEnum
 
 
 class Status(StrEnum):

@@ -46,6 +46,7 @@ def quick_check(settings: Settings, trials: int) -> list[Finding]:
         *gpu.check_memory(settings, devices),
         data.check_presence(settings),
         places.check_storage(settings),
+        machine.check_versions(),
         # A study goes on without MLflow: its records wait in the trial folders.
         as_warning(places.check_tracking(settings)),
     ]

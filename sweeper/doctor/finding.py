@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
+
+from sweeper.str_enum import StrEnum
 
 
 class Level(StrEnum):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from sweeper.memory.budget import violation
+from sweeper.str_enum import StrEnum
 from sweeper.trial.record import MemoryReading, TrialSpec
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import timezone
 
 from sqlalchemy import Engine, column, func, insert, select, table, update
 from sqlalchemy.exc import IntegrityError
@@ -47,4 +47,4 @@ class Attribute:
         """The database's clock, Unix seconds: those of machines differ."""
         with self._engine.connect() as link:
             now = link.execute(select(func.current_timestamp())).scalar_one()
-        return (now if now.tzinfo else now.replace(tzinfo=UTC)).timestamp()
+        return (now if now.tzinfo else now.replace(tzinfo=timezone.utc)).timestamp()

@@ -47,7 +47,7 @@ def _in_general(spec: TrialSpec, result: TrialResult) -> str:
     Empty where the outcome is the cell's. What other processes do looks different to each trial.
     """
     if result.outcome is Outcome.DISTURBED:
-        return result.outcome.value
+        return str(result.outcome)
     if result.outcome is not Outcome.CRASHED:
         return ""
     return re.sub(r"0x[0-9a-f]+|\d[\d.,]*", "#", result.reason.replace(spec.label, ""))

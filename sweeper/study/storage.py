@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -37,13 +38,17 @@ def open_storage(url: str) -> RDBStorage:
     local = {"connect_args": {"timeout": SQLITE_PATIENCE_S}}
     for left in reversed(range(OPENINGS)):
         try:
-            return RDBStorage(url, engine_kwargs=server if is_server(url) else local)
+            storage = RDBStorage(url, engine_kwargs=server if is_server(url) else local)
         except (*STORAGE_FAULTS, ImportError) as error:  # ImportError: the database's driver
             if not left:
                 raise StudyError(
                     f"study.storage={without_password(url)} cannot be opened: {_cause(error)}"
                 ) from error
             time.sleep(RETRY_S / OPENINGS)
+        else:
+            # Optuna leaves its connections open, of which Python 3.13 complains.
+            weakref.finalize(storage, storage.engine.dispose)
+            return storage
     raise AssertionError("the last opening returns or raises")
 
 

@@ -79,7 +79,7 @@ class DeviceMeter:
             val_reserved_gib=peaks.val_reserved_gib,
             context_gib=self._spec.context_gib if context is None else context,
             alloc_retries=peaks.alloc_retries,
-            alloc_conf=torch._C._accelerator_getAllocatorSettings(),
+            alloc_conf=_allocator_settings(),
             note=ASSUMED if context is None else "",
         )
 
@@ -146,6 +146,12 @@ class DeviceMeter:
             return None
         reserved = torch.cuda.memory_reserved(0) / GIB
         return None if own is None or own < reserved else own - reserved
+
+
+def _allocator_settings() -> str:
+    """What torch's allocator was told, under the key of old; torch 2.10 says it only here."""
+    told = torch.cuda.memory._snapshot()["allocator_settings"]
+    return str(told["PYTORCH_CUDA_ALLOC_CONF"])
 
 
 def _open_context() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any, Literal
 
+from sweeper.str_enum import StrEnum
 from sweeper.trial.alloc_conf import is_expandable
 from sweeper.trial.levers import in_words, pulled
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from sweeper.str_enum import StrEnum
 from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
 
 RUNNING = "running"  # what people read in place of an outcome

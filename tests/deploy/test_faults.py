@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tomllib
 import torch
 from ultralytics import YOLO
 

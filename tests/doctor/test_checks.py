@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.config.compose import compose_settings
+from sweeper.doctor import machine
 from sweeper.doctor.checks import quick_check, require_health
 from sweeper.doctor.finding import Level
 from sweeper.errors import MachineError
@@ -54,6 +55,14 @@ def test_a_bad_override_is_one_message(command: Commands, tmp_path: Path) -> Non
 def test_the_quick_part_finds_nothing(tmp_path: Path) -> None:
     settings = compose_settings([f"runs_dir={tmp_path}"])
     assert {f.level for f in quick_check(settings, 4)} == {Level.OK}
+
+
+def test_a_study_says_which_versions_were_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "version", lambda name: "2.1.0")
+    (line,) = require_health(compose_settings([f"runs_dir={tmp_path}"]), 4)
+    assert "outside the tested range" in line and "torch 2.1.0 (tested: " in line
 
 
 def test_a_study_stops_before_it_starts(

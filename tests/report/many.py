@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def multiply_folders(study: StudyFolder, copies: int) -> None:
 
 def multiply_runs(database: Path, copies: int) -> None:
     """The same with the rows of MLflow's database, under new run ids."""
-    with sqlite3.connect(database) as link:
+    with closing(sqlite3.connect(database)) as link, link:
         trials = link.execute(
             "select run_uuid, value from tags where key = 'trial' order by cast(value as int)"
         ).fetchall()

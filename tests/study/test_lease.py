@@ -13,6 +13,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from sqlalchemy import NullPool, create_engine
 
 from sweeper.errors import StudyError
 from sweeper.study import lease
@@ -32,7 +33,7 @@ def url(tmp_path: Path) -> str:
 
 
 def attribute(url: str) -> Attribute:
-    return Attribute(open_storage(url).engine, 1, LEASE)
+    return Attribute(create_engine(url, poolclass=NullPool), 1, LEASE)
 
 
 def new_lease(url: str) -> Lease:
