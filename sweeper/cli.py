@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from sweeper.config.compose import explain, load_settings, register_schema
+from sweeper.config.compose import explain, explain_number, load_settings, register_schema
 from sweeper.config.conf_dir import CONF_DIR
 from sweeper.errors import EXIT_INTERRUPTED, readable_errors
 from sweeper.executors.emulated import emulate
@@ -34,6 +34,9 @@ def main() -> None:
         _hydra_main()
     except HydraException as error:
         print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(1)
+    except ValueError as error:
+        print(f"error: {explain_number(error, sys.argv[1:])}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -115,6 +116,32 @@ def open_conf() -> Iterator[ConfigLoader]:
             yield GlobalHydra.instance().config_loader()
     except HydraException as error:
         raise SettingsError(explain(error)) from error
+    except ValueError as error:
+        raise SettingsError(explain_number(error, sys.argv[1:])) from error
+
+
+def explain_number(error: ValueError, words: Iterable[str]) -> str:
+    """In our own words, that a number was typed where a group wants a name: Hydra names no key.
+
+    Raises:
+        ValueError: It is another one.
+    """
+    groups = [path.name for path in CONF_DIR.iterdir() if path.is_dir()]
+    typed = next((w for w in words if re.fullmatch(rf"({'|'.join(groups)})=[\d.,]+", w)), None)
+    if typed is None or not str(error).startswith("Config group override"):
+        raise error
+    group, _, choice = typed.partition("=")
+    options = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    size = " For a card of so many GiB: vram.budget_gib=8." if group == "vram" else ""
+    return _unknown_choice(group, choice, options) + size
+
+
+def _unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
+    wanted, known = choice.lower(), list(options)
+    near = [name for name in known if wanted in name]
+    near = near or difflib.get_close_matches(wanted, known, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return f"{group}={choice} is not in conf/{group}. {hint}Choose one of: {', '.join(known)}."
 
 
 def explain(error: HydraException) -> str:
@@ -127,8 +154,7 @@ def explain(error: HydraException) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.partition("/")
         own = " Or your own: model=custom model.file=PATH.yaml." if group == "model" else ""
-        known = ", ".join(error.options)
-        return f"{group}={choice} is not in conf/{group}. Choose one of: {known}.{own}"
+        return _unknown_choice(group, choice, error.options) + own
     if "override_grammar" in text:  # a letter or sign that needs quotes
         words = " ".join(text.partition(" See http")[0].split())
         return f"{words}. Put a value with other letters or signs in quotes: 'key=\"value\"'."

@@ -343,6 +343,11 @@ class Settings:
         return default_rungs(self.train.epochs) if given is None else tuple(given)
 
     @property
+    def keeps_weights(self) -> bool:
+        """Whether every trial keeps its weights: asked for, or any may be the one to finish."""
+        return self.study.keep_best or (self.study.finish and not self.rungs)
+
+    @property
     def storage_url(self) -> str:
         """Where Optuna keeps the study."""
         return self.study.storage or f"sqlite:///{self.runs_dir}/optuna.db"

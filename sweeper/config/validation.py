@@ -167,11 +167,6 @@ def _check_register(settings: Settings) -> None:
             f"study.register={name} needs the winner's weights, which are not kept. Add "
             "study.finish=true, which trains the winner to its end, or study.keep_best=true."
         )
-    if not study.keep_best and not settings.rungs:
-        raise SettingsError(
-            f"study.register={name} needs the winner's weights, and study.finish=true keeps none "
-            "where every trial is trained to its end, without rungs. Add study.keep_best=true."
-        )
 
 
 SEEDS = 2**31 - 1  # with room for those that confirm: NumPy takes 32 bits

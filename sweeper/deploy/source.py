@@ -153,9 +153,8 @@ def train_again(
         DeployError: The trial did not complete.
     """
     assert source.spec is not None
-    spec = replace(
-        source.spec, epochs=epochs or source.spec.epochs, keep_weights=True, timeout_s=0.0
-    )
+    whole = source.spec.from_the_start()
+    spec = replace(whole, epochs=epochs or whole.epochs, keep_weights=True, timeout_s=0.0)
     say(f"weights were not kept (study.keep_best=true keeps them): training {spec.label} again")
     result = _train(spec, folder)
     if result.outcome is not Outcome.COMPLETE:

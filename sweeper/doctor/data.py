@@ -40,6 +40,9 @@ def check_presence(settings: Settings) -> Finding:
         return ok("dataset", f"{data.yaml} is there")
     if data.yaml and is_shipped(data.yaml):
         return ok("dataset", f"{data.yaml} is one that Ultralytics can download")
+    if data.yaml and Path(data.yaml).expanduser().is_dir():
+        inside = Path(data.yaml) / "data.yaml"
+        return failure("dataset", f"data.yaml={data.yaml} is a folder.", f"Give {inside}.")
     text = f"data.yaml={data.yaml} does not exist." if data.yaml else "data.yaml is not set."
     return failure("dataset", text, "Give your data.yaml: data=custom data.yaml=PATH.")
 

@@ -65,7 +65,7 @@ class SpecBuilder:
             stall_timeout_s=settings.study.stall_timeout_s,
             limit_gib=self._budget.limit_gib,
             context_gib=self._budget.context_gib,
-            keep_weights=settings.study.keep_best,
+            keep_weights=settings.keeps_weights,
             train_args=settings.train_args(),
             overrides=tuple(without_passwords(overrides)),
             images=contents.images,

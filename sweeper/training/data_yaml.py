@@ -91,6 +91,10 @@ def shipped_yaml(name: str) -> Path:
         DataError: It knows no such dataset.
     """
     path = package_cfg() / "datasets" / name
+    if Path(name).expanduser().is_dir():
+        raise DataError(
+            f"data.yaml={name} is a folder. Give the file in it, e.g. {name}/data.yaml."
+        )
     if not path.is_file():
         raise DataError(
             f"data.yaml={name} is neither a file nor a dataset that Ultralytics knows. "

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.config.arguments import argument_defaults
-from sweeper.config.compose import compose_settings
+from sweeper.config.compose import compose_settings, explain_number
 from sweeper.config.conf_dir import CONF_DIR
 from sweeper.errors import SettingsError
 
@@ -79,10 +79,6 @@ def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
         ),
         ("study.register=a/b study.keep_best=true", "study.register must be a model's name .*a/b"),
         ("study.register=digits", "study.register=digits needs the winner's weights"),
-        (
-            "study.register=digits study.finish=true study.rungs=[]",
-            "study.finish=true keeps none where .* Add study.keep_best=true",
-        ),
         ("report.format=pdf", "report.format must be one of markdown, html but got pdf"),
         ("deploy.formats=[onnxx]", "deploy.formats must be one of torchscript, onnx.*got onnxx"),
         ("deploy.batch=1", "deploy.batch must be at least 2 but got 1"),
@@ -172,3 +168,11 @@ def test_a_pretrained_model_is_its_checkpoint() -> None:
     assert (
         compose_settings(["model=yolo11s", "model.pretrained=true"]).model.source == "yolo11s.pt"
     )
+
+
+def test_a_number_where_a_group_wants_a_name_is_answered_with_the_nearest_one() -> None:
+    hydras = ValueError("Config group override must be a string or a list. Got int")
+    said = explain_number(hydras, ["batch=4", "vram=4060"])
+    assert said.startswith("vram=4060 is not in conf/vram. Did you mean rtx4060?")
+    with pytest.raises(ValueError, match="another fault"):
+        explain_number(ValueError("another fault"), ["vram=4060"])

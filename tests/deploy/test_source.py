@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sweeper.config.compose import compose_settings
+from sweeper.deploy import source
 from sweeper.deploy.rows import Deployment, Row, Speed, to_json
 from sweeper.deploy.source import find_source
 from sweeper.errors import StudyError
 from sweeper.report.load import load_record
+from sweeper.trial.record import Outcome, TrialResult, TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 from tests.report.synthetic import ARTICLE, write_study
 
@@ -27,16 +30,33 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_winner_is_found_in_its_folder(runs: Path) -> None:
-    source = find_source(compose_settings([f"runs_dir={runs}"]))
-    assert (source.study, source.weights) == ("article", None)
-    assert source.text == "trial 5 (b4×a4 amp) of study article"
-    assert source.run_id == (runs / "article/trials/0005/mlflow_run_id").read_text()
+    found = find_source(compose_settings([f"runs_dir={runs}"]))
+    assert (found.study, found.weights) == ("article", None)
+    assert found.text == "trial 5 (b4×a4 amp) of study article"
+    assert found.run_id == (runs / "article/trials/0005/mlflow_run_id").read_text()
 
     best = StudyFolder(runs / "article").trial(5).best_weights
     best.parent.mkdir()
     with zipfile.ZipFile(best, "w") as archive:
         archive.writestr("data.pkl", "weights")
     assert find_source(compose_settings([f"runs_dir={runs}"])).weights == best
+
+
+def test_a_winner_that_paused_at_a_rung_is_trained_again_from_its_start(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = find_source(compose_settings([f"runs_dir={runs}"]))
+    assert found.spec is not None
+    paused = replace(found, spec=replace(found.spec, until=10, trained=6, spent_s=9.0))
+    asked: list[TrialSpec] = []
+
+    def train(spec: TrialSpec, folder: Path) -> TrialResult:
+        asked.append(spec)
+        return TrialResult(Outcome.COMPLETE)
+
+    monkeypatch.setattr(source, "_train", train)
+    source.train_again(paused, None, tmp_path / "again", lambda text: None)
+    assert asked == [replace(found.spec, keep_weights=True, timeout_s=0.0)]
 
 
 def test_a_dataset_that_is_gone_is_said(runs: Path) -> None:
