@@ -7,13 +7,16 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep report studies ui plan deploy doctor card gpu-check test check lint clean soak docs lock
+.PHONY: help install sweep report studies ui plan deploy doctor card gpu-check test check lint clean soak docs lock
 .PHONY: bench-vram bench-smallest bench-crowding bench-recompute bench-emulated bench-sweep bench-scale bench-answer
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
+install: .venv/.ready ## build the virtual environment
+
 .venv/.ready: pyproject.toml
+	@echo "installing torch and the rest into .venv, about 5 GB"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
