@@ -13,6 +13,7 @@ from rich.console import Console
 from sweeper.config.settings import Settings
 from sweeper.errors import DeployError, StudyError
 from sweeper.executors.devices import find_devices
+from sweeper.executors.machine import CPU
 from sweeper.numbers import count, duration
 from sweeper.report.findings import Findings
 from sweeper.report.load import load_record
@@ -170,6 +171,14 @@ def train_again(
 
 def _train(spec: TrialSpec, folder: Path) -> TrialResult:
     """Run one trial below ``folder``, as a study would, without records elsewhere."""
+    devices = find_devices(1)
+    here = devices.gpu.name if devices.gpu else CPU
+    if spec.runs_on not in {"", CPU, here}:
+        raise DeployError(
+            f"the winner was trained on {spec.runs_on}, its weights were not kept, and here is "
+            f"{here}. Run the study with study.finish=true or study.keep_best=true, or give "
+            "deploy.weights."
+        )
     display = StudyDisplay(Console(file=io.StringIO()))
-    with unrecorded_trials(folder, find_devices(1), display) as trials:
+    with unrecorded_trials(folder, devices, display) as trials:
         return trials.run_one(spec)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from sweeper.errors import MachineError
+from sweeper.errors import MachineError, StudyError
 from sweeper.executors import Watcher
 from sweeper.executors.events import EventReader
 from sweeper.executors.machine import Machine
@@ -20,6 +21,7 @@ POLL_S = 0.5
 ASK_S = 3.0  # between two questions to the scheduler about one job
 LINGER_S = 15.0  # how long a file server may hide what a job that is gone has written
 SILENCE_S = 180.0  # without a heartbeat a machine is taken to be gone
+FOUND_AGAIN = 64  # jobs of an earlier start that may be followed beside the slots
 STOP_S = 40.0  # how long jobs that are told to stop may take before they are cancelled
 
 
@@ -81,7 +83,7 @@ class JobExecutor:
         """
         self.slots = slots
         self._scheduler, self._pinned = scheduler, pinned
-        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="job")
+        self._pool = ThreadPoolExecutor(slots + FOUND_AGAIN, thread_name_prefix="job")
         self._closing = threading.Event()
 
     def machine(self) -> Machine:
@@ -107,14 +109,15 @@ class JobExecutor:
     def reattach(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts] | None:
         """Follow the job again that another process submitted; None where there is none to follow.
 
-        That is one which has left its facts, or lives.
+        That is one which has left its facts, or lives, and was not told to stop.
         """
         job = folder.read_job()
-        if job is None:
+        if job is None or folder.stop.exists():
             return None
-        if folder.read_facts() is None and not self._scheduler.is_alive(job):
-            return None
-        return self._pool.submit(self._follow, folder, job, watcher)
+        with suppress(StudyError):  # facts that cannot be read are none
+            if folder.read_facts() is not None or self._scheduler.is_alive(job):
+                return self._pool.submit(self._follow, folder, job, watcher)
+        return None
 
     def close(self) -> None:
         """Stop all jobs, whose futures then give ``interrupted``; none stays in the queue."""
@@ -127,7 +130,11 @@ class JobExecutor:
             job = self._scheduler.submit(folder)
         except OSError as error:
             return TrialFacts(no_start=str(error))
-        folder.write_job(job)
+        try:
+            folder.write_job(job)
+        except OSError as error:
+            self._scheduler.cancel(job)
+            return TrialFacts(no_start=str(error))
         return self._follow(folder, job, watcher)
 
     def _follow(self, folder: TrialFolder, job: str, watcher: Watcher) -> TrialFacts:
@@ -145,6 +152,7 @@ class JobExecutor:
                 last, heard = reader.last, now
             if self._closing.is_set() and not stopped_at:
                 stopped_at = now
+                folder.stop.touch()
                 self._scheduler.stop(folder, job)
                 if reader.started is None:  # it waits in the queue, and never looks
                     self._scheduler.cancel(job)
@@ -156,7 +164,7 @@ class JobExecutor:
             overdue = stopped_at and now - stopped_at > STOP_S
             if silent or overdue or (gone_at and now - gone_at > LINGER_S):
                 self._scheduler.cancel(job)
-                if reader.started is None:
+                if reader.started is None and not folder.read_spec().trained:
                     why = self._scheduler.why(job)
                     return TrialFacts(no_start=f"job {job} ended before it began; {why}")
                 return _lost(reader, EndedBy.STUDY if stopped_at else EndedBy.HOST)

@@ -12,6 +12,7 @@ from sweeper.executors.devices import find_devices
 from sweeper.executors.jobs import JobExecutor, Scheduler
 from sweeper.executors.local import LocalExecutor
 from sweeper.trial.record import SINGLE
+from sweeper.trial.study_folder import StudyFolder
 
 
 def open_executor(settings: ExecutorSettings, study: Path) -> Executor:
@@ -35,6 +36,8 @@ def open_executor(settings: ExecutorSettings, study: Path) -> Executor:
             "wait or run at a time. Set e.g. executor.slots=4."
         )
     pinned = None if study.name == SINGLE else study / "machine.json"
+    if pinned is not None and not StudyFolder(study).has_trials:  # what was asked for may differ
+        pinned.unlink(missing_ok=True)
     return JobExecutor(_scheduler(settings, study), settings.slots, pinned)
 
 

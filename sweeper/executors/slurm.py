@@ -44,7 +44,8 @@ class SlurmScheduler:
         """
         self._settings, self._folder = settings, folder.resolve()
         self._lock = threading.Lock()
-        self._known, self._asked = frozenset[str](), 0.0
+        self._known: frozenset[str] | None = None  # until slurmctld has answered
+        self._asked = 0.0
         self._submitter = self._open()
 
     def submit(self, folder: TrialFolder) -> str:
@@ -56,19 +57,19 @@ class SlurmScheduler:
         return self._submit(host.main, folder.path.resolve())
 
     def is_alive(self, job: str) -> bool:
-        """Whether ``squeue`` lists it; as it was where slurmctld does not answer."""
+        """Whether ``squeue`` lists it; as it was, or yes, where slurmctld does not answer."""
         with self._lock:
             if time.monotonic() - self._asked > SNAPSHOT_S:
-                self._known = _queue() or self._known
+                found = _queue()
+                self._known = self._known if found is None else found
                 self._asked = time.monotonic()
-            return job in self._known
+            return job.startswith(KIND) and (self._known is None or job in self._known)
 
     def fetch(self, folder: TrialFolder, job: str) -> None:
         """The file system is shared."""
 
     def stop(self, folder: TrialFolder, job: str) -> None:
-        """Leave the file that the host program looks for."""
-        folder.stop.touch()
+        """The host program finds the folder's own ``stop``."""
 
     def cancel(self, job: str) -> None:
         """``scancel`` it."""
@@ -120,7 +121,7 @@ class SlurmScheduler:
         try:
             with self._lock:
                 job: str = self._submitter.submit(function, str(path)).job_id
-                self._known |= {KIND + job}
+                self._known = (self._known or frozenset()) | {KIND + job}
                 self._asked = time.monotonic()
         except subprocess.CalledProcessError as error:
             said = (error.stderr or error.stdout or b"").decode(errors="replace").strip()

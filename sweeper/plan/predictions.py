@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -139,10 +138,7 @@ def largest_batch(excess: Callable[[int], float], wanted: int) -> int:
     low, high = 0, wanted
     below = above = excess(high)
     while above <= 0:
-        further = 2 * high
-        if low > 0 and above > below:  # to where the line through both leads
-            further = min(4 * high, math.floor(high - above * (high - low) / (above - below)) + 1)
-        low, high, below = high, further, above
+        low, high, below = high, 2 * high, above
         above = excess(high)
     straight = low > 0  # nothing is known of a peak at 0
     while high - low > 1:

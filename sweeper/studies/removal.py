@@ -12,6 +12,7 @@ from sweeper.report.load import publishing_place
 from sweeper.studies.listing import find_study
 from sweeper.study.stored import StoredStudies
 from sweeper.tracking import delete_runs
+from sweeper.trial.folder import TrialFolder
 
 
 def remove_study(settings: Settings, name: str) -> list[str]:
@@ -27,6 +28,12 @@ def remove_study(settings: Settings, name: str) -> list[str]:
         raise StudyError(
             f"{folder.path} is a link to a study, or a copy of {record.name}: its records are "
             "that one's too. Remove the folder by hand."
+        )
+    if jobs := [f.number for f in TrialFolder.all_of(folder.trials) if f.is_under_way]:
+        raise StudyError(
+            f"trial {jobs[0]} of study.name={name} may still run as a job of a scheduler. Give "
+            "its command once more and end it with Ctrl-C; or cancel the job, and remove "
+            f"{folder.trial(jobs[0]).path}/job."
         )
     uri, experiment = publishing_place(settings, record)
     stored = StoredStudies(settings.storage_url)

@@ -99,7 +99,8 @@ class Trials:
                 while not stop.reason:
                     self._require()
                     while self.running < self._executor.slots and (spec := next_spec()):
-                        self._start(spec)
+                        if not self._is_under_way(spec):
+                            self._start(spec)
                     if not self.running:
                         return True
                     self._collect(ended, POLL_S)
@@ -168,6 +169,11 @@ class Trials:
             self._system.enter(folder)
         self._running[self._executor.submit(folder, self._watcher(spec))] = spec
 
+    def _is_under_way(self, spec: TrialSpec) -> bool:
+        """Whether an earlier start has submitted just this, and it can be followed again."""
+        folder = self.folder(spec.number)
+        return folder.exists and folder.read_spec() == spec and self.reattach(spec)
+
     def _watcher(self, spec: TrialSpec) -> _Watcher:
         return _Watcher(spec, self.folder(spec.number), self._outbox, self._display)
 
@@ -209,23 +215,32 @@ class Trials:
             stopped = TrialFacts(ended_by=EndedBy.STUDY)
             facts = stopped if future.cancelled() else future.result()
             result = self._judge(spec, facts)
-            if facts.ended_by is EndedBy.HOST and self._again(spec, result):
-                continue
+            if facts.ended_by is EndedBy.HOST and result.outcome is Outcome.INTERRUPTED:
+                if self._again(spec, facts, result):
+                    continue
+                result = self._given_up(spec, result)
             if self._goes_on(spec, result):
                 self._display.trial_paused(spec, result)
             else:
                 self.close(spec, result)
             yield spec, result
 
-    def _again(self, spec: TrialSpec, result: TrialResult) -> bool:
+    def _given_up(self, spec: TrialSpec, result: TrialResult) -> TrialResult:
+        """The result of a trial whose job is not submitted again."""
+        if self._taken_away[spec.number] < JOBS:
+            return result
+        reason = f"its job was taken away {JOBS} times since the study was started"
+        return replace(result, outcome=Outcome.CRASHED, reason=reason)
+
+    def _again(self, spec: TrialSpec, facts: TrialFacts, result: TrialResult) -> bool:
         """Submit a part anew whose job was taken away; False where that happens too often."""
         self._taken_away[spec.number] += 1
-        often = self._taken_away[spec.number] > JOBS
-        if self._stopping or often or result.outcome is not Outcome.INTERRUPTED:
+        if self._stopping or self._taken_away[spec.number] >= JOBS:
             return False
         self._display.note(f"trial {spec.number}: {result.reason}; it goes on in another one")
         newest = self.folder(spec.number).newest_checkpoint()
-        trained = max(newest if newest <= result.trained else 0, spec.trained)
+        told = spec.trained + len(facts.epochs)  # a job tells of its own epochs only
+        trained = max(newest if newest <= told else 0, spec.trained)
         self._start(replace(spec, trained=trained, spent_s=result.wall_time_s, held=result.memory))
         return True
 
@@ -245,7 +260,7 @@ class Trials:
         if result.paused or not spec.trained:
             return result.paused
         if result.outcome is Outcome.INTERRUPTED:
-            return True
+            return self.folder(spec.number).read_part() is not None
         unproven = result.outcome.runs_again or result.outcome is Outcome.TIMEOUT
         return unproven and self.folder(spec.number).has_result
 

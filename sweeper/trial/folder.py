@@ -231,6 +231,11 @@ class TrialFolder:
         left = (file for file in sorted(self.path.rglob("*")) if file.is_file())
         return [*(f for f in left if f not in stay and f.suffix != ".part"), self._facts]
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a job may run the trial that nobody has heard the end of."""
+        return self._job.exists() and not self._facts.exists() and not self.stop.exists()
+
     def write_facts(self, facts: TrialFacts) -> None:
         """Write all that was seen of the trial; only the job that ran it does."""
         write_json(self._facts, facts)

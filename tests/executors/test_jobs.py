@@ -10,14 +10,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sweeper.config.settings import ExecutorSettings, SlurmSettings
 from sweeper.errors import MachineError
 from sweeper.executors import jobs
 from sweeper.executors.events import EventLog, EventReader
 from sweeper.executors.host import refusal
 from sweeper.executors.jobs import JobExecutor
 from sweeper.executors.machine import Machine
+from sweeper.executors.opening import open_executor
 from sweeper.memory.measure.nvml import Device
 from sweeper.trial.folder import TrialFolder
+from sweeper.trial.json_text import write_json
 from sweeper.trial.record import EndedBy, EpochReport, Outcome
 from tests.conftest import Listener, Submitted
 from tests.executors.schedulers import ProcessScheduler
@@ -83,8 +86,9 @@ def test_closing_leaves_no_job(make_spec, tmp_path: Path) -> None:
         time.sleep(0.05)
     executor.close()
     assert running.result().outcome is Outcome.INTERRUPTED
-    assert waiting.future.cancelled()
-    assert [p.wait(5) for p in scheduler.started] == [0], "it ended by itself, with its facts"
+    assert waiting.result().outcome is Outcome.INTERRUPTED
+    assert executor.reattach(running.folder, Listener()) is None, "it was told to stop"
+    assert {p.wait(5) for p in scheduler.started} <= {0, -signal.SIGKILL}
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(p.info)]
 
 
@@ -144,3 +148,41 @@ def test_half_a_line_waits_for_its_other_half(tmp_path: Path) -> None:
     reader.pass_on()
     reader.pass_on()
     assert listener.reports == reader.epochs == [REPORT]
+
+
+@pytest.fixture
+def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Commands of a Slurm whose queue is a file; it does not answer where there is none."""
+    pytest.importorskip("submitit")
+    for name, text in {"squeue": f"cat {tmp_path}/queue", "srun": "exit 0"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("sweeper.executors.slurm.SNAPSHOT_S", 0.0)
+    return tmp_path / "queue"
+
+
+def test_a_job_of_slurm_lives_while_the_queue_lists_it(squeue: Path, tmp_path: Path) -> None:
+    from sweeper.executors.slurm import SlurmScheduler
+
+    scheduler = SlurmScheduler(SlurmSettings(), tmp_path / "slurm")
+    assert scheduler.is_alive("slurm:7"), "nobody has answered yet"
+    assert not scheduler.is_alive("ray:s/0000/1234")
+    squeue.write_text("7\n8\n")
+    assert scheduler.is_alive("slurm:7") and not scheduler.is_alive("slurm:9")
+    squeue.unlink()
+    assert scheduler.is_alive("slurm:7") and not scheduler.is_alive("slurm:9"), "as it was"
+    squeue.write_text("")
+    assert not scheduler.is_alive("slurm:7"), "an empty queue is an answer"
+
+
+def test_what_is_asked_for_may_change_until_there_is_a_trial(squeue, tmp_path, make_spec) -> None:
+    pinned = tmp_path / "study" / "machine.json"
+    settings = ExecutorSettings("slurm", 1)
+    for trial in (False, True):
+        pinned.parent.mkdir(exist_ok=True)
+        write_json(pinned, Machine("node7"))
+        if trial:
+            TrialFolder.of(pinned.parent / "trials", 0).prepare(make_spec())
+        open_executor(settings, pinned.parent).close()
+        assert pinned.exists() == trial

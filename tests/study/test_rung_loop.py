@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from sweeper.executors import Watcher
-from sweeper.study import loop
+from sweeper.study import loop, trials
 from sweeper.study.confirm import confirm
 from sweeper.study.display import StudyDisplay
 from sweeper.tracking import read_study
@@ -247,18 +247,18 @@ def test_the_recommended_trial_is_finished_and_a_stop_on_the_way_loses_nothing(s
 
 
 def test_a_trial_whose_job_is_taken_away_goes_on_from_its_last_checkpoint(study) -> None:
-    """The first time in the third epoch of its first part, then in a later part."""
+    """Twice in its first part, then in a later one; each job tells of its own epochs only."""
     executor = PartsExecutor()
     look_up, taken = executor._look_up, []
 
     def take_away(folder: TrialFolder, watcher: Watcher) -> TrialFacts:
         spec = folder.read_spec()
-        if spec.number == 0 and spec.trained in {0, 5} and spec.trained not in taken:
+        if spec.number == 0 and spec.trained in {0, 2, 5} and spec.trained not in taken:
             taken.append(spec.trained)
-            done = spec.trained + 3
+            done = spec.trained + 2
             folder.checkpoint(done).parent.mkdir(exist_ok=True)
             folder.checkpoint(done).write_text("state")
-            reports = epochs_of(curve(spec)[:done])
+            reports = epochs_of(curve(spec)[:done])[spec.trained :]
             return TrialFacts(epochs=reports, ended_by=EndedBy.HOST, wall_time_s=2.0)
         return look_up(folder, watcher)
 
@@ -266,9 +266,9 @@ def test_a_trial_whose_job_is_taken_away_goes_on_from_its_last_checkpoint(study)
     study.order = lambda: list(range(24))  # trial 0 fits, and is good enough to go on
     assert study.run(executor)
     parts = [(first, last) for number, first, last in executor.trained if number == 0]
-    assert taken == [0, 5] and parts == [(4, 5), (9, 10)]
+    assert taken == [0, 2, 5] and parts == [(5, 5), (8, 10)]
     (trial,) = [t for t in read_study(study.uri, "x", "s").trials if t.number == 0]
-    assert trial.wall_time_s == 2.0 + 2.0 + 2.0 + 2.0, "what was lost was spent, too"
+    assert trial.wall_time_s == 3 * 2.0 + 1.0 + 3.0, "what was lost was spent, too"
     assert "interrupted" not in study.outcomes().values()
 
 
@@ -289,3 +289,61 @@ def test_a_driver_that_comes_back_finds_its_jobs_again(study) -> None:
     assert executor.trained[0] == (0, 1, 5), "it was followed, not begun anew"
     assert len(read_study(study.uri, "x", "s").trials) == 24
     assert "interrupted" not in study.outcomes().values()
+
+
+def test_a_trial_whose_jobs_are_taken_away_again_and_again_crashes(study, monkeypatch) -> None:
+    monkeypatch.setattr(trials, "JOBS", 3)
+    executor = PartsExecutor()
+    look_up, lost = executor._look_up, []
+
+    def take_away(folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        if folder.number == 0:
+            lost.append(folder.read_spec())
+            return TrialFacts(ended_by=EndedBy.HOST)
+        return look_up(folder, watcher)
+
+    executor._train = take_away
+    study.order = lambda: list(range(24))
+    assert study.run(executor)
+    (trial,) = [t for t in read_study(study.uri, "x", "s").trials if t.number == 0]
+    assert (trial.outcome, len(lost)) == ("crashed", 3)
+    assert "taken away 3 times" in trial.reason
+
+
+def test_a_stop_after_a_lost_job_leaves_a_record(study) -> None:
+    """The trial goes on from a checkpoint within its first part: there is no earlier one."""
+    executor = PartsExecutor()
+    look_up = executor._look_up
+
+    def stop(folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        spec = folder.read_spec()
+        if spec.number == 0 and not spec.trained:
+            folder.checkpoint(3).parent.mkdir(exist_ok=True)
+            folder.checkpoint(3).write_text("state")
+            return TrialFacts(epochs=epochs_of(curve(spec)[:3]), ended_by=EndedBy.HOST)
+        if spec.number == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return TrialFacts(ended_by=EndedBy.STUDY)
+        return look_up(folder, watcher)
+
+    executor._train = stop
+    study.order = lambda: list(range(24))
+    assert not study.run(executor)
+    (trial,) = [t for t in read_study(study.uri, "x", "s").trials if t.number == 0]
+    assert trial.outcome == "interrupted"
+
+
+def test_a_confirmation_that_an_earlier_start_submitted_is_followed_again(study) -> None:
+    study.run(PartsExecutor())
+    first, second = PartsExecutor(), Reattached()
+    with StudyDisplay(Console(file=io.StringIO())) as display:
+        todo = study.trials(first, study.outbox(), display)
+        assert confirm([0], [5], todo, display)
+    (spec,) = first.ran
+    folder = TrialFolder.of(study.folder / "trials", spec.number)
+    (folder.path / "result.json").unlink()
+    folder.prepare(spec)
+    folder.write_job("7")
+    with StudyDisplay(Console(file=io.StringIO())) as display:
+        assert confirm([0], [5], study.trials(second, study.outbox(), display), display)
+    assert second.ran == [spec] and folder.read_job() == "7", "nothing was submitted"

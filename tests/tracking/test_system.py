@@ -92,6 +92,7 @@ def test_a_disk_that_is_full_ends_no_sampling(folders, monkeypatch) -> None:
 
 def test_a_driver_that_hangs_holds_up_no_trial(folders, monkeypatch) -> None:
     monkeypatch.setattr(system, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(system, "LEAST_S", 0.0)
     metrics = SystemMetrics(lambda folder, sample: time.sleep(1), gpu=False)
     metrics.enter(folders[0])
     started = time.monotonic()

@@ -107,7 +107,13 @@ def test_a_trial_is_one_nested_run_with_every_name_of_the_table(
     assert {*PARAMS, "nbs"} == set(run.data.params), "and what the training really used"
     parts = {"part_weights_gib", "part_activations_gib"}
     assert set(METRICS) | set(EPOCH_METRICS) | parts == set(run.data.metrics)
-    assert {*TRIAL_TAGS, *SPEC_TAGS} - {"reason", "implied_by", "confirms"} <= set(run.data.tags)
+    assert {*TRIAL_TAGS, *SPEC_TAGS} - {
+        "reason",
+        "implied_by",
+        "confirms",
+        "device",
+        "host",
+    } <= set(run.data.tags)
     assert run.data.tags["versions"] == "torch 2.14.1"
     assert run.data.tags["vram_source"] == "simulated"
     history = client.get_metric_history(run_id, "epoch_map50")
