@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from sweeper.tracking.faults import FAULTS, is_refusal, readable_faults
 from sweeper.tracking.reader import OlderStudyError, read_curve, read_study
@@ -21,6 +22,8 @@ __all__ = [
     "readable_faults",
 ]
 
-# MLflow and Alembic report each step of creating a database; the terminal belongs to the study.
+# MLflow and Alembic report each step of creating a database, and MLflow prints the address of every
+# run that a server takes; the terminal belongs to the study.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
