@@ -22,8 +22,8 @@ __all__ = [
     "readable_faults",
 ]
 
-# MLflow and Alembic report each step of creating a database, and MLflow prints the address of every
-# run that a server takes; the terminal belongs to the study.
+# MLflow and Alembic report each step of creating a database, and MLflow the address of every run
+# that a server takes; the terminal belongs to the study.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
