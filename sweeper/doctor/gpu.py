@@ -11,13 +11,12 @@ from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, failure, ok, warning
 from sweeper.errors import SettingsError, SweeperError
 from sweeper.executors.devices import used_devices
+from sweeper.executors.machine import NO_GPU
 from sweeper.memory.budget import find_budget
 from sweeper.memory.measure.device_usage import DeviceUsage, processes_gib
 from sweeper.memory.measure.nvml import Device, NvmlUnavailable, list_devices
 from sweeper.memory.measure.visible import visible_devices
 from sweeper.trial.alloc_conf import VARIABLES
-
-NO_GPU = {"no_library", "driver_not_loaded"}
 
 
 def check_nvml(settings: Settings) -> tuple[Finding, tuple[Device, ...]]:

@@ -36,8 +36,8 @@ def find_devices(slots: int | str) -> Devices:
     if here.gpu is None:
         return Devices(_cpu(slots), None, here.notes)
     used = used_devices(here.gpus, slots)
-    smallest = min(used, key=lambda device: device.total_gib)
-    return Devices(tuple(device.uuid for device in used), smallest, here.notes)
+    names = tuple(device.uuid for device in used)
+    return Devices(names, here.with_gpus(names).gpu, here.notes)
 
 
 def _cpu(slots: int | str) -> tuple[str, ...]:

@@ -29,18 +29,18 @@ class LocalExecutor:
             devices: One entry per slot: ``cpu``, or a GPU's UUID.
         """
         self.slots = len(devices)
-        self._devices = tuple(devices)
+        self._machine = machine_here(self.slots).with_gpus(devices)
         self._free: SimpleQueue[str] = SimpleQueue()
         for device in devices:
             self._free.put(device)
         self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="trial")
         self._closing = threading.Event()
-        self._names = {gpu.uuid: gpu.name for gpu in self.machine().gpus}
+        self._names = {gpu.uuid: gpu.name for gpu in self._machine.gpus}
         self._supervisor = Supervisor(lambda: EndedBy.STUDY if self._closing.is_set() else None)
 
     def machine(self) -> Machine:
         """This one, with the GPUs that the slots use."""
-        return machine_here(self.slots).with_gpus(self._devices)
+        return self._machine
 
     def submit(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts]:
         """Run the trial in a child as soon as a slot is free."""

@@ -14,7 +14,6 @@ from sweeper.config.settings import Settings
 from sweeper.errors import MachineError, SettingsError
 from sweeper.numbers import count
 from sweeper.passwords import without_passwords
-from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
 from sweeper.report.publish import publish
 from sweeper.study.bounds import proving_order
@@ -214,7 +213,7 @@ def _leave(context: RunContext, outbox: Outbox, loop: StudyLoop) -> None:
 
 def _finish(context: RunContext, trials: Trials, display: StudyDisplay) -> bool:
     """Continue the recommended trial to the end of its run; False when it may go on later."""
-    winner = _recommended(context)
+    winner = Findings(context.folder.read_with_trials(_record(context))).recommended
     if winner is None or winner.first.result is None or not winner.first.result.paused:
         return True
     spec, result = winner.first.spec, winner.first.result
@@ -290,10 +289,6 @@ def _record(context: RunContext) -> StudyRecord:
 def _command(space: Space) -> str:
     """The command that runs the study again."""
     return shlex.join(["python", "-m", "sweeper", "-m", *without_passwords(space.overrides)])
-
-
-def _recommended(context: RunContext) -> CellSummary | None:
-    return Findings(context.folder.read_with_trials(_record(context))).recommended
 
 
 def _say_outcome(context: RunContext, study: CellStudy, done: bool, tracked: bool) -> None:

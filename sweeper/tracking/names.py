@@ -36,47 +36,17 @@ PARAMS: dict[str, Callable[[TrialSpec], Any]] = {
 }
 # Of the effective settings, what trains no detection model: other tasks and modes, what is shown,
 # written and where. `pretrained` does nothing: a model_file that ends with .pt is.
-UNUSED = frozenset(
-    (
-        *(
-            "task",
-            "mode",
-            "save",
-            "save_dir",
-            "device",
-            "exist_ok",
-            "verbose",
-            "resume",
-            "profile",
-        ),
-        *("cfg", "tracker", "pretrained", "overlap_mask", "mask_ratio", "dropout", "auto_augment"),
-        *(
-            "erasing",
-            "pose",
-            "kobj",
-            "rle",
-            "angle",
-            "dlog",
-            "dgrad",
-            "dlam",
-            "split",
-            "save_json",
-        ),
-        *("conf", "quantize", "dnn", "plots", "source", "vid_stride", "stream_buffer", "nms"),
-        *(
-            "visualize",
-            "augment",
-            "agnostic_nms",
-            "retina_masks",
-            "show",
-            "save_frames",
-            "save_txt",
-        ),
-        *("save_conf", "save_crop", "show_labels", "show_conf", "show_boxes", "line_width"),
-        *("format", "keras", "optimize", "half", "int8", "dynamic", "simplify", "opset"),
-        *("workspace",),
-    )
-)
+# fmt: off
+UNUSED = frozenset({
+    "task", "mode", "save", "save_dir", "device", "exist_ok", "verbose", "resume", "profile",
+    "cfg", "tracker", "pretrained", "overlap_mask", "mask_ratio", "dropout", "auto_augment",
+    "erasing", "pose", "kobj", "rle", "angle", "dlog", "dgrad", "dlam", "split", "save_json",
+    "conf", "quantize", "dnn", "plots", "source", "vid_stride", "stream_buffer", "nms",
+    "visualize", "augment", "agnostic_nms", "retina_masks", "show", "save_frames", "save_txt",
+    "save_conf", "save_crop", "show_labels", "show_conf", "show_boxes", "line_width", "format",
+    "keras", "optimize", "half", "int8", "dynamic", "simplify", "opset", "workspace",
+})
+# fmt: on
 METRICS: dict[str, Callable[[TrialResult], float | None]] = {
     "map50": lambda r: r.map50,
     "map50_95": lambda r: r.map50_95,
