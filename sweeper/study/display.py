@@ -23,6 +23,8 @@ from sweeper.trial.repeats import trial_in_words
 QUIET = {Outcome.COMPLETE, Outcome.PRUNED, Outcome.COVERED, *(o for o in Outcome if o.infeasible)}
 SUMMARY_ROWS = 50
 SLOW_S = 10.0  # without a line, before a finished epoch is one
+TOLD_S = 60.0  # what may take longer is told
+LATE = 0.2  # of what is left, before it is told again
 
 
 @dataclass(slots=True)
@@ -40,7 +42,8 @@ class StudyDisplay:
 
     def __init__(self, console: Console | None = None, pace: Pace | None = None) -> None:
         self._console = console or Console(highlight=False)
-        self._pace, self._pace_told, self._noted = pace or Pace(), False, time.monotonic()
+        self._pace, self._noted = pace or Pace(), time.monotonic()
+        self._told_end = 0.0  # when all of it should have ended, by the line that said so
         self._grid: Grid | None = None
         self._running: dict[int, _Running] = {}
         self._finished: list[tuple[TrialSpec, TrialResult]] = []
@@ -174,10 +177,13 @@ class StudyDisplay:
         self.note(f"{done} {spec.label:<{self._label_width}} {text}")
 
     def _tell_pace(self) -> None:
-        """Say once how long it may take, where no view shows it and it is more than a minute."""
+        """Say how long it may take where no view shows it, and again if that was too short."""
         left = self._total - self._done
-        if not (self._console.is_terminal or self._pace_told) and self._pace.left_s(left) > 60:
-            self._pace_told = True
+        left_s = self._pace.left_s(left)
+        end = time.monotonic() + left_s
+        late = end > self._told_end + LATE * left_s
+        if late and left_s > TOLD_S and not self._console.is_terminal:
+            self._told_end = end
             self.note(self._pace.in_words(left))
 
     def _consider(self, map50: float | None, spec: TrialSpec) -> None:

@@ -71,19 +71,24 @@ def test_slow_epochs_are_lines_and_quick_ones_are_not(
     assert console.file.getvalue() == line, "the last one of a part is in the line of its end"
 
 
-def test_how_long_it_may_take_is_said_once_it_is_known(make_spec) -> None:
+def test_how_long_it_may_take_is_said_once_and_again_if_that_was_too_short(make_spec) -> None:
     console = Console(file=io.StringIO(), width=200)
     display = StudyDisplay(console)
     specs = [make_spec(number=number, epochs=40) for number in range(4)]
     display.start(4, specs, rungs=(6, 10))
-    for spec in (replace(s, until=6) for s in specs[:2]):
-        display.trial_started(spec)
+    for spec, epoch_s in zip(specs, (12.0, 13.0, 24.0), strict=False):
+        display.trial_started(part := replace(spec, until=6))
         for report in epochs_of([0.1] * 6):
-            display.epoch(spec.number, replace(report, epoch_s=12.0))
-        paused = TrialResult(Outcome.COMPLETE, paused=True, trained=6)
-        display.trial_paused(spec, paused)
-    told = [line for line in console.file.getvalue().splitlines() if "left" in line]
-    assert told == ["at most 7 min left at this pace"]  # 34 epochs up to the last rung
+            display.epoch(part.number, replace(report, epoch_s=epoch_s))
+        display.trial_paused(part, TrialResult(Outcome.COMPLETE, paused=True, trained=6))
+    told = [line for line in console.file.getvalue().splitlines() if line.endswith("pace")]
+    assert told == ["at most 7 min left at this pace"], "34 epochs of 12 s, then 22 of 16 s"
+    for report in epochs_of([0.1] * 8)[6:]:
+        display.trial_started(replace(specs[0], until=10, trained=6))
+        display.epoch(0, replace(report, epoch_s=120.0))
+    display.trial_paused(specs[0], TrialResult(Outcome.COMPLETE, paused=True, trained=8))
+    told = [line for line in console.file.getvalue().splitlines() if line.endswith("pace")]
+    assert told[1:] == ["at most 9 min left at this pace"], "20 epochs of 27 s"
 
 
 def test_what_takes_less_than_a_minute_is_not_told(make_spec) -> None:
