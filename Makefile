@@ -16,7 +16,7 @@ help: ## list the targets
 install: .venv/.ready ## build the virtual environment
 
 .venv/.ready: pyproject.toml
-	@echo "installing torch and the rest into .venv, about 5 GB"
+	@echo "installing torch and the rest into .venv, 7.5 GB; pip is silent meanwhile, ten minutes or so"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@

@@ -14,7 +14,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from sweeper.config.compose import explain, explain_number, load_settings, register_schema
+from sweeper.config.compose import (
+    explain,
+    explain_number,
+    load_settings,
+    refuse_lists,
+    register_schema,
+)
 from sweeper.config.conf_dir import CONF_DIR
 from sweeper.errors import EXIT_INTERRUPTED, readable_errors
 from sweeper.executors.emulated import emulate
@@ -30,6 +36,8 @@ def main() -> None:
         if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:  # nohup's wish
             signal.signal(getattr(signal, name), _interrupt)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raised, for our own words
+    with readable_errors():
+        refuse_lists(sys.argv[1:])
     try:
         _hydra_main()
     except HydraException as error:

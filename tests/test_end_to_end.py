@@ -145,6 +145,7 @@ def test_one_trial_prints_its_result(tmp_path: Path, traces: Path) -> None:
         (["bach=4"], "bach is an unknown key. Did you mean batch?"),
         (["+train.epoch=1"], "train.epoch is an unknown key. Did you mean"),
         (["batch=2,4"], "batch=2,4 is a sweep: python -m sweeper -m batch=2,4"),
+        (["-m", "model=[yolo11n,yolo11s]"], "python -m sweeper takes them with -m only"),
     ],
 )
 def test_bad_input_is_one_message_and_leaves_no_records(

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
@@ -24,6 +25,8 @@ from sweeper.config.settings import Settings
 from sweeper.config.validation import validate
 from sweeper.errors import SettingsError
 from sweeper.trial.record import Amp, read_amp
+
+_FILES = {"data": "data.yaml", "model": "model.file"}  # keys for what no choice of a group is
 
 
 def register_schema() -> None:
@@ -99,6 +102,7 @@ def compose_settings(overrides: list[str]) -> Settings:
     Raises:
         SettingsError: Hydra refuses an override, or a value cannot work.
     """
+    refuse_lists(overrides)
     with open_conf():
         return load_settings(compose("config", overrides))
 
@@ -137,11 +141,30 @@ def explain_number(error: ValueError, words: Iterable[str]) -> str:
 
 
 def _unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
-    wanted, known = choice.lower(), list(options)
-    near = [name for name in known if wanted in name]
-    near = near or difflib.get_close_matches(wanted, known, n=1)
-    hint = f"Did you mean {near[0]}? " if near else ""
-    return f"{group}={choice} is not in conf/{group}. {hint}Choose one of: {', '.join(known)}."
+    name, known = choice.lower().removesuffix(".pt"), list(options)
+    near = [option for option in known if name in option]
+    near = near or difflib.get_close_matches(name, known, n=1)
+    meant = f"{name} model.pretrained=true" if f"{name}.pt" == choice and name in known else ""
+    hint = f"Did you mean {group}={meant or near[0]}? " if near else ""
+    said = f"{group}={choice} is not in conf/{group}. {hint}Choose one of: {', '.join(known)}."
+    if group in _FILES:
+        file = choice if Path(choice).suffix else f"{choice}.yaml"
+        said += f" Or a file, yours or of Ultralytics: {group}=custom {_FILES[group]}={file}."
+    return said
+
+
+def refuse_lists(overrides: Iterable[str]) -> None:
+    """Refuse ``batch=[2,4]``, which is no sweep; of a group Hydra would take the last one.
+
+    Raises:
+        SettingsError: A key outside of the groups has a list.
+    """
+    for override in overrides:
+        if listed := re.fullmatch(r"(\w+)=\[(.*)\]", override):
+            raise SettingsError(
+                f"{override} is a list. Several values are typed without brackets, "
+                f"{listed[1]}={listed[2]}, and python -m sweeper takes them with -m only."
+            )
 
 
 def explain(error: HydraException) -> str:
@@ -153,14 +176,24 @@ def explain(error: HydraException) -> str:
         return f"{ambiguous[1]} is a sweep: python -m sweeper -m {ambiguous[1]}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.partition("/")
-        own = " Or your own: model=custom model.file=PATH.yaml." if group == "model" else ""
-        return _unknown_choice(group, choice, error.options) + own
-    if "override_grammar" in text:  # a letter or sign that needs quotes
-        words = " ".join(text.partition(" See http")[0].split())
-        return f"{words}. Put a value with other letters or signs in quotes: 'key=\"value\"'."
+        return _unknown_choice(group, choice, error.options)
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override, " ".join(text.partition(" See http")[0].split()))
     cause = error.__cause__
     detail = f": {str(cause).splitlines()[0]}" if isinstance(cause, ValidationError) else ""
     return " ".join(str(error).split()) + detail
+
+
+def _unreadable(override: str, said: str) -> str:
+    """What to do about a word that is no override."""
+    if "=" not in override or override.endswith(","):
+        return (
+            f"{override} is not key=value. Type e.g. batch=2,4 or report.format=html, without "
+            "spaces around = or after commas."
+        )
+    return (
+        f"{override}: {said}. Put a value with other letters or signs in quotes: 'key=\"value\"'."
+    )
 
 
 def _refuse_additions(settings: Any, prefix: str = "") -> None:
@@ -174,9 +207,18 @@ def _refuse_additions(settings: Any, prefix: str = "") -> None:
 
 
 def _unknown_key(key: str) -> str:
-    schema = OmegaConf.to_container(OmegaConf.structured(Settings))
-    near = difflib.get_close_matches(key, list(_keys(schema)), n=1)
-    hint = f"Did you mean {near[0]}?" if near else "python -m sweeper --cfg job shows them all."
+    if key == "device":
+        return (
+            "device is no key here: trials take the GPUs that CUDA_VISIBLE_DEVICES shows, e.g. "
+            "CUDA_VISIBLE_DEVICES=0 python -m sweeper …, and with an empty one the CPU."
+        )
+    known = list(_keys(OmegaConf.to_container(OmegaConf.structured(Settings))))
+    near = [k for k in known if k.endswith(f".{key}")]
+    if f"train.{key}" in near:  # Ultralytics' arguments
+        near = [f"train.{key}"]
+    near = near or difflib.get_close_matches(key, known, n=1)
+    shows = "python -m sweeper --cfg job shows them all."
+    hint = f"Did you mean {' or '.join(near)}?" if near else shows
     extra = " Other arguments of Ultralytics: +train.extra.NAME=." * key.startswith("train.")
     return f"{key} is an unknown key. {hint}{extra}"
 

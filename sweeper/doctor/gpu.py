@@ -20,7 +20,10 @@ from sweeper.trial.alloc_conf import VARIABLES
 
 
 def check_nvml(settings: Settings) -> tuple[Finding, tuple[Device, ...]]:
-    """Ask NVML for the GPUs in use; a machine without one is fine, a broken driver is not."""
+    """Ask NVML for the GPUs in use; a machine without one is fine, a broken driver is not.
+
+    A driver that is not loaded may be either.
+    """
     if not settings.executor.is_here:
         return ok("gpu", f"executor={settings.executor.name}: each job looks at its own"), ()
     simulated = f"memory will be simulated for {settings.vram.fallback_card}"
@@ -29,6 +32,10 @@ def check_nvml(settings: Settings) -> tuple[Finding, tuple[Device, ...]]:
     try:
         listed = list_devices()
     except NvmlUnavailable as error:
+        if error.reason == "driver_not_loaded":
+            text = f"NVIDIA's library is here but its driver is not loaded: {simulated}."
+            do = "With a GPU here, run nvidia-smi and repair the driver; without one, all is well."
+            return warning("gpu", text, do), ()
         if error.reason in NO_GPU:
             return ok("gpu", f"none on this machine: {simulated}"), ()
         return failure("gpu", str(error), "Repair the driver; doctor=false trains on the CPU."), ()

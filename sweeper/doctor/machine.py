@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 
 from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, ok, warning
-from sweeper.numbers import GIB
+from sweeper.numbers import GIB, count
 from sweeper.training.data_yaml import is_shipped
 
 # Peak resident memory of a trial with two loader workers lies between 1 and 1.6 GiB.
@@ -34,7 +34,8 @@ def check_host_memory(trials_at_once: int) -> Finding:
     """Compare free host memory with what the trials of all slots take."""
     free = available_gib()
     need = trials_at_once * HOST_GIB_PER_TRIAL
-    text = f"{free:.1f} GiB of host memory free, {trials_at_once} trial(s) at once take {need:.0f}"
+    trials = count(trials_at_once, "trial takes", "trials at once take")
+    text = f"{free:.1f} GiB free; {trials} about {need:.0f} GiB"
     if free < need:
         remedy = "End other programs, or lower executor.slots or train.workers."
         return warning("host memory", f"{text}.", remedy)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, failure, ok, warning
-from sweeper.numbers import MIB, size
+from sweeper.numbers import MIB, count, size
 from sweeper.passwords import without_password
 
 SERVER_TIMEOUT_S = 3.0
@@ -45,7 +45,7 @@ def check_disk(settings: Settings, trials: int) -> Finding:
             "Free space there or choose another folder: runs_dir=PATH.",
         )
     need, free = study_bytes(settings, trials), shutil.disk_usage(place).free
-    text = f"{size(free)} free, {trials} trial(s) will write about {size(need)}"
+    text = f"{size(free)} free, {count(trials, 'trial')} will write about {size(need)}"
     remedy = "Free space, or lower the number of checkpoints: train.save_period=-1."
     if free < need:
         return failure("disk", f"{text}.", remedy)

@@ -17,7 +17,7 @@ from sweeper.trial.json_text import write_json
 
 CPU = "cpu"  # what trials run on where there is no GPU
 PACKAGES = ("sweeper", "ultralytics", "torch", "optuna", "mlflow", "hydra-core")
-NO_GPU = ("no_library", "driver_not_loaded")  # of NvmlUnavailable: nothing is wrong
+NO_GPU = ("no_library", "driver_not_loaded")  # of NvmlUnavailable: nothing need be wrong
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,10 @@ DEVICES = (
     "The trials ran on {}: the time of one says nothing about the time of another. trials.csv "
     "says which ran where."
 )
+UNLABELLED = (
+    "{} of {} of {} have no label file and count as background: training teaches to miss the "
+    "objects in them. `python -m sweeper.doctor data=custom data.yaml={}` names them."
+)
 FINISH = "`study.finish=true` trains the recommended one to its end."
 IN_PARTS = (
     "The trials trained the first part of the planned run, on its schedule; what its end will be "
@@ -62,9 +66,8 @@ ONE_SEED = (
 
 def caveats(findings: Findings) -> list[str]:
     """One sentence or two each; empty without trials."""
-    return [
-        text for text in (*_memory(findings), *_training(findings), *_records(findings)) if text
-    ]
+    of_data = (*_memory(findings), *_data(findings))
+    return [text for text in (*of_data, *_training(findings), *_records(findings)) if text]
 
 
 def _memory(findings: Findings) -> list[str]:
@@ -106,6 +109,14 @@ def _allocator(findings: Findings) -> Iterator[str]:
 def _retries(trial: RecordedTrial) -> int:
     memory = trial.result.memory if trial.result else None
     return (memory.alloc_retries or 0) if memory else 0
+
+
+def _data(findings: Findings) -> Iterator[str]:
+    """Which data sets have images that nobody may have meant as background."""
+    for spec in {t.spec.data_yaml: t.spec for t in findings.trials}.values():
+        if (facts := spec.dataset) is not None and facts.unlabelled:
+            images = count(facts.images + facts.val_images, "image")
+            yield UNLABELLED.format(facts.unlabelled, images, spec.data, spec.data_yaml)
 
 
 def _training(findings: Findings) -> list[str]:

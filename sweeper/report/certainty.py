@@ -27,7 +27,8 @@ def certainty(findings: Findings) -> str:
     if gap is None:
         where = "of another cell" if winner.name in findings.ends else "of any cell"
         return f"{runs} Nothing can be expected yet of the end {where}."
-    return f"{runs} {_compare(gap, level, winner, rival)}{_others(findings, winner, rival)}"
+    compared = f"{runs} {_compare(gap, level, winner, rival)}{_others(findings, winner, rival)}"
+    return f"{compared} {_remedy(winner)}" if findings.ended and unknown(gap) else compared
 
 
 def lead(findings: Findings, winner: CellSummary, rival: CellSummary) -> tuple[Gap | None, str]:
@@ -89,7 +90,7 @@ def _compare(gap: Gap, level: str, winner: CellSummary, rival: CellSummary) -> s
         return f"It {side}: worse ({span})."
     if gap.least >= -MARGIN:
         return f"It is not worse than {name} by more than {_margin()} ({span})."
-    return f"Not worse than {name}: unknown. It {expected} {points} ({span})."
+    return f"It {side}; which of the two ends higher is not known ({span})."
 
 
 def unknown(gap: Gap) -> bool:
@@ -102,7 +103,15 @@ def _others(findings: Findings, winner: CellSummary, rival: CellSummary) -> str:
     others = [c for c in findings.contenders if c not in (winner, rival)]
     gaps = (lead(findings, winner, c)[0] for c in others)
     open_ = sum(gap is not None and unknown(gap) for gap in gaps)
-    return f" Against {count(open_, 'further cell')} that is unknown too." if open_ else ""
+    return f" Nor is it known of {count(open_, 'further cell')}." if open_ else ""
+
+
+def _remedy(winner: CellSummary) -> str:
+    """What narrows the interval."""
+    if not winner.confirmed:
+        return "`study.confirm.top=2` with the same command repeats both with other seeds to tell."
+    seeds = 2 * len(winner.compared)
+    return f"`study.confirm.seeds={seeds}` with the same command adds seeds to tell."
 
 
 def _time(winner: CellSummary, rival: CellSummary) -> str:

@@ -182,11 +182,12 @@ def _use(findings: Findings) -> list[str]:
         weights = f"trials/{done.number:04d}/weights/best.pt"
         sections.append(f"This run was finished here; its weights are in `{weights}`.")
     if findings.study.command:
-        sections += ["Run the whole study again:", code(findings.study.command)]
+        sections += [STUDY_AGAIN, code(findings.study.command)]
     deploy = shlex.join(["python", "-m", "sweeper.deploy", f"study.name={name}"])
     return [*sections, "Export the winner and measure each export:", code(deploy)]
 
 
+STUDY_AGAIN = "Go on with the study, or with `study.resume=false` run all of it again:"
 ACCUMULATE = (
     "Ultralytics has no `accumulate`: it accumulates `nbs / batch` batches, and fewer during its "
     "warm-up, where sweeper holds the number constant."

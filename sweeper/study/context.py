@@ -20,6 +20,7 @@ from sweeper.memory.budget import Budget, find_budget
 from sweeper.memory.predict.parallel import predict_specs
 from sweeper.numbers import count
 from sweeper.study.display import StudyDisplay, say
+from sweeper.study.pace import Pace, epochs_after_search
 from sweeper.study.specs import SpecBuilder
 from sweeper.study.trials import Trials
 from sweeper.tracking import Tracker
@@ -108,6 +109,10 @@ class RunContext:
         system = SystemMetrics(outbox.sample, gpu=self.source == MEASURED) if here else None
         folder = self.folder.trials
         return Trials(folder, self.executor, outbox, display, self.measured, require, system)
+
+    def open_display(self) -> StudyDisplay:
+        """What shows a study's trials, and how long they take."""
+        return StudyDisplay(self.console, Pace(epochs_after_search(self.settings)))
 
     def say(self, text: str) -> None:
         """Print a line as it is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -15,12 +15,16 @@ from rich.text import Text
 
 from sweeper.numbers import NOTHING, count, duration, gib, score
 from sweeper.study.grid import LEGEND, RUNNING, Grid, Mark, mark_of, paused_mark
+from sweeper.study.pace import Pace
 from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
 from sweeper.trial.repeats import trial_in_words
 
 # Outcomes for which the grid says enough.
 QUIET = {Outcome.COMPLETE, Outcome.PRUNED, Outcome.COVERED, *(o for o in Outcome if o.infeasible)}
 SUMMARY_ROWS = 50
+SLOW_S = 10.0  # without a line, before a finished epoch is one
+TOLD_S = 60.0  # what may take longer is told
+LATE = 0.2  # of what is left, before it is told again
 
 
 @dataclass(slots=True)
@@ -36,14 +40,15 @@ class _Running:
 class StudyDisplay:
     """The grid as it fills, the running trials, the best so far and the time left."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, pace: Pace | None = None) -> None:
         self._console = console or Console(highlight=False)
+        self._pace, self._noted = pace or Pace(), time.monotonic()
+        self._told_end = 0.0  # when all of it should have ended, by the line that said so
         self._grid: Grid | None = None
         self._running: dict[int, _Running] = {}
         self._finished: list[tuple[TrialSpec, TrialResult]] = []
         self._total, self._earlier, self._label_width = 0, 0, 11
         self._best: tuple[float, str] | None = None
-        self._trained_s: list[float] = []
         self._live = Live(
             get_renderable=self._view,
             console=self._console,
@@ -64,11 +69,21 @@ class StudyDisplay:
     ) -> None:
         self._live.stop()
 
-    def start(self, left: int, specs: Iterable[TrialSpec] = (), earlier: int = 0) -> None:
-        """Say how many trials there are to run, which cells there are, and how many had ended."""
+    def start(
+        self,
+        left: int,
+        specs: Iterable[TrialSpec] = (),
+        earlier: int = 0,
+        rungs: Sequence[int] = (),
+    ) -> None:
+        """Say how many trials there are to run, which cells there are, and how many had ended.
+
+        With ``rungs`` no trial goes beyond the last one.
+        """
         self._earlier += earlier
         self._total = self._done + left
         specs = list(specs)
+        self._pace.expect(left, rungs[-1] if rungs else max((s.epochs for s in specs), default=0))
         self._grid = Grid(specs) if len(specs) > 1 else self._grid
         self._label_width = max([self._label_width, *(len(s.label) for s in specs)])
 
@@ -81,11 +96,13 @@ class StudyDisplay:
 
     def note(self, text: str) -> None:
         """Print one line above the view."""
+        self._noted = time.monotonic()
         say(self._console, text)
 
     def trial_started(self, spec: TrialSpec) -> None:
         """Show the trial as running."""
         self._running[spec.number] = _Running(spec, time.monotonic())
+        self._pace.start(spec)
         if self._grid is not None:
             self._grid.set(spec, Mark(RUNNING, "bold cyan"))
 
@@ -95,32 +112,40 @@ class StudyDisplay:
             self._running[number].done, self._running[number].total = done, total
 
     def epoch(self, number: int, report: EpochReport) -> None:
-        """Take a finished epoch into account for the best so far."""
-        if number in self._running:
-            self._consider(report.map50, self._running[number].spec)
+        """Take a finished epoch into account; print it when nothing was for a while."""
+        if number not in self._running:
+            return
+        spec = self._running[number].spec
+        self._consider(report.map50, spec)
+        self._pace.epoch(number, report)
+        goes_on = report.epoch < (spec.until or spec.epochs)
+        if goes_on and time.monotonic() - self._noted >= SLOW_S:
+            done = f"epoch {report.epoch}/{spec.epochs}"
+            self._note_going_on(spec, f"{done:<13}  mAP@0.5 {report.map50:.3f}")
+            self._tell_pace()
 
     def trial_finished(self, spec: TrialSpec, result: TrialResult) -> None:
         """Put the trial into the grid; print it where there is no grid or a reason to read."""
         self._running.pop(spec.number, None)
         self._finished.append((spec, result))
-        if result.iterations:
-            self._trained_s.append(result.wall_time_s)
+        self._pace.end(spec.number)
         if self._grid is not None:
             self._grid.set(spec, mark_of(result.outcome, result.map50))
         if not self._console.is_terminal or result.outcome not in QUIET:
             done = f"{self._done:>3}/{self._total}"
             self.note(f"{done} {spec.label:<{self._label_width}} {result_line(result)}")
+        self._tell_pace()
 
     def trial_paused(self, spec: TrialSpec, result: TrialResult) -> None:
         """Show a trial that has come to the end of its part; it may go on later."""
         self._running.pop(spec.number, None)
-        self._trained_s.append(result.wall_time_s - spec.spent_s)
+        self._pace.end(spec.number, paused=True)
         if self._grid is not None:
             self._grid.set(spec, paused_mark(result.map50))
         if not self._console.is_terminal:
-            done = "·".rjust(4 + len(str(self._total)))
             waits = f"{result.trained}/{spec.epochs} epochs"
-            self.note(f"{done} {spec.label:<{self._label_width}} {result_line(result, waits)}")
+            self._note_going_on(spec, result_line(result, waits))
+        self._tell_pace()
 
     def summary(self) -> Table:
         """The trials of this start, the best first."""
@@ -145,6 +170,21 @@ class StudyDisplay:
     def _done(self) -> int:
         """How many trials have ended, in earlier starts too."""
         return self._earlier + len(self._finished)
+
+    def _note_going_on(self, spec: TrialSpec, text: str) -> None:
+        """Print a line of a trial that has not ended."""
+        done = "·".rjust(4 + len(str(self._total)))
+        self.note(f"{done} {spec.label:<{self._label_width}} {text}")
+
+    def _tell_pace(self) -> None:
+        """Say how long it may take where no view shows it, and again if that was too short."""
+        left = self._total - self._done
+        left_s = self._pace.left_s(left)
+        end = time.monotonic() + left_s
+        late = end > self._told_end + LATE * left_s
+        if late and left_s > TOLD_S and not self._console.is_terminal:
+            self._told_end = end
+            self.note(self._pace.in_words(left))
 
     def _consider(self, map50: float | None, spec: TrialSpec) -> None:
         if map50 is not None and (self._best is None or map50 > self._best[0]):
@@ -177,11 +217,8 @@ class StudyDisplay:
         parts = [f"{self._done}/{self._total} trials"]
         if self._best:
             parts.append(f"best so far {self._best[0]:.3f} ({self._best[1]})")
-        left = max(0, self._total - self._done) / max(1, len(self._running))
-        if self._trained_s and left:
-            mean_s = sum(self._trained_s) / len(self._trained_s)
-            parts.append(f"at most {duration(left * mean_s)} left")
-        return "   ".join(parts)
+        parts.append(self._pace.in_words(self._total - self._done))
+        return "   ".join(filter(None, parts))
 
 
 def _by_map50(finished: tuple[TrialSpec, TrialResult]) -> float:

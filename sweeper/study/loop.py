@@ -91,7 +91,7 @@ class StudyLoop:
         """
         with readable_faults():
             left = min(n_trials - self._study.finished, len(self._study.open_cells))
-            self._display.start(left, self._specs.values(), len(self._study.decided))
+            self._display.start(left, self._specs.values(), len(self._study.decided), self._rungs)
             self._reconcile()
             self._tell_implied()
 

@@ -177,7 +177,7 @@ def _search(
     if settings.study.sampler == "auto":
         whole = n_trials >= len(specs)
         order = proving_order(specs, context.measured) if whole else spread_order(specs, n_trials)
-    with context.ended_at_once(outbox, lease.leads), StudyDisplay(context.console) as display:
+    with context.ended_at_once(outbox, lease.leads), context.open_display() as display:
         trials = context.open_trials(outbox, display, lease.require)
         share = bool(order) and _share(settings, space)
         loop = StudyLoop(study, spec_of, trials, outbox, display, order, settings.rungs, share)
@@ -218,7 +218,7 @@ def _finish(context: RunContext, trials: Trials, display: StudyDisplay) -> bool:
         return True
     spec, result = winner.first.spec, winner.first.result
     display.note(f"finishing {spec.label}: {spec.epochs - result.trained} more epochs")
-    display.start(1)
+    display.start(1, [spec])
     ended = trials.run_one(replace(spec.going_on(result, until=None), keep_weights=True))
     recorded = trials.folder(spec.number).read_result()
     if recorded is not None and recorded.paused:

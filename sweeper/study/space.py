@@ -14,7 +14,14 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sweeper.config.compose import amp_typed, load_settings, open_conf, read_settings, with_schema
+from sweeper.config.compose import (
+    amp_typed,
+    load_settings,
+    open_conf,
+    read_settings,
+    refuse_lists,
+    with_schema,
+)
 from sweeper.config.settings import STUDY_WIDE, Settings, of_the_trial
 from sweeper.errors import SettingsError
 from sweeper.trial.levers import LEVERS
@@ -153,6 +160,7 @@ def plan_space(overrides: list[str]) -> Space:
     Raises:
         SettingsError: Hydra refuses an override, or a value cannot work.
     """
+    refuse_lists(overrides)
     with open_conf() as loader:
         config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
         defaults = dict(config.hydra.sweeper.params)

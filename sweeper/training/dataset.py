@@ -46,7 +46,8 @@ class Dataset:
     @property
     def facts(self) -> DatasetFacts:
         """What its records say of it."""
-        return DatasetFacts(self.digest, self.train_images, sum(self.boxes))
+        train, val = self.train_images, self.val_images
+        return DatasetFacts(self.digest, train, sum(self.boxes), val, len(self.unlabelled))
 
     @classmethod
     def of(cls, reading: Reading) -> Dataset:

@@ -104,11 +104,15 @@ class DatasetFacts:
         digest: Of its classes, the names and sizes of its images, and its labels.
         images: Images of the training split.
         boxes: Boxes in them.
+        val_images: Images of the validation split.
+        unlabelled: Images of both without a label file, which train and count as background.
     """
 
     digest: str
     images: int
     boxes: int
+    val_images: int = 0
+    unlabelled: int = 0
 
 
 @dataclass(frozen=True, slots=True)

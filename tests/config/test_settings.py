@@ -173,6 +173,28 @@ def test_a_pretrained_model_is_its_checkpoint() -> None:
 def test_a_number_where_a_group_wants_a_name_is_answered_with_the_nearest_one() -> None:
     hydras = ValueError("Config group override must be a string or a list. Got int")
     said = explain_number(hydras, ["batch=4", "vram=4060"])
-    assert said.startswith("vram=4060 is not in conf/vram. Did you mean rtx4060?")
+    assert said.startswith("vram=4060 is not in conf/vram. Did you mean vram=rtx4060?")
     with pytest.raises(ValueError, match="another fault"):
         explain_number(ValueError("another fault"), ["vram=4060"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        (["batch", "=", "4"], "batch is not key=value. Type e.g. batch=2,4"),
+        (["batch=2,", "4"], "batch=2, is not key=value. .*without spaces"),
+        (["--html"], "--html is not key=value. .*report.format=html"),
+        (["format=html"], "format is an unknown key. Did you mean .*report.format?"),
+        (["epochs=10"], "epochs is an unknown key. Did you mean train.epochs?"),
+        (["imgsz=640"], "imgsz is an unknown key. Did you mean train.imgsz?"),
+        (["device=0"], "device is no key here: .*CUDA_VISIBLE_DEVICES=0"),
+        (["batch=[2,4]"], r"batch=\[2,4\] is a list. .*without brackets, batch=2,4,"),
+        (["model=[yolo11n,yolo11s]"], r"is a list. .*model=yolo11n,yolo11s, .* with -m"),
+        (["model=yolo11n.pt"], "Did you mean model=yolo11n model.pretrained=true?"),
+        (["model=yolov8n"], "Did you mean model=yolo11n? .*model=custom model.file=yolov8n.yaml"),
+        (["data=my/data.yaml"], "data=my/data.yaml is not .* data=custom data.yaml=my/data.yaml"),
+    ],
+)
+def test_a_slip_is_answered_with_what_to_type(typed: list[str], says: str) -> None:
+    with pytest.raises(SettingsError, match=says.replace("?", r"\?")):
+        compose_settings(typed)

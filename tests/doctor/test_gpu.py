@@ -95,9 +95,14 @@ def test_an_allocator_without_statistics_is_a_failure_on_a_gpu(card, name: str) 
 
 
 def test_no_gpu_is_fine_and_says_what_is_simulated(driver: Driver) -> None:
-    for scenario in ("", "init 9\n"):
-        seen, _ = without_gpu(driver, scenario, "vram=t4")
-        assert seen["level"] == "ok" and "simulated for t4" in seen["text"]
+    seen, _ = without_gpu(driver, "", "vram=t4")
+    assert seen["level"] == "ok" and "simulated for t4" in seen["text"]
+
+
+def test_a_driver_that_is_not_loaded_is_a_warning(driver: Driver) -> None:
+    seen, _ = without_gpu(driver, "init 9\n", "vram=t4")
+    assert seen["level"] == "warning" and "simulated for t4" in seen["text"]
+    assert "run nvidia-smi and repair the driver" in seen["remedy"]
 
 
 def test_a_driver_that_cannot_answer_is_a_failure(driver: Driver) -> None:

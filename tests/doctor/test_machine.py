@@ -58,4 +58,7 @@ def test_a_version_outside_the_range_is_named() -> None:
 
 def test_more_trials_than_host_memory_is_a_warning() -> None:
     assert 0 < machine.available_gib() < 1e5
-    assert machine.check_host_memory(10**6).level is Level.WARNING
+    found = machine.check_host_memory(10**6)
+    assert found.level is Level.WARNING
+    assert "GiB free; 1,000,000 trials at once take about 2000000 GiB." in found.text
+    assert "GiB free; 1 trial takes about 2 GiB" in machine.check_host_memory(1).text

@@ -334,7 +334,7 @@ def test_the_plot_is_a_picture(runs: Path, capsys: Capture, tmp_path: Path) -> N
     ("overrides", "says"),
     [
         (["vram=rtx9999"], r"vram=rtx9999 is not in conf/vram\. Choose one of: a10, .*t4"),
-        (["model=x.yaml"], r"model=x\.yaml is not in conf/model\. .*model\.file=PATH"),
+        (["model=x.yaml"], r"model=x\.yaml is not in conf/model\. .*model\.file=x\.yaml"),
         (["vram=t4", "vram.budget_gib=-1"], r"vram\.budget_gib must be positive but got -1.*Set"),
         (["batch=0"], "batch must be at least 1 but got 0. Set batch=1 or more"),
         (["batch=2,0"], "batch must be at least 1 but got 0"),

@@ -174,7 +174,11 @@ class TestCertainty:
                 [0.800, 0.801, 0.802],
                 "as good as b2×a1 (1.60 times the time)",
             ),
-            ([0.80, 0.86, 0.78], [0.81, 0.79, 0.84], "Not worse than b2×a1 (1.60 times the time)"),
+            (
+                [0.80, 0.86, 0.78],
+                [0.81, 0.79, 0.84],
+                "b2×a1 (1.60 times the time); which of the two ends higher is not known",
+            ),
         ],
     )
     def test_it_says_how_sure_the_answer_is(self, slow: list, fast: list, said: str) -> None:
@@ -193,17 +197,27 @@ class TestCertainty:
     def test_one_seed_has_the_noise_that_its_curve_tells(self) -> None:
         text = certainty(findings(whole(2, 0.803, 200.0), whole(8, 0.800, 100.0)))
         assert text.startswith("One run with one seed.")
-        assert text.endswith("points, 4 times of 5).")
+        assert "points, 4 times of 5)." in text
         assert "expected" not in text
 
     def test_short_curves_leave_it_unknown(self) -> None:
         text = certainty(findings(part(2, 4, 0.8, 2.0), part(8, 4, 0.8, 1.0)))
-        assert "Not worse than b2×a1 (2.00 times the time): unknown." in text
+        assert "b2×a1 (2.00 times the time); which of the two ends higher is not known" in text
         assert "It is expected to end" in text
+
+    def test_what_is_not_known_comes_with_what_tells_more(self) -> None:
+        once = certainty(findings(part(2, 4, 0.8, 2.0), part(8, 4, 0.8, 1.0)))
+        assert once.endswith("repeats both with other seeds to tell.")
+        noisy = [0.81, 0.79, 0.84]
+        seeded = with_seeds((2, 0.9, [0.80, 0.86, 0.78], 160.0), (8, 0.9, noisy, 100.0))
+        assert certainty(seeded).endswith("with the same command adds seeds to tell.")
+        assert "`study.confirm.seeds=6`" in certainty(seeded)
+        apart = certainty(findings(whole(2, 0.93, 200.0), whole(8, 0.70, 100.0)))
+        assert "study.confirm" not in apart
 
     def test_cells_that_may_be_better_too_are_counted(self) -> None:
         rows = (part(2, 4, 0.8, 2.0), part(4, 4, 0.8, 1.5), part(8, 4, 0.8, 1.0))
-        assert "Against 1 further cell that is unknown too." in certainty(findings(*rows))
+        assert "Nor is it known of 1 further cell." in certainty(findings(*rows))
 
     def test_a_cell_alone_says_where_the_others_are(self) -> None:
         out = {"outcome": Outcome.PRUNED, "reason": "stopped after 6 of 40 epochs: behind"}

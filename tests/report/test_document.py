@@ -7,8 +7,9 @@ import pytest
 from sweeper.config.compose import compose_settings
 from sweeper.report.document import render
 from sweeper.report.findings import Findings
+from sweeper.report.html import to_html
 from sweeper.report.publish import publish
-from sweeper.trial.record import Outcome
+from sweeper.trial.record import DatasetFacts, Outcome
 from tests.report.synthetic import ARTICLE, Row, recorded, write_study
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -160,6 +161,19 @@ def test_a_cell_that_fits_only_by_its_prediction_is_called_tight() -> None:
     text = render(Findings(replace(study, trials=tuple(trials))), set())
     assert "Tight: b4×a2. The peak is predicted to keep to the budget" in text
     assert "Tight:" not in render(Findings(study), set())
+
+
+def test_images_without_labels_are_said_in_the_page_too(tmp_path: Path) -> None:
+    rows = [Row(4, a, False, peak_gib=9.0, map50=(0.4,), wall_time_s=9.0) for a in (1, 2)]
+    study = recorded(rows)
+    facts = DatasetFacts("0123abcd", images=90, boxes=300, val_images=10, unlabelled=57)
+    trials = [replace(t, spec=replace(t.spec, dataset=facts)) for t in study.trials]
+    text = render(Findings(replace(study, trials=tuple(trials))), set())
+    said = "57 of 100 images of coco128 have no label file and count as background"
+    assert text.count(said) == 1 and to_html(text, tmp_path).count(said) == 1
+    labelled = replace(study.trials[0].spec, dataset=replace(facts, unlabelled=0))
+    study = replace(study, trials=(replace(study.trials[0], spec=labelled), study.trials[1]))
+    assert "no label file" not in render(Findings(study), set())
 
 
 def test_an_emulated_study_never_calls_itself_measured() -> None:

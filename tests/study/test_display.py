@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
+from sweeper.study import display as module
 from sweeper.study.display import SUMMARY_ROWS, StudyDisplay
 from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.repeats import repeat_number, trial_in_words
+from tests.study.fakes import epochs_of
 
 
 def shown(display: StudyDisplay) -> str:
@@ -47,3 +51,52 @@ def test_a_repetition_is_called_by_the_trial_that_it_repeats(make_spec) -> None:
     display = StudyDisplay(Console(file=io.StringIO()))
     display.trial_finished(spec, TrialResult(Outcome.COMPLETE))
     assert "repeat 1 of 2" in shown(display) and "1002001" not in shown(display)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_slow_epochs_are_lines_and_quick_ones_are_not(
+    make_spec, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    console = Console(file=io.StringIO(), width=200, highlight=False, force_terminal=terminal)
+    display = StudyDisplay(console)
+    spec = make_spec(epochs=40, until=3)
+    display.start(1)
+    display.trial_started(spec)
+    display.epoch(spec.number, epochs_of([0.25])[0])
+    assert console.file.getvalue() == ""
+    monkeypatch.setattr(module, "SLOW_S", 0.0)
+    for report in epochs_of([0.25, 0.5, 0.75])[1:]:
+        display.epoch(spec.number, report)
+    line = "    · b4×a1       epoch 2/40     mAP@0.5 0.500\n"
+    assert console.file.getvalue() == line, "the last one of a part is in the line of its end"
+
+
+def test_how_long_it_may_take_is_said_once_and_again_if_that_was_too_short(make_spec) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    display = StudyDisplay(console)
+    specs = [make_spec(number=number, epochs=40) for number in range(4)]
+    display.start(4, specs, rungs=(6, 10))
+    for spec, epoch_s in zip(specs, (12.0, 13.0, 24.0), strict=False):
+        display.trial_started(part := replace(spec, until=6))
+        for report in epochs_of([0.1] * 6):
+            display.epoch(part.number, replace(report, epoch_s=epoch_s))
+        display.trial_paused(part, TrialResult(Outcome.COMPLETE, paused=True, trained=6))
+    told = [line for line in console.file.getvalue().splitlines() if line.endswith("pace")]
+    assert told == ["at most 7 min left at this pace"], "34 epochs of 12 s, then 22 of 16 s"
+    for report in epochs_of([0.1] * 8)[6:]:
+        display.trial_started(replace(specs[0], until=10, trained=6))
+        display.epoch(0, replace(report, epoch_s=120.0))
+    display.trial_paused(specs[0], TrialResult(Outcome.COMPLETE, paused=True, trained=8))
+    told = [line for line in console.file.getvalue().splitlines() if line.endswith("pace")]
+    assert told[1:] == ["at most 9 min left at this pace"], "20 epochs of 27 s"
+
+
+def test_what_takes_less_than_a_minute_is_not_told(make_spec) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    display = StudyDisplay(console)
+    display.start(2, [make_spec(number=n, epochs=3) for n in range(2)])
+    display.trial_started(spec := make_spec(epochs=3))
+    for report in epochs_of([0.1] * 3):
+        display.epoch(spec.number, report)
+    display.trial_finished(spec, TrialResult(Outcome.COMPLETE))
+    assert "left" not in console.file.getvalue()

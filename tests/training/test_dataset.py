@@ -118,6 +118,7 @@ def test_an_image_without_labels_is_background(tmp_path: Path) -> None:
     assert sum(found.boxes) == 1
     assert found.caution.startswith("1 of 4 images have no label file, e.g. ")
     assert found.unlabelled == (tmp_path / "images/train/0.jpg",)
+    assert (found.facts.images + found.facts.val_images, found.facts.unlabelled) == (4, 1)
 
 
 def test_labels_without_any_box_are_refused(tmp_path: Path) -> None:
