@@ -130,7 +130,7 @@ def train(case: Case, allowed: int, epochs: int, folder: Path) -> dict[str, Any]
     """Run it as a study does, with so many bytes for the allocator."""
     from sweeper.config.compose import compose_settings
     from sweeper.executors.devices import find_devices
-    from sweeper.memory.budget import find_budget
+    from sweeper.memory.cards import find_budget
     from sweeper.study.specs import SpecBuilder
     from sweeper.training.device import GROWTH_GIB
     from sweeper.training.run import run_trial

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))  # so that a checkout needs no install
 
 from benchmarks.calibrate import GRID, IN_USE, REPLAYED, Fit, Replays, classes  # noqa: E402
 from benchmarks.readings import FILES, Reading, load  # noqa: E402
-from sweeper.memory.budget import load_card  # noqa: E402
+from sweeper.memory.cards import load_card  # noqa: E402
 from sweeper.memory.config import ASSUMED_BOXES, ASSUMED_IMAGES, MemoryConfig  # noqa: E402
 from sweeper.memory.predict.architecture import find_architecture  # noqa: E402
 from sweeper.memory.predict.bound import FACTORS, LEVEL, upper  # noqa: E402

@@ -98,3 +98,11 @@ def test_the_parent_process_never_imports_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_the_processes_that_predict_a_plan_import_no_settings() -> None:
+    code = (
+        "import sys, sweeper.plan.predictions; print(*{'omegaconf', 'pydantic'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "\n", done.stderr

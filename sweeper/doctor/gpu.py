@@ -12,7 +12,7 @@ from sweeper.doctor.finding import Finding, failure, ok, warning
 from sweeper.errors import SettingsError, SweeperError
 from sweeper.executors.devices import used_devices
 from sweeper.executors.machine import NO_GPU
-from sweeper.memory.budget import find_budget
+from sweeper.memory.cards import find_budget
 from sweeper.memory.measure.device_usage import DeviceUsage, processes_gib
 from sweeper.memory.measure.nvml import Device, NvmlUnavailable, list_devices
 from sweeper.memory.measure.visible import visible_devices

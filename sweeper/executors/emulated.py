@@ -9,7 +9,7 @@ from sweeper.config.settings import ExecutorSettings, VramSettings
 from sweeper.emulator.launch import start_again
 from sweeper.emulator.machine import MIB_PER_GIB, Card, Machine, is_emulated
 from sweeper.errors import SettingsError
-from sweeper.memory.budget import AUTO_CONTEXT_GIB, load_card
+from sweeper.memory.cards import AUTO_CONTEXT_GIB, load_card
 from sweeper.memory.measure.nvml import EMULATED_UUID, Device
 
 

@@ -21,7 +21,7 @@ from sweeper.gpu_check.cells import Trained, build_specs, prepare, read, train
 from sweeper.gpu_check.document import Check, render
 from sweeper.gpu_check.emulated import train_emulated
 from sweeper.gpu_check.probes import TorchFacts, ask_torch, sampler_cost
-from sweeper.memory.budget import find_budget
+from sweeper.memory.cards import find_budget
 from sweeper.memory.measure.nvml import Device, capability
 from sweeper.study.provenance import describe_origin
 from sweeper.trial.record import TrialSpec

@@ -18,6 +18,7 @@ Without a sweep: the study's default batches and amp. Without ``data``: 640 px, 
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def main(overrides: list[str]) -> None:
     device = card_here(inquiry) if wanted.verify else None
     if device is not None:
         warm_up()
+    gc.freeze()  # else this process looks for cycles in all that it imported before it ends
     cache_dir = Path(settings.runs_dir) / "cache" / "vram"
     make = make_ladder if wanted.ladder else make_plan
     plan = make(inquiry, cache_dir)

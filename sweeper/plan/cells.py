@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sweeper.memory.budget import Budget
 from sweeper.memory.config import MemoryConfig
-from sweeper.training.contents import BoxesSource, Contents
+from sweeper.memory.contents import BoxesSource, Contents
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from sweeper.memory.contents import BoxesSource
 from sweeper.memory.predict.bound import LEVEL
 from sweeper.memory.verdict import Verdict
 from sweeper.plan import verified
@@ -13,7 +14,6 @@ from sweeper.plan.cells import Setup
 from sweeper.plan.files import csv_text
 from sweeper.plan.predictions import Found, Plan, PlanCell
 from sweeper.plan.verify import Verification
-from sweeper.training.contents import BoxesSource
 from sweeper.trial.levers import LEVERS, pulled
 from sweeper.trial.record import AMP_WORDS, SIMULATED
 

@@ -9,12 +9,14 @@ from sweeper.config.settings import Settings
 from sweeper.emulator.machine import is_emulated
 from sweeper.executors.devices import find_devices
 from sweeper.executors.emulated import emulated_device
-from sweeper.memory.budget import Budget, find_budget
+from sweeper.memory.budget import Budget
+from sweeper.memory.cards import find_budget
 from sweeper.memory.config import ASSUMED_IMAGES, MemoryConfig
+from sweeper.memory.contents import Contents
 from sweeper.memory.measure.nvml import Device
 from sweeper.plan.cells import Inquiry, Request, Setup, accumulate_for
 from sweeper.study.space import Space, wanted_batch
-from sweeper.training.contents import Contents, ContentsFinder
+from sweeper.training.contents import ContentsFinder
 from sweeper.trial.alloc_conf import alloc_conf, is_expandable
 
 

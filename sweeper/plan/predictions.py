@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -67,17 +68,25 @@ class Plan:
         return tuple(dict.fromkeys(cell.setup for cell in self.cells))
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a child does: cells to predict, and setups whose largest batches it searches."""
+
+    requests: Sequence[Request] = ()
+    setups: Sequence[Setup] = ()
+
+
 def make_plan(inquiry: Inquiry, cache_dir: Path) -> Plan:
     """Predict every cell and search the largest batch of every setup.
 
     Raises:
         SettingsError: Not a model, or a value that cannot be predicted.
     """
-    groups = group_by_trace(inquiry.requests, lambda request: request.config)
+    tasks = [_tasks(parts) for parts in group_by_trace(inquiry.requests, lambda r: r.config)]
     ask = partial(_answer, wanted=inquiry.effective_batch, cache_dir=cache_dir)
     cells: dict[Request, PlanCell] = {}
     found: dict[Setup, Found] = {}
-    for some_cells, some_found in in_children(ask, groups):
+    for some_cells, some_found in in_children(ask, tasks):
         cells |= some_cells
         found |= some_found
     setups = dict.fromkeys(request.setup for request in inquiry.requests)
@@ -106,8 +115,18 @@ def _predict(requests: list[Request], cache_dir: Path) -> dict[Request, PlanCell
     return {request: predictor.cell(request) for request in requests}
 
 
+def _tasks(parts: list[list[Request]]) -> list[Task]:
+    """The searches follow the first cells, whose trace is there by then."""
+    setups = dict.fromkeys(request.setup for part in parts for request in part)
+    alike: defaultdict[MemoryConfig, list[Setup]] = defaultdict(list)
+    for setup in setups:
+        alike[setup.config].append(setup)
+    first, *others = [Task(requests=part) for part in parts]
+    return [first, *(Task(setups=some) for some in alike.values()), *others]
+
+
 def _answer(
-    requests: list[Request], wanted: int, cache_dir: Path
+    task: Task, wanted: int, cache_dir: Path
 ) -> tuple[dict[Request, PlanCell], dict[Setup, Found]]:
     predictor = Predictor(cache_dir)
 
@@ -122,10 +141,12 @@ def _answer(
         divisors = (b for b in range(wanted, 0, -1) if wanted % b == 0)
         return next((c for b in divisors if (c := cell(setup, b)).verdict is Verdict.FITS), None)
 
-    setups = dict.fromkeys(request.setup for request in requests)
     return (
-        {request: predictor.cell(request) for request in requests},
-        {s: Found(exact(s), largest(s, surely=True), largest(s, surely=False)) for s in setups},
+        {request: predictor.cell(request) for request in task.requests},
+        {
+            s: Found(exact(s), largest(s, surely=True), largest(s, surely=False))
+            for s in task.setups
+        },
     )
 
 

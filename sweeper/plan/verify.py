@@ -10,7 +10,8 @@ from sweeper.config.settings import Settings
 from sweeper.emulator.machine import Card
 from sweeper.errors import MachineError, SettingsError
 from sweeper.executors.devices import find_devices
-from sweeper.memory.budget import Budget, load_card
+from sweeper.memory.budget import Budget
+from sweeper.memory.cards import load_card
 from sweeper.memory.measure.nvml import Device
 from sweeper.numbers import change
 from sweeper.plan.cells import Inquiry, Setup

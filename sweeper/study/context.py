@@ -16,7 +16,8 @@ from sweeper.errors import StudyError
 from sweeper.executors import Executor
 from sweeper.executors.machine import Machine
 from sweeper.executors.opening import open_executor
-from sweeper.memory.budget import Budget, find_budget
+from sweeper.memory.budget import Budget
+from sweeper.memory.cards import find_budget
 from sweeper.memory.predict.parallel import predict_specs
 from sweeper.numbers import count
 from sweeper.study.display import StudyDisplay, say

@@ -1,45 +1,18 @@
-"""What the memory of a training depends on in a dataset: its classes and the boxes per image."""
+"""Find what datasets hold, in their labels or as typed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from sweeper.config.settings import Settings
 from sweeper.memory.config import ASSUMED_BOXES
+from sweeper.memory.contents import Contents
 from sweeper.training.crowding import Crowd, fullest_images
 from sweeper.training.dataset import Dataset, count_classes, dataset_at_hand
 
 # Mosaic joins four images and crops the result to a quarter of its area; boxes cut by the border
 # count as well. Twice the mean is what Ultralytics' own training logs show for COCO.
 MOSAIC_BOXES = 2.0
-
-BoxesSource = Literal["labels", "assumed", "typed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """Classes and boxes of a dataset.
-
-    Attributes:
-        nc: Number of classes.
-        boxes_per_image: Mean number of objects per training image, after mosaic.
-        boxes_source: Where the latter comes from.
-        images: Images that the whole run draws; None where the data set is not at hand.
-        fullest_images: Boxes of the fullest of them, for batches of 1, 2, 4, ... images.
-    """
-
-    nc: int
-    boxes_per_image: float
-    boxes_source: BoxesSource
-    images: int | None = None
-    fullest_images: tuple[int, ...] = ()
-
-    def fullest_image(self, batch: int) -> int | None:
-        """Boxes of the fullest image of a run; None where no labels were read."""
-        figures = self.fullest_images[: batch.bit_length()]
-        return figures[-1] if figures else None
 
 
 def read_contents(settings: Settings, dataset: Dataset) -> Contents:

@@ -85,7 +85,7 @@ def fullest_images(crowd: Crowd) -> tuple[int, ...]:
     """
     if not crowd.mixed_epochs:
         return (max(crowd.boxes),)
-    (found,) = in_children(search_images, [crowd])  # Ultralytics brings torch
+    (found,) = in_children(search_images, [[crowd]])  # Ultralytics brings torch
     return found
 
 

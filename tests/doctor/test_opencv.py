@@ -44,7 +44,7 @@ def _fail(text: str) -> None:
 
 def test_a_plan_says_where_to_look(tmp_path: Path) -> None:
     with pytest.raises(SweeperError, match=r"libGL.*python -m sweeper\.doctor says what to do"):
-        in_children(_fail, [NO_GL])
+        in_children(_fail, [[NO_GL]])
 
 
 def test_a_study_does_not_start_without_it(broken: Path, tmp_path: Path) -> None:

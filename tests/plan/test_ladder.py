@@ -12,11 +12,11 @@ import pytest
 from sweeper.errors import SweeperError
 from sweeper.memory.budget import Budget
 from sweeper.memory.config import MemoryConfig
+from sweeper.memory.contents import Contents
 from sweeper.plan.__main__ import main
 from sweeper.plan.cells import Setup
 from sweeper.plan.ladder import climb
 from sweeper.plan.predictions import PlanCell
-from sweeper.training.contents import Contents
 from tests.conftest import link_traces
 
 LIMIT_GIB = 10.0

@@ -17,7 +17,7 @@ from PIL import Image
 from sweeper import predict_vram
 from sweeper.config.compose import compose_settings
 from sweeper.errors import SweeperError
-from sweeper.memory.budget import find_budget
+from sweeper.memory.cards import find_budget
 from sweeper.memory.predict.parallel import predict_specs
 from sweeper.plan.__main__ import main
 from sweeper.plan.predictions import largest_batch

@@ -16,8 +16,10 @@ from benchmarks.readings import load
 from sweeper.config.compose import compose_settings
 from sweeper.config.settings import StudySettings
 from sweeper.errors import SweeperError
-from sweeper.memory.budget import Budget, find_budget
+from sweeper.memory.budget import Budget
+from sweeper.memory.cards import find_budget
 from sweeper.memory.config import MemoryConfig
+from sweeper.memory.contents import Contents
 from sweeper.memory.measure.nvml import Device
 from sweeper.plan.__main__ import main
 from sweeper.plan.bench import Bench, Fault, Results
@@ -27,7 +29,6 @@ from sweeper.plan.predictions import Found, PlanCell
 from sweeper.plan.verify import is_of
 from sweeper.study.display import StudyDisplay
 from sweeper.study.trials import Trials
-from sweeper.training.contents import Contents
 from sweeper.trial.record import ChildFacts, Ending, Outcome
 from tests.conftest import MachineMaker, link_traces
 from tests.study.fakes import Table, TableExecutor, trained

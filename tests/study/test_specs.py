@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sweeper.config.compose import compose_settings
-from sweeper.memory.budget import find_budget
+from sweeper.memory.cards import find_budget
 from sweeper.study.specs import SpecBuilder
 from sweeper.trial.command import yolo_command
 

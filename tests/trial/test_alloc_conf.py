@@ -8,7 +8,7 @@ import pytest
 
 from sweeper.config.compose import compose_settings
 from sweeper.errors import SettingsError, StudyError
-from sweeper.memory.budget import find_budget
+from sweeper.memory.cards import find_budget
 from sweeper.memory.config import MemoryConfig
 from sweeper.study.identity import identity
 from sweeper.study.optuna_study import CellStudy

@@ -57,8 +57,7 @@ class CachingAllocator:
     """
 
     def __init__(self) -> None:
-        self.allocated = self.peak_allocated = 0
-        self.reserved = 0
+        self.allocated = self.reserved = 0
         # Free blocks, small and large, sorted; addresses differ, so blocks are never compared.
         self._pools: dict[bool, list[tuple[int, int, Block]]] = {True: [], False: []}
         self._segments: list[Block] = []  # the first block of each
@@ -72,8 +71,6 @@ class CachingAllocator:
         if block.size != size and self._is_worth(block.size - size, small):
             self._split(block, size)
         self.allocated += block.size
-        if self.allocated > self.peak_allocated:
-            self.peak_allocated = self.allocated
         return block
 
     def release(self, block: Block) -> None:
@@ -95,8 +92,7 @@ class CachingAllocator:
     def copy(self) -> tuple[CachingAllocator, dict[int, Block]]:
         """The same state once more, and its blocks in use by address."""
         other, used = type(self)(), {}
-        other.allocated, other.peak_allocated = self.allocated, self.peak_allocated
-        other.reserved, other._top = self.reserved, self._top
+        other.allocated, other.reserved, other._top = self.allocated, self.reserved, self._top
         for first in self._segments:
             block: Block | None = first
             before: Block | None = None
@@ -179,7 +175,7 @@ class Replay:
 
 
 class Replayer:
-    """Replays `(number, nbytes)` births and `(-number, 0)` deaths, numbers from 1.
+    """Replays `(number, nbytes)` births and `(-number, at most 0)` deaths, numbers from 1.
 
     An empty storage asks the allocator for nothing.
     """

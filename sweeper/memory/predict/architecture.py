@@ -7,7 +7,7 @@ import importlib.util
 import json
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +69,13 @@ def _file(path: Path) -> Path | None:
         return path
     name = path.stem.removesuffix("u")  # yolov5su: yolov5s with the head of YOLOv8
     family = re.sub(r"(\d+)([nslmx])(.+)?$", r"\1\3", name)
-    for stem in (path.stem, name, family):
-        for file in sorted(_library().rglob(f"{stem}.yaml")):
-            return file
-    return None
+    return _shipped(path.stem) or _shipped(name) or _shipped(family)
+
+
+@cache
+def _shipped(stem: str) -> Path | None:
+    """Ultralytics' own YAML of that name."""
+    return min(_library().rglob(f"{stem}.yaml"), default=None)
 
 
 def _library() -> Path:

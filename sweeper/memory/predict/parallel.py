@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,7 @@ from sweeper.memory.predict.peaks import Peaks, predict_peaks
 from sweeper.trial.record import SIMULATED, MemoryReading, TrialSpec
 
 CHILDREN = 2  # a trace of yolo11x holds 1.6 GiB of host memory
+CONFIGS = 4  # of a part: few, so that the children end together
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -39,35 +41,58 @@ def predict_specs(specs: Iterable[TrialSpec], cache_dir: Path) -> list[TrialSpec
     return [spec for _, spec in sorted(chain(*found), key=itemgetter(0))]
 
 
-def group_by_trace(items: Iterable[T], config_of: Callable[[T], MemoryConfig]) -> list[list[T]]:
-    """The items in lists that share a trace, so that no two processes make the same one."""
-    groups: dict[TraceKey, list[T]] = {}
+def group_by_trace(
+    items: Iterable[T], config_of: Callable[[T], MemoryConfig]
+) -> list[list[list[T]]]:
+    """The items in parts, those that share a trace together, and equal configs in one part."""
+    groups: defaultdict[TraceKey, defaultdict[MemoryConfig, list[T]]]
+    groups = defaultdict(lambda: defaultdict(list))
     for item in items:
-        groups.setdefault(config_of(item).trace_key, []).append(item)
-    return list(groups.values())
+        config = config_of(item)
+        groups[config.trace_key][config].append(item)
+    return [_parts(list(group.values())) for group in groups.values()]
 
 
-def in_children(work: Callable[[T], R], tasks: list[T]) -> list[R]:
+def _parts(same: list[list[T]]) -> list[list[T]]:
+    return [list(chain(*same[i : i + CONFIGS])) for i in range(0, len(same), CONFIGS)]
+
+
+def in_children(work: Callable[[T], R], groups: list[list[T]]) -> list[R]:
     """Results of tasks that predict memory, in order, each made in a child process.
+
+    The first of a group is done before the others, which then find its trace in the cache.
 
     Raises:
         SettingsError: A child raised ValueError.
         SweeperError: A child was killed, or a library is broken.
     """
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(CHILDREN, mp_context=context, initializer=_begin) as pool:
-        try:
-            return list(pool.map(work, tasks))
-        except ValueError as error:
-            raise SettingsError(str(error)) from error
-        except ImportError as error:
-            raise SweeperError(
-                f"a library cannot be loaded: {error}. python -m sweeper.doctor says what to do."
-            ) from error
-        except BrokenProcessPool as error:
-            raise SweeperError(
-                "the process that predicts memory was killed; host memory may be short"
-            ) from error
+    pool = ProcessPoolExecutor(CHILDREN, mp_context=context, initializer=_begin)
+    try:
+        return [future.result() for future in _submit(pool, work, groups)]
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    except ImportError as error:
+        raise SweeperError(
+            f"a library cannot be loaded: {error}. python -m sweeper.doctor says what to do."
+        ) from error
+    except BrokenProcessPool as error:
+        raise SweeperError(
+            "the process that predicts memory was killed; host memory may be short"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: Executor, work: Callable[[T], R], groups: list[list[T]]) -> list[Future[R]]:
+    """All tasks, in order; those of a group whose first fails are left out."""
+    first = {pool.submit(work, group[0]): group[1:] for group in groups}
+    others = {
+        done: [pool.submit(work, task) for task in first[done]]
+        for done in as_completed(first)
+        if not done.exception()
+    }
+    return [future for done in first for future in (done, *others.get(done, ()))]
 
 
 def reading(peaks: Peaks, context_gib: float, limit_gib: float) -> MemoryReading:

@@ -17,17 +17,6 @@ from sweeper.memory.predict.programs import Program, Workload, whole_run
 from sweeper.memory.predict.values import check_amount, check_whole
 from sweeper.numbers import GIB
 
-PARTS = (
-    "weights",
-    "gradients",
-    "optimizer",
-    "ema",
-    "activations",
-    "loss",
-    "input",
-    "workspace",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Peak:
@@ -99,7 +88,7 @@ def replay_trace(trace: StepTrace, config: MemoryConfig, calibration: Calibratio
     optimizer = find_optimizer(config.optimizer)
     load = Workload(config, boxes, optimizer, calibration.pairs, calibration.steps)
     program = whole_run(trace, load)
-    train, val = program.events[: program.training], program.events[program.training :]
+    train, val = program.phases
     replayer = Replayer(ExpandableAllocator() if config.expandable else CachingAllocator())
     trained = replayer.replay(train)
     emptied = replayer.emptied().replay(val)
@@ -117,7 +106,7 @@ def _peak(
     program: Program, result: Replay, calibration: Calibration, cached_gib: float = 0.0
 ) -> Peak:
     """The peak with cuDNN's workspace, which is at least what training has left in the cache."""
-    parts = _parts(program, result)
+    parts = program.live(result.peak_event)
     cudnn = max(calibration.workspace(parts["activations"]), cached_gib)
     cache = result.reserved / GIB - sum(parts.values())
     return Peak(
@@ -125,17 +114,3 @@ def _peak(
         allocated_gib=result.allocated / GIB + cudnn,
         parts={**parts, "workspace": parts["workspace"] + cudnn, "cache": cache},
     )
-
-
-def _parts(program: Program, result: Replay) -> dict[str, float]:
-    """GiB live at the allocated peak, by part."""
-    sizes: dict[int, int] = {}
-    for number, nbytes in program.events[: result.peak_event + 1]:
-        if number > 0:
-            sizes[number] = nbytes
-        else:
-            del sizes[-number]
-    parts = dict.fromkeys(PARTS, 0.0)
-    for number, nbytes in sizes.items():
-        parts[program.parts[number - 1]] += nbytes / GIB
-    return parts

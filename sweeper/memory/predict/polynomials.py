@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Events = list[tuple[int, int]]  # (+number, bytes) at a birth, (-number, 0) at a death
+Events = list[tuple[int, int]]  # (+number, bytes) at a birth, (-number, at most 0) at a death
 
 TILE = 32  # pixels: polynomials count areas in tiles of 32 x 32
 # The anchors' rulers grow with imgsz, not with its square: below the allocator's smallest block.
@@ -65,7 +65,7 @@ class SectionTrace:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class StepTrace:
     """All that a model definition does to memory: the sections of its step and a few rates.
 

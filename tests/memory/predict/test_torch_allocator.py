@@ -60,9 +60,9 @@ def training(name: str, amp: bool, batch: int, accumulates: bool, optimizer: str
     """The events of a training and its validation, the cache emptied between them."""
     config = MemoryConfig(name, 10, batch, accumulates, amp, 96, optimizer, 6.0)
     trace = load_trace(find_architecture(name), 10, amp, traces)
-    program = whole_run(trace, Workload(config, 17, find_optimizer(optimizer), steps=2))
-    events, at = program.events, program.training
-    return [*events[:at], EMPTY, *events[at:]]
+    load = Workload(config, 17, find_optimizer(optimizer), steps=2)
+    train, val = whole_run(trace, load).phases
+    return [*train, EMPTY, *val]
 
 
 def random_history(seed: int) -> list[tuple[int, int]]:
