@@ -6,6 +6,8 @@ from sweeper.deploy.rows import Deployment, Row, Speed, Status, find
 
 CPU_ONLY = "not measured: no GPU was here"
 EMULATED = "not measured: the GPU was emulated, the CPU computed"
+NO_SCRIPT = "not measured: no TorchScript export"
+NO_GROWTH = "not measured: no growth was seen, was memory short?"
 NOTHING_RAN = "not measured: no format ran"
 NOTHING_ON_GPU = "not measured: no format ran on the GPU"
 
@@ -86,7 +88,7 @@ def claims(deployment: Deployment) -> list[list[str]]:
 
 def _loads(pt: Row | None, script: Row | None) -> str:
     if pt is None or script is None or not (script.load_ratio and script.load_s and pt.load_s):
-        return "not measured: no TorchScript export"
+        return NO_SCRIPT
     first = pt.load_s / script.load_s
     return f"{_times(first)} at the first load, {_times(script.load_ratio)} at later ones"
 
@@ -96,12 +98,14 @@ def _times(ratio: float) -> str:
 
 
 def _memory(deployment: Deployment, pt: Row | None, script: Row | None) -> str:
-    if pt is None or script is None or not (pt.rss_mib and script.rss_mib):
-        return "not measured: no TorchScript export"
+    if pt is None or script is None:
+        return NO_SCRIPT
     if "allocated" in pt.gpu and "allocated" in script.gpu:
         change = script.gpu["allocated"] / pt.gpu["allocated"] - 1
         emulated = ", emulated" if deployment.emulated else ""
         return f"{100 * change:+.0f} % (peak of the GPU allocator{emulated})"
+    if pt.rss_mib is None or script.rss_mib is None:
+        return NO_GROWTH
     change = script.rss_mib / pt.rss_mib - 1
     return f"{100 * change:+.0f} % ({script.rss_mib:.0f} against {pt.rss_mib:.0f} MiB, CPU)"
 

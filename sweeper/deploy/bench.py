@@ -74,7 +74,7 @@ class Bench:
 
     def memory(self) -> dict[str, Any]:
         """Peak resident memory since the zero, and the peaks of torch's allocator."""
-        found = {"rss_mib": (_status_kib("VmHWM") - self._zero_kib) / 1024}
+        found: dict[str, Any] = {"rss_mib": grown_mib(self._zero_kib, _status_kib("VmHWM"))}
         if self._cuda:
             found["allocated"] = self._torch.cuda.max_memory_allocated() / GIB
             found["reserved"] = self._torch.cuda.max_memory_reserved() / GIB
@@ -142,6 +142,15 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
+
+
+def grown_mib(zero_kib: int, peak_kib: int) -> float | None:
+    """What a process has grown by; None below 1 MiB, where a loaded model cannot be.
+
+    Under memory pressure the kernel takes as many pages away as the model brings.
+    """
+    grown = (peak_kib - zero_kib) / 1024
+    return grown if grown >= 1 else None
 
 
 def _status_kib(key: str) -> int:

@@ -54,7 +54,8 @@ class Row:
         load_s: First load in a fresh process.
         reload_s: Median of later loads, in turns with those of the ``.pt``.
         load_ratio: How many times faster than the ``.pt`` it reloads.
-        rss_mib: Peak resident memory above the interpreter with the same imports.
+        rss_mib: Peak resident memory above the interpreter with the same imports; None where
+            it did not grow.
         gpu: Peaks on the GPU, GiB: ``allocated``, ``reserved`` (torch's allocator), ``nvml``.
         speeds: Batch 1 and ``deploy.batch``.
         map50: mAP@0.5 on the validation set.

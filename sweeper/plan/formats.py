@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from sweeper.memory.contents import BoxesSource
@@ -11,29 +10,14 @@ from sweeper.memory.predict.bound import LEVEL
 from sweeper.memory.verdict import Verdict
 from sweeper.plan import verified
 from sweeper.plan.cells import Setup
+from sweeper.plan.facets import VARYING, columns, shared
 from sweeper.plan.files import csv_text
 from sweeper.plan.predictions import Found, Plan, PlanCell
 from sweeper.plan.verify import Verification
-from sweeper.trial.levers import LEVERS, pulled
 from sweeper.trial.record import AMP_WORDS, SIMULATED
 
 Rows = list[list[str]]
 
-TWICE = "2 × batch"
-
-# Shown as a column where it differs between cells, in the line above the tables where it does not.
-VARYING: dict[str, Callable[[Setup], str]] = {
-    "card": lambda setup: setup.budget.card,
-    "imgsz": lambda setup: f"{setup.config.imgsz}",
-    "nc": lambda setup: f"{setup.config.nc}",
-    "optimizer": lambda setup: setup.config.optimizer,
-    "allocator": lambda setup: setup.config.allocator,
-    "checkpoint": lambda setup: setup.config.checkpoint,
-    "val_batch": lambda setup: f"{setup.config.val_batch or TWICE}",
-    "freeze": lambda setup: f"{setup.config.freeze}",
-    "boxes per image": lambda setup: f"{round(setup.config.boxes_per_image, 1):g}",
-    "images": lambda setup: f"{setup.config.images}",
-}
 LINES_OF_THEIR_OWN = ("card", "boxes per image", "images")
 BOXES_SOURCES: dict[BoxesSource, str] = {
     "labels": "counted in the labels.",
@@ -50,11 +34,6 @@ def render(plan: Plan, form: str, verification: Verification | None = None) -> s
     if form == "csv":
         return _csv(plan)
     return {"table": _table, "markdown": _markdown, "json": _json}[form](plan, verification)
-
-
-def columns(plan: Plan) -> list[str]:
-    """Names of `VARYING` that differ between the cells of a plan."""
-    return [n for n, text in VARYING.items() if len({text(s) for s in plan.setups}) > 1]
 
 
 def _table(plan: Plan, verification: Verification | None) -> str:
@@ -95,11 +74,9 @@ def _csv(plan: Plan) -> str:
 
 def preamble(plan: Plan, verification: Verification | None) -> list[str]:
     """What holds for every number."""
-    asked, first = plan.inquiry, plan.cells[0].setup
-    same = [name for name in VARYING if name not in columns(plan)]
-    said = {n: VARYING[n](first) for n in same if n not in LINES_OF_THEIR_OWN}
-    silent = LEVERS.keys() - pulled(first.config)  # levers left alone go without saying
-    facts = [f"{n}={text}" for n, text in said.items() if n not in silent]
+    asked = plan.inquiry
+    same = shared(plan).items()
+    facts = [f"{name}={text}" for name, text in same if name not in LINES_OF_THEIR_OWN]
     if verification is None:
         facts += ["nothing was measured"]
     lines = [f"Peak device memory, {SIMULATED} without a GPU: {', '.join(facts)}."]

@@ -8,13 +8,12 @@ from collections.abc import Hashable
 from typing import Any
 
 from sweeper.memory.verdict import Verdict
+from sweeper.plan.facets import VARYING, columns
 from sweeper.plan.files import csv_text
 from sweeper.plan.formats import (
     BOUND,
     PEAK,
-    VARYING,
     aligned,
-    columns,
     figures,
     head_of,
     names,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -11,7 +12,8 @@ from matplotlib.figure import Figure
 
 from sweeper.memory.verdict import Verdict
 from sweeper.plan.cells import Setup
-from sweeper.plan.formats import BOUND, VARYING, columns
+from sweeper.plan.facets import VARYING, columns, shared
+from sweeper.plan.formats import BOUND
 from sweeper.plan.predictions import Plan, PlanCell
 from sweeper.trial.record import AMP_WORDS, SIMULATED
 
@@ -32,6 +34,7 @@ COLOURS = {
 PANEL_INCHES = (4.4, 3.4)
 FEWEST_BARS = 4  # a panel's width is for at least as many
 MOST_UPRIGHT = 6  # with more bars their labels are turned
+LETTERS_PER_INCH = 11  # of the title
 HEADROOM = 1.35  # of the highest bar or line, for the figures above the bars
 
 
@@ -50,16 +53,17 @@ def draw(plan: Plan, form: str) -> bytes:
             spare.set_axis_off()
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles[::-1], labels[::-1], loc="outside right center", frameon=False)
-        figure.suptitle(_title(plan), fontsize=10)
+        figure.suptitle(_title(plan, width), fontsize=10)
         content = io.BytesIO()
         figure.savefig(content, format=form, dpi=150)
     return content.getvalue()
 
 
-def _title(plan: Plan) -> str:
-    first = plan.cells[0].setup
-    same = [f"{n} {text(first)}" for n, text in VARYING.items() if n not in columns(plan)]
-    return f"Peak device memory, {SIMULATED}\n{', '.join(same)}"
+def _title(plan: Plan, width: float) -> str:
+    """In lines as wide as the figure, inches."""
+    same = ", ".join(f"{name} {text}" for name, text in shared(plan).items())
+    lines = textwrap.wrap(same, int(width * LETTERS_PER_INCH), break_on_hyphens=False)
+    return "\n".join([f"Peak device memory, {SIMULATED}", *lines])
 
 
 def _bars(plan: Plan, setup: Setup) -> list[PlanCell]:

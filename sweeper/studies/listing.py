@@ -9,12 +9,14 @@ from pathlib import Path
 
 from sweeper.config.settings import Settings
 from sweeper.errors import StudyError
-from sweeper.numbers import NOTHING, limit, size
+from sweeper.numbers import NOTHING, count, limit, size
 from sweeper.passwords import without_password
 from sweeper.report.answer import plain_answer, short_answer
 from sweeper.report.findings import Findings
 from sweeper.study.lease import Driver
 from sweeper.study.stored import StoredStudies
+from sweeper.trial.folder import TrialFolder
+from sweeper.trial.record import SINGLE
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import StudyRecord, StudyStatus
 
@@ -58,8 +60,7 @@ class Entry:
     @property
     def disk(self) -> str:
         """What its folder takes."""
-        files = (file for file in self.folder.path.rglob("*") if file.is_file())
-        return size(sum(file.lstat().st_size for file in files))
+        return _disk(self.folder)
 
 
 def find_study(settings: Settings, name: str) -> tuple[StudyFolder, StudyRecord]:
@@ -79,18 +80,27 @@ def find_study(settings: Settings, name: str) -> tuple[StudyFolder, StudyRecord]
 
 
 def list_studies(settings: Settings) -> list[str]:
-    """A table of all studies, the latest last."""
+    """A table of all studies, the latest last, and what does not belong to one.
+
+    Raises:
+        StudyError: The storage does not answer.
+    """
+    runs = Path(settings.runs_dir)
     stored = StoredStudies(settings.storage_url)
     entries, unreadable = [], []
-    for folder in StudyFolder.all_of(Path(settings.runs_dir)):
+    for folder in StudyFolder.all_of(runs):
+        if folder.path.name == SINGLE:
+            continue
         try:
-            if (record := folder.read()) is not None:
-                entries.append(_entry(folder, record, stored))
+            record = folder.read()
         except StudyError as error:
             unreadable.append(str(error))
+            continue
+        if record is not None:
+            entries.append(_entry(folder, record, stored))
+    besides = [*unreadable, *_single_runs(StudyFolder(runs / SINGLE))]
     if not entries:
-        start = f"no study under runs_dir={settings.runs_dir}. One to begin with: make sweep"
-        return [*unreadable, start]
+        return [*besides, f"no study under runs_dir={runs}. One to begin with: make sweep"]
     entries.sort(key=lambda entry: entry.record.last_started)
     rows = [
         (
@@ -103,7 +113,16 @@ def list_studies(settings: Settings) -> list[str]:
         )
         for e in entries
     ]
-    return [*_aligned([HEADER, *rows]), *unreadable, "", SHOW]
+    return [*_aligned([HEADER, *rows]), "", *besides, SHOW]
+
+
+def _single_runs(folder: StudyFolder) -> Iterator[str]:
+    """A line on the runs of ``python -m sweeper`` without ``-m``, which are no study."""
+    if runs := len(list(TrialFolder.all_of(folder.trials))):
+        yield (
+            f"{count(runs, 'single run')} without a study: {folder.path}, {_disk(folder)}; "
+            "who wants to remove them deletes that folder"
+        )
 
 
 def show_study(settings: Settings, name: str) -> list[str]:
@@ -137,6 +156,11 @@ def _facts(entry: Entry, settings: Settings) -> Iterator[str]:
 def _entry(folder: StudyFolder, record: StudyRecord, stored: StoredStudies) -> Entry:
     findings = Findings(folder.read_with_trials(record))
     return Entry(folder, record, findings, stored.drivers(record))
+
+
+def _disk(folder: StudyFolder) -> str:
+    files = (file for file in folder.path.rglob("*") if file.is_file())
+    return size(sum(file.lstat().st_size for file in files))
 
 
 def _date(seconds: float) -> str:

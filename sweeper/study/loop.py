@@ -320,7 +320,8 @@ class StudyLoop:
             return None
         if spec is not None:
             result = result or interrupt("the study ended while it was running")
-            self._trials.settle(spec, result)
+            if undecided:  # else MLflow has it, or `send_waiting` sends it
+                self._trials.settle(spec, result)
             self._bounds.learn(spec, result)
         result = result or interrupt("the study ended before it was running")
         self._study.tell(trial, result)

@@ -12,17 +12,19 @@ from sweeper.memory.budget import Budget
 from sweeper.passwords import without_passwords
 from sweeper.training.contents import read_contents
 from sweeper.training.dataset import Dataset, prepare_dataset
+from sweeper.training.weights import require_weights
 from sweeper.trial.alloc_conf import alloc_conf
 from sweeper.trial.record import TrialSpec
 
 
 class SpecBuilder:
-    """Builds specs; each distinct dataset is prepared and checked once."""
+    """Builds specs; each distinct dataset and model is prepared and checked once."""
 
     def __init__(self, study: str, budget: Budget, threads: int, device: str = "") -> None:
         self._study, self._budget = study, budget
         self._threads, self._device = threads, device
         self._datasets: dict[str, Dataset] = {}
+        self._models: set[str] = set()
 
     def dataset(self, settings: Settings) -> Dataset:
         """The checked dataset of a configuration."""
@@ -37,11 +39,15 @@ class SpecBuilder:
         """The spec of one cell; number and prediction are still to be filled in.
 
         Raises:
-            SettingsError: The dataset is too small for the batch, or the run for accumulate.
+            SettingsError: The dataset is too small for the batch, or the run for accumulate; or
+                the weights to start from are not to be had.
             DataError: The dataset has faults.
         """
         dataset = self.dataset(settings)
         _require_enough_images(settings, dataset)
+        if settings.model.source not in self._models:
+            require_weights(settings.model)
+            self._models.add(settings.model.source)
         contents = read_contents(settings, dataset)
         return TrialSpec(
             study=self._study,

@@ -27,23 +27,22 @@ OPENINGS = 3  # another process may make the tables of a new database at the sam
 T = TypeVar("T")
 
 
-def open_storage(url: str) -> RDBStorage:
-    """Connect to Optuna's database; SQLite waits for other processes.
+def open_storage(url: str, patience_s: float = SQLITE_PATIENCE_S) -> RDBStorage:
+    """Connect to Optuna's database; SQLite waits so long for other processes, each time.
 
     Raises:
         StudyError: It cannot be opened.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the terminal belongs to the study
     server = {"pool_pre_ping": True}  # a connection may have been dropped while a trial trained
-    local = {"connect_args": {"timeout": SQLITE_PATIENCE_S}}
+    local = {"connect_args": {"timeout": patience_s}}
+    give_up_at = time.monotonic() + patience_s
     for left in reversed(range(OPENINGS)):
         try:
             storage = RDBStorage(url, engine_kwargs=server if is_server(url) else local)
         except (*STORAGE_FAULTS, ImportError) as error:  # ImportError: the database's driver
-            if not left:
-                raise StudyError(
-                    f"study.storage={without_password(url)} cannot be opened: {_cause(error)}"
-                ) from error
+            if not left or time.monotonic() >= give_up_at:
+                raise _no_answer(url, "cannot be opened", error) from error
             time.sleep(RETRY_S / OPENINGS)
         else:
             # Optuna leaves its connections open, of which Python 3.13 complains.
@@ -76,6 +75,25 @@ def _may_pass(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+@contextmanager
+def readable_reads(url: str) -> Iterator[None]:
+    """Turn a storage that fails while it is read into a StudyError."""
+    try:
+        yield
+    except STORAGE_FAULTS as error:
+        raise _no_answer(url, "does not answer", error) from error
+
+
+def _no_answer(url: str, what: str, error: BaseException) -> StudyError:
+    said = f"study.storage={without_password(url)} {what}: {_cause(error)}"
+    if "database is locked" in said:
+        said += (
+            f". Another process holds it; lsof {url.removeprefix('sqlite:///')} names it. "
+            "End it or wait for it, then give the same command again."
+        )
+    return StudyError(said)
 
 
 @contextmanager

@@ -118,6 +118,7 @@ class Trials:
         """Record the trials that run as interrupted, unless there is something to judge later."""
         for spec in self._running.values():
             if self.left_behind(spec.number) is None:
+                self.folder(spec.number).stop.touch()  # or a job that lives is followed again
                 self.settle(spec, interrupt("the study was ended at once"))
 
     def run_one(self, spec: TrialSpec) -> TrialResult:
@@ -223,6 +224,7 @@ class Trials:
                 self._display.trial_paused(spec, result)
             else:
                 self.close(spec, result)
+            self.folder(spec.number).forget_job()
             yield spec, result
 
     def _given_up(self, spec: TrialSpec, result: TrialResult) -> TrialResult:

@@ -168,7 +168,8 @@ class TrialFolder:
         return _read(TrialResult, self._part)
 
     def write_result(self, result: TrialResult) -> None:
-        """Write what the trial came to; only the study does."""
+        """Write what the trial came to, which MLflow does not have yet; only the study does."""
+        self.logged.unlink(missing_ok=True)
         write_json(self._result, result)
 
     def read_result(self) -> TrialResult | None:
@@ -209,8 +210,12 @@ class TrialFolder:
         draft.write_text(job)
         os.replace(draft, self._job)
 
+    def forget_job(self) -> None:
+        """Note that the end of the job was heard: what it came to is recorded."""
+        self._job.unlink(missing_ok=True)
+
     def read_job(self) -> str | None:
-        """The id of the job that runs the trial, or ran it last; None where none was submitted."""
+        """The id of the job whose end nobody has heard; None where there is none."""
         try:
             return self._job.read_text()
         except FileNotFoundError:

@@ -1,8 +1,9 @@
 """What a deployment recommends, and where it says that a row ran."""
 
-from sweeper.deploy.advice import claims, recommendations
-from sweeper.deploy.document import _where
-from sweeper.deploy.rows import Deployment, Row, Speed
+from sweeper.deploy.advice import NO_GROWTH, NO_SCRIPT, claims, recommendations
+from sweeper.deploy.bench import grown_mib
+from sweeper.deploy.document import _where, speed_table
+from sweeper.deploy.rows import Deployment, Row, Speed, metrics
 
 SLOW = (Speed(1, 4.0, 4.5, 250.0), Speed(8, 18.0, 19.0, 444.0))
 FAST = (Speed(1, 2.0, 2.5, 500.0, 2.0), Speed(8, 9.0, 9.5, 889.0, 2.0))
@@ -62,3 +63,18 @@ def test_an_emulated_card_recommends_nothing_and_answers_for_memory_only() -> No
     assert "the GPU was emulated" in claimed["TorchScript loads 3 × faster"]
     assert claimed["TorchScript takes 18 % less memory"].endswith("allocator, emulated)")
     assert _where(there).startswith("Run on Emulated t4: its memory is emulated")
+
+
+def test_memory_that_did_not_grow_is_not_measured_and_no_ratio() -> None:
+    claim = "TorchScript takes 18 % less memory"
+    there = {"device": "A Processor", "gpu": False}
+    pt = Row("pt", rss_mib=grown_mib(400_000, 400_060), speeds=SLOW)
+    script = Row("torchscript", rss_mib=grown_mib(400_000, 461_440), speeds=SLOW)
+    assert (pt.rss_mib, script.rss_mib) == (None, 60)
+    assert dict(claims(deployment(there, pt, script)))[claim] == NO_GROWTH
+    assert dict(claims(deployment(there, pt)))[claim] == NO_SCRIPT
+    header, *rows = speed_table([pt, script], gpu=False)
+    assert [row[header.index("peak RSS MiB")] for row in rows] == ["–", "60"]
+    assert "rss" not in "".join(metrics(deployment(there, pt)))
+    grown = Row("pt", rss_mib=48.0, speeds=SLOW)
+    assert dict(claims(deployment(there, grown, script)))[claim].startswith("+25 % (60 against 48")

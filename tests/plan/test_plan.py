@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -328,6 +329,17 @@ def test_the_plot_is_a_picture(runs: Path, capsys: Capture, tmp_path: Path) -> N
     drawn = {colour for _, colour in colours}
     assert {(0x44, 0xAA, 0x99), (0, 0, 0), (255, 255, 255)} <= drawn  # activations, budget, paper
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_title_of_a_plot_is_no_wider_than_the_plot(
+    runs: Path, capsys: Capture, tmp_path: Path
+) -> None:
+    target = tmp_path / "plan.png"
+    levers = "memory.checkpoint=all", "memory.freeze=10", "memory.val_batch=1"
+    plan(runs, capsys, "batch=4", "amp=true", "vram=t4", *levers, f"plan.plot={target}")
+    with Image.open(target) as image:
+        pixels = np.asarray(image.convert("L"))
+    assert (pixels[:, [0, -1]] == 255).all()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from pathlib import Path
 
 import optuna
@@ -15,6 +17,7 @@ from sweeper.studies.removal import remove_study
 from sweeper.study.lease import study_lease
 from sweeper.study.optuna_study import ID
 from sweeper.study.storage import open_storage
+from sweeper.study.stored import StoredStudies
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import StudyStatus
 from tests.forks import Commands
@@ -79,6 +82,19 @@ def test_a_study_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
     assert row_of(lines, "good") and any("bad/study.json" in line for line in lines)
 
 
+def test_single_runs_are_no_study(tmp_path: Path) -> None:
+    write(tmp_path, "mine")
+    write(tmp_path, "single", stored=False)
+    lines = list_studies(settings(tmp_path))
+    assert row_of(lines, "mine") and not any(line.startswith("single") for line in lines)
+    assert f"2 single runs without a study: {tmp_path}/single, " in row_of(lines, "2 single")
+    shutil.rmtree(tmp_path / "mine")
+    assert [line.split(":")[0] for line in list_studies(settings(tmp_path))] == [
+        "2 single runs without a study",
+        f"no study under runs_dir={tmp_path}. One to begin with",
+    ]
+
+
 def test_listing_makes_no_database(tmp_path: Path) -> None:
     assert "no study under runs_dir=" in list_studies(settings(tmp_path))[0]
     assert not list(tmp_path.iterdir())
@@ -140,6 +156,27 @@ def test_nothing_is_removed_where_mlflow_does_not_answer(tmp_path: Path) -> None
     with pytest.raises(StudyError, match=r"tracking\.uri=.* does not answer"):
         remove_study(settings(tmp_path, down), "mine")
     assert stored(tmp_path) == ["mine"] and StudyFolder(tmp_path / "mine").has_trials
+
+
+def test_a_locked_database_is_one_message(tmp_path: Path, monkeypatch) -> None:
+    write(tmp_path, "mine")
+    record = StudyFolder(tmp_path / "mine").read()
+    assert record is not None
+    monkeypatch.setattr("sweeper.study.stored.PATIENCE_S", 0.1)
+    opened = StoredStudies(url(tmp_path))
+    other = sqlite3.connect(tmp_path / "optuna.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    said = r"study\.storage=sqlite:///.*: database is locked\. .* lsof /.*/optuna\.db names it"
+    for ask in (
+        lambda: opened.drivers(record),
+        lambda: list_studies(settings(tmp_path)),
+        lambda: remove_study(settings(tmp_path), "mine"),
+    ):
+        with pytest.raises(StudyError, match=said):
+            ask()
+    other.close()
+    assert stored(tmp_path) == ["mine"] and StudyFolder(tmp_path / "mine").has_trials
+    assert opened.drivers(record) == []
 
 
 def test_bad_commands_are_one_message(command: Commands, tmp_path: Path) -> None:

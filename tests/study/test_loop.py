@@ -22,6 +22,7 @@ from sweeper.study.bounds import proving_order
 from sweeper.study.confirm import confirm, fresh_seeds
 from sweeper.study.display import StudyDisplay
 from sweeper.study.identity import identity
+from sweeper.study.judge import interrupt, judge
 from sweeper.study.lease import Lease
 from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy, outcome_of
@@ -339,6 +340,7 @@ class TestLoop:
         interrupted.set()
         (trial,) = read_study(study.uri, "x", "s").trials
         assert (trial.state, trial.reason) == ("interrupted", "the study was ended at once")
+        assert TrialFolder.of(study.folder / "trials", 0).stop.exists(), "a job is not followed on"
         executor = TableExecutor(by_memory)
         assert study.run(executor) is True
         assert len(study.outcomes()) == 24 and "interrupted" not in study.outcomes().values()
@@ -353,6 +355,41 @@ class TestLoop:
         record = read_study(study.uri, "x", "s")
         assert [t.state for t in record.trials].count("running") == 0
         assert len(record.trials) == 24
+
+    def test_what_is_recorded_is_not_recorded_again_when_optuna_hears_of_it(self, study) -> None:
+        """The parent dies between its last two steps: MLflow knows, Optuna does not."""
+        study.abandon(TableExecutor(by_memory))
+        outbox = study.outbox()
+        with StudyDisplay(Console(file=io.StringIO())) as display:
+            trials = study.trials(TableExecutor(by_memory), outbox, display)
+            spec = trials.folder(0).read_spec()
+            trials.settle(spec, trials.left_behind(0))
+        outbox.drain()
+        run_id = trials.folder(0).read_run_id()
+        client = MlflowClient(study.uri)
+        ended, judged = client.get_run(run_id).info.end_time, trials.folder(0).judged_at
+        study.run(TableExecutor(by_memory))
+        assert study.outcomes()[(2, 1, False)] == "complete"
+        assert client.get_run(run_id).info.end_time == ended
+        assert len(client.get_metric_history(run_id, "map50")) == 1
+        assert trials.folder(0).judged_at == judged
+
+    def test_a_later_result_of_a_recorded_trial_is_sent_when_mlflow_is_back(self, study) -> None:
+        study.abandon(None)
+        outbox, dead = study.outbox(), study.outbox("http://127.0.0.1:9")
+        with StudyDisplay(Console(file=io.StringIO())) as display:
+            trials = study.trials(TableExecutor(by_memory), outbox, display)
+            spec = trials.folder(0).read_spec()
+            trials.settle(spec, interrupt("the study was ended at once"))
+            outbox.drain()
+            assert not outbox.waiting()
+            result = judge(spec, TrialFacts(child=by_memory(spec)))
+            study.trials(TableExecutor(by_memory), dead, display).settle(spec, result)
+        dead.drain()
+        assert dead.waiting() == [trials.folder(0)]
+        study.run(TableExecutor(by_memory))
+        (trial,) = [t for t in read_study(study.uri, "x", "s").trials if t.number == 0]
+        assert (trial.state, trial.map50) == ("complete", result.map50)
 
     def test_a_trial_without_a_result_runs_again_and_its_run_is_killed(self, study) -> None:
         study.abandon(None)

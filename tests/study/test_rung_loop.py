@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -273,10 +274,21 @@ def test_a_trial_whose_job_is_taken_away_goes_on_from_its_last_checkpoint(study)
 
 
 class Reattached(PartsExecutor):
-    """Finds the job of a trial that an earlier driver submitted."""
+    """Finds the job of a trial that an earlier driver submitted.
+
+    Attributes:
+        found: The numbers of these trials.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[int] = []
 
     def reattach(self, folder: TrialFolder, watcher: Watcher):
-        return self.submit(folder, watcher) if folder.read_job() == "7" else None
+        if folder.read_job() != "7":
+            return None
+        self.found.append(folder.number)
+        return self.submit(folder, watcher)
 
 
 def test_a_driver_that_comes_back_finds_its_jobs_again(study) -> None:
@@ -286,9 +298,49 @@ def test_a_driver_that_comes_back_finds_its_jobs_again(study) -> None:
     folder.write_job("7")
     executor = Reattached()
     assert study.run(executor)
-    assert executor.trained[0] == (0, 1, 5), "it was followed, not begun anew"
+    assert executor.trained[0] == (0, 1, 5) and executor.found == [0], "not begun anew"
     assert len(read_study(study.uri, "x", "s").trials) == 24
     assert "interrupted" not in study.outcomes().values()
+
+
+class Jobs(PartsExecutor):
+    """Finds again what a job has left, as executors of schedulers do."""
+
+    def submit(self, folder: TrialFolder, watcher: Watcher):
+        future = super().submit(folder, watcher)
+        folder.write_job("7")
+        folder.write_facts(future.result())
+        return future
+
+    def reattach(self, folder: TrialFolder, watcher: Watcher):
+        facts = folder.read_facts() if folder.read_job() else None
+        if facts is None:
+            return None
+        found: Future[TrialFacts] = Future()
+        found.set_result(facts)
+        return found
+
+
+def test_a_job_that_crashed_is_heard_once_and_the_next_start_submits_another(study) -> None:
+    study.run(Jobs())
+    (best,) = study.open().best()
+    folder = TrialFolder.of(study.folder / "trials", best.number)
+    rest = folder.read_spec().going_on(folder.read_result(), until=None)
+
+    def finish_and_repeat(executor: Jobs) -> None:
+        outbox = study.outbox()
+        with StudyDisplay(Console(file=io.StringIO())) as display:
+            trials = study.trials(executor, outbox, display)
+            trials.run_one(rest)
+            assert confirm([best.number], [5], trials, display)
+        outbox.drain()
+
+    killed, well = Jobs(), Jobs()
+    killed._train = lambda folder, watcher: TrialFacts(exit_code=-signal.SIGKILL)
+    finish_and_repeat(killed)
+    finish_and_repeat(well)
+    assert len(well.trained) == 2
+    assert folder.read_result().trained == EPOCHS and not folder.is_under_way
 
 
 def test_a_trial_whose_jobs_are_taken_away_again_and_again_crashes(study, monkeypatch) -> None:
@@ -346,4 +398,4 @@ def test_a_confirmation_that_an_earlier_start_submitted_is_followed_again(study)
     folder.write_job("7")
     with StudyDisplay(Console(file=io.StringIO())) as display:
         assert confirm([0], [5], study.trials(second, study.outbox(), display), display)
-    assert second.ran == [spec] and folder.read_job() == "7", "nothing was submitted"
+    assert second.ran == [spec] and second.found == [spec.number], "nothing was submitted"
