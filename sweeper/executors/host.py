@@ -27,11 +27,15 @@ STOP_LOOK_S = 1.0  # the folder may lie on a file server
 
 
 class Host:
-    """The trial of one folder, on this machine."""
+    """The trial of one folder, on this machine.
+
+    Attributes:
+        folder: The trial's.
+    """
 
     def __init__(self, folder: TrialFolder) -> None:
         """Nothing runs yet."""
-        self._folder, self._log = folder, EventLog(folder.events)
+        self.folder, self._log = folder, EventLog(folder.events)
         self._gone = threading.Event()
         self._looked, self._stopped = 0.0, False
 
@@ -41,13 +45,13 @@ class Host:
 
     def run(self) -> TrialFacts:
         """Run the trial to its end, and leave its facts in the folder."""
-        machine, spec = machine_here(), self._folder.read_spec()
+        machine, spec = machine_here(), self.folder.read_spec()
         refused = refusal(spec, machine)
         if refused:
             facts = TrialFacts(refused=refused, host=machine.host)
         else:
             facts = self._train(spec, machine)
-        self._folder.write_facts(facts)
+        self.folder.write_facts(facts)
         self._log.append("ended")
         return facts
 
@@ -55,7 +59,7 @@ class Host:
         device = machine.gpu.uuid if machine.gpu and spec.runs_on != CPU else CPU
         self._log.append("started", host=machine.host, device=device)
         with _heartbeat(self._log):
-            facts = Supervisor(self._must_end).run(self._folder, device, self._log)
+            facts = Supervisor(self._must_end).run(self.folder, device, self._log)
         if self._gone.is_set() and facts.child is None:
             # The signal goes to all processes of a job: some of them may have died of it.
             facts = replace(facts, no_start="", ended_by=EndedBy.HOST)
@@ -67,7 +71,7 @@ class Host:
             return EndedBy.HOST
         now = time.monotonic()
         if now - self._looked >= STOP_LOOK_S:
-            self._looked, self._stopped = now, self._folder.stop.exists()
+            self._looked, self._stopped = now, self.folder.stop.exists()
         return EndedBy.STUDY if self._stopped else None
 
 

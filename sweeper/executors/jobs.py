@@ -17,7 +17,7 @@ from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import from_json, write_json
 from sweeper.trial.record import EndedBy, TrialFacts
 
-POLL_S = 0.5
+POLL_S = 0.5  # between two looks at one job
 ASK_S = 3.0  # between two questions to the scheduler about one job
 LINGER_S = 15.0  # how long a file server may hide what a job that is gone has written
 SILENCE_S = 180.0  # without a heartbeat a machine is taken to be gone
@@ -41,7 +41,7 @@ class Scheduler(Protocol):
         ...
 
     def fetch(self, folder: TrialFolder, job: str) -> None:
-        """Bring what the job has written into ``folder``, if it writes elsewhere."""
+        """Wait for news, `POLL_S` at most, and bring what the job has written into ``folder``."""
 
     def stop(self, folder: TrialFolder, job: str) -> None:
         """Ask a job to end its trial."""
@@ -176,7 +176,6 @@ class JobExecutor:
                     why = self._scheduler.why(job)
                     return TrialFacts(no_start=f"job {job} ended before it began; {why}")
                 return _lost(reader, EndedBy.STUDY if stopped_at else EndedBy.HOST)
-            time.sleep(POLL_S)
         return _lost(reader, EndedBy.STUDY)
 
 

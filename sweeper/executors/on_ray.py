@@ -1,51 +1,38 @@
-"""Trials as actors of a Ray cluster, which needs no shared file system: executor=ray."""
+"""Trials in actors of a Ray cluster, which needs no shared file system: executor=ray."""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
+import threading
+import time
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from sweeper.config.settings import RaySettings
 from sweeper.errors import MachineError, SettingsError, first_line
+from sweeper.executors.jobs import POLL_S
 from sweeper.executors.machine import Machine
-from sweeper.executors.ray_node import CHUNK, NodeTrial, machine_text
+from sweeper.executors.ray_node import IDLE_S, Slot, machine_text, pieces_of
 from sweeper.training.digits import recipe_of
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import from_json, to_json
 from sweeper.trial.record import TrialSpec
 
 NAMESPACE = "sweeper"
-PREFIX = "ray:"  # of a job's id; the rest is the actor's name
+PREFIX = "ray:"  # of a job's id; then come the name of the slot and the trial's folder there
 KNOCK_S = 10.0
-ANSWER_S = 0.2  # how long to wait for a node's answer before looking after it later
-
-
-class TrialActor(NodeTrial):
-    """The actor of a trial."""
-
-    def __init__(
-        self, name: str, spec: str, digits: str | None, files: dict[str, list[Any]]
-    ) -> None:
-        """Begin with the trial once its files are here, piece by piece out of Ray's store."""
-        super().__init__(name, spec, digits)
-        for file, pieces in files.items():
-            for piece in pieces:
-                self.append(file, ray.get(piece))
-        self.start()
 
 
 class RayScheduler:
-    """A detached actor for each trial, found again by its name."""
+    """Slots that take one trial after another: detached actors, found again by their names."""
 
     def __init__(self, settings: RaySettings, study: str) -> None:
         """Connect.
@@ -59,6 +46,9 @@ class RayScheduler:
         """
         self._settings, self._study = settings, study
         self._asked: dict[str, Any] = {}  # the answer that is awaited, by job
+        self._gone: set[str] = set()  # jobs that their slots do not know
+        self._lock = threading.Lock()
+        self._idle: list[tuple[float, str]] = []  # since when, and the slot's name
         try:
             _knock(settings.address)
             ray.init(
@@ -75,61 +65,55 @@ class RayScheduler:
             ) from error
 
     def submit(self, folder: TrialFolder) -> str:
-        """Send the trial out; it begins when a node has room for it."""
+        """Send the trial to a slot; a new one begins when a node has room for it."""
         spec = _from_anywhere(folder.read_spec())
         digits = recipe_of(Path(spec.data_yaml))
-        name = f"{self._study}/{folder.path.name}/{uuid.uuid4().hex[:8]}"
-        actor = ray.remote(TrialActor).options(
-            name=name, lifetime="detached", max_restarts=0, **self._resources()
-        )
+        trial = f"{_token()}/{folder.path.name}"
         try:
             files = {
-                str(file.relative_to(folder.path)): [ray.put(piece) for piece in _pieces(file)]
+                str(file.relative_to(folder.path)): [ray.put(piece) for piece in pieces_of(file)]
                 for file in folder.taken_along
             }
-            actor.remote(folder.path.name, to_json(spec), digits and to_json(digits), files)
+            name, slot = self._idle_slot() or self._new_slot()
+            job = f"{PREFIX}{name}/{trial}"
+            answer = slot.begin.remote(trial, to_json(spec), digits and to_json(digits), files)
+            self._asked[job] = answer
         except (RayError, ValueError) as error:
             raise OSError(f"Ray takes no trial: {first_line(error)}") from error
-        return PREFIX + name
+        return job
 
     def is_alive(self, job: str) -> bool:
-        """Whether the cluster knows the actor."""
+        """Whether the cluster knows the slot, and that the trial."""
         try:
-            return _find(job) is not None
+            return job not in self._gone and _find(job) is not None
         except RayError:
             return True
 
     def fetch(self, folder: TrialFolder, job: str) -> None:
-        """Bring new events; once the trial has ended all of its files, and end the actor."""
-        with suppress(RayError):
-            actor = _find(job)
-            if actor is None:
+        """Wait for news; once the trial has ended bring all of its files, and free its slot."""
+        try:
+            slot = None if job in self._gone else _find(job)
+            if slot is not None:
+                self._hear(slot, folder, job)
                 return
-            heard = folder.events.stat().st_size if folder.events.exists() else 0
-            asked = self._asked.pop(job, None) or actor.look.remote(heard)
-            if not ray.wait([asked], timeout=ANSWER_S)[0]:
-                self._asked[job] = asked
-                return
-            look = ray.get(asked)
-            with folder.events.open("ab") as events:
-                events.write(look.events)
-            for name in look.files:
-                _bring(actor, name, folder.path / name)
-            if look.files:
-                ray.kill(actor)
+        except RayTaskError:  # the slot itself is at fault
+            self._gone.add(job)
+        except RayError:
+            pass
+        time.sleep(POLL_S)
 
     def stop(self, folder: TrialFolder, job: str) -> None:
         """Let the trial end, with what it has."""
         with suppress(RayError):
-            if (actor := _find(job)) is not None:
-                actor.stop.remote()
+            if (slot := _find(job)) is not None:
+                slot.stop.remote(_parts(job)[1])
 
     def cancel(self, job: str) -> None:
-        """End the actor, and with it all that it runs and has written."""
+        """End the slot, and with it all that it runs and has written."""
         self._asked.pop(job, None)
         with suppress(RayError):
-            if (actor := _find(job)) is not None:
-                ray.kill(actor)
+            if (slot := _find(job)) is not None:
+                ray.kill(slot)
 
     def why(self, job: str) -> str:
         """Where Ray tells of its actors."""
@@ -155,8 +139,47 @@ class RayScheduler:
         return machine if settings.gpus else machine.with_gpus(())
 
     def close(self) -> None:
-        """Leave the cluster, which goes on."""
+        """Give the slots back, and leave the cluster, which goes on."""
+        while (idle := self._idle_slot()) is not None:
+            ray.kill(idle[1])
         ray.shutdown()
+
+    def _hear(self, slot: Any, folder: TrialFolder, job: str) -> None:
+        name, trial = _parts(job)
+        heard = folder.events.stat().st_size if folder.events.exists() else 0
+        asked = self._asked.pop(job, None) or slot.look.remote(trial, heard)
+        if not ray.wait([asked], timeout=POLL_S)[0]:
+            self._asked[job] = asked
+            return
+        look = ray.get(asked)
+        if look is None:
+            self._gone.add(job)
+            return
+        with folder.events.open("ab") as events:
+            events.write(look.events)
+        for file, (size, content) in look.files.items():
+            _bring(slot, trial, file, size, content, folder.path / file)
+        if look.files:
+            slot.forget.remote(trial)
+            with self._lock:
+                self._idle.append((time.monotonic(), name))
+
+    def _idle_slot(self) -> tuple[str, Any] | None:
+        """One that waits for a trial, and will not give up meanwhile."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                since, name = self._idle.pop()
+            with suppress(RayError):
+                slot = _find(f"{PREFIX}{name}/-/-")
+                if slot is not None and time.monotonic() - since < IDLE_S / 2:
+                    return name, slot
+
+    def _new_slot(self) -> tuple[str, Any]:
+        name = f"{self._study}/{_token()}"
+        options = {"name": name, "lifetime": "detached", "max_restarts": 0, "max_concurrency": 4}
+        return name, ray.remote(Slot).options(**options, **self._resources()).remote()
 
     def _resources(self) -> dict[str, Any]:
         settings = self._settings
@@ -186,12 +209,22 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), KNOCK_S).close()
 
 
+def _token() -> str:
+    return uuid.uuid4().hex[:8]
+
+
+def _parts(job: str) -> tuple[str, str]:
+    """The name of a job's slot, and the trial's folder there."""
+    name, token, folder = job.removeprefix(PREFIX).rsplit("/", 2)
+    return name, f"{token}/{folder}"
+
+
 def _find(job: str) -> Any:
-    """The actor of a job; None where the cluster knows none, or the job is another executor's."""
+    """The slot of a job; None where the cluster knows none, or the job is another executor's."""
     if not job.startswith(PREFIX):
         return None
     try:
-        return ray.get_actor(job.removeprefix(PREFIX), NAMESPACE)
+        return ray.get_actor(_parts(job)[0], NAMESPACE)
     except ValueError:
         return None
 
@@ -206,19 +239,14 @@ def _from_anywhere(spec: TrialSpec) -> TrialSpec:
     )
 
 
-def _pieces(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as opened:
-        while piece := opened.read(CHUNK):
-            yield piece
-
-
-def _bring(actor: Any, name: str, target: Path) -> None:
-    """Copy a file from the actor's folder, whole or not at all."""
+def _bring(slot: Any, trial: str, name: str, size: int, content: bytes, target: Path) -> None:
+    """Copy a file from the slot, whole or not at all; what is short has come already."""
     target.parent.mkdir(exist_ok=True)
     draft = target.with_name(f"{target.name}.part")
     with draft.open("wb") as file:
-        while piece := ray.get(actor.read.remote(name, file.tell())):
-            file.write(piece)
+        file.write(content)
+        while file.tell() < size:
+            file.write(ray.get(slot.read.remote(trial, name, file.tell())))
     os.replace(draft, target)
 
 

@@ -1,4 +1,4 @@
-"""A trial on a node of a Ray cluster, in a temporary folder that goes with its actor."""
+"""A slot on a node of a Ray cluster: trials one after another, in folders that go with it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,33 @@ import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from sweeper.executors.host import Host
 from sweeper.executors.machine import machine_here
+from sweeper.executors.supervise import warm_up
 from sweeper.training.digits import DigitScenes, write_digits
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import from_json, to_json
 from sweeper.trial.record import TrialFacts, TrialSpec
 
 CHUNK = 16 * 2**20  # bytes of a file that travel at once
+SMALL = 2**20  # bytes of a file that come with the news that the trial has ended
 POLL_S = 0.5
+NEWS_S = 0.5  # how long a look waits for something to tell
+NEWS_EVERY_S = 0.02
 GRACE_S = 30.0
-KEEP_S = 3600.0  # how long a trial that has ended waits on its GPU for a driver that comes back
+IDLE_S = 60.0  # how long a slot without a trial holds its GPU for a next one
+KEEP_S = 3600.0  # how long it does for a driver that comes back to a trial that has ended
 
 
 def machine_text() -> str:
@@ -37,137 +46,175 @@ class Look:
 
     Attributes:
         events: What has been added to its events.
-        files: Once it has ended, what it has left, by path in its folder; the facts come last.
+        files: Once it has ended, what it has left, by path in its folder: how many bytes each is
+            long, and the bytes of small ones. The facts come last.
     """
 
-    events: bytes
-    files: tuple[str, ...] = ()
+    events: bytes = b""
+    files: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
 
-class NodeTrial:
-    """Runs the trial of one actor; whatever ends the actor ends the trial and its folder."""
+class Slot:
+    """An actor that runs trials, which end with it; whoever ends it ends their folders too."""
 
-    def __init__(self, name: str, spec: str, digits: str | None) -> None:
-        """Make the folder; the trial waits for `start`.
-
-        Args:
-            name: Of the trial's folder.
-            spec: Its spec, as JSON.
-            digits: How its dataset is composed where the node does not have it, as JSON; None
-                where it cannot be.
-        """
-        self._folder = TrialFolder(Path(tempfile.mkdtemp(prefix="sweeper-")) / name)
+    def __init__(self) -> None:
+        """Start the process that runs the trials: Ray kills the children of a worker it ends."""
+        self._home = Path(tempfile.mkdtemp(prefix="sweeper-"))
         self._keeper = subprocess.Popen(
-            [sys.executable, "-m", "sweeper.executors.ray_node", str(self._folder.path)],
+            [sys.executable, "-m", "sweeper.executors.ray_node", str(self._home)],
             stdin=subprocess.PIPE,
             bufsize=0,
         )
-        self._keeper.wait()  # it has forked: Ray kills the children of a worker that it ends
-        read = from_json(TrialSpec, spec, "the spec")
-        if digits is not None and not Path(read.data_yaml).exists():
-            scenes = from_json(DigitScenes, digits, "the recipe of the digits")
-            composed = write_digits(self._folder.path.parent / "data", scenes)
-            read = replace(read, data_yaml=str(composed))
-        self._folder.prepare(read)
+        self._keeper.wait()  # it has forked
+        threading.Thread(target=self._end_with_keeper, daemon=True).start()
 
-    def append(self, name: str, content: bytes) -> None:
-        """Take a piece of a file that the trial goes on from."""
-        file = self._folder.path / name
-        file.parent.mkdir(exist_ok=True)
-        with file.open("ab") as opened:
-            opened.write(content)
+    def begin(
+        self, trial: str, spec: str, digits: str | None, files: dict[str, list[Any]]
+    ) -> Look:
+        """Run a trial.
 
-    def start(self) -> None:
-        """Run the trial."""
-        self._signal()
+        Args:
+            trial: Its folder here: a name of its own, a slash, and the name that it has there.
+            spec: Its spec, as JSON.
+            digits: How its dataset is composed where the node does not have it, as JSON; None
+                where it cannot be.
+            files: What it goes on from, as pieces in Ray's store.
+        """
+        folder = self._folder(trial)
+        try:
+            read = from_json(TrialSpec, spec, "the spec")
+            if digits is not None and not Path(read.data_yaml).exists():
+                scenes = from_json(DigitScenes, digits, "the recipe of the digits")
+                read = replace(read, data_yaml=str(write_digits(self._home / "data", scenes)))
+            folder.prepare(read)
+            for name, pieces in files.items():
+                _write(folder.path / name, pieces)
+        except BaseException:
+            self.forget(trial)
+            raise
+        self._tell(trial)
+        return Look()
 
-    def look(self, heard: int) -> Look:
-        """What is new beyond the first bytes of the events."""
-        self._signal()
-        ended = self._folder.read_facts() is not None
-        events = self._folder.events
-        new = self.read(events.name, heard) if events.exists() else b""
-        files = self._folder.brought_back if ended else ()
-        return Look(new, tuple(str(f.relative_to(self._folder.path)) for f in files))
+    def look(self, trial: str, heard: int) -> Look | None:
+        """What is new beyond the first bytes of the events, once something is, or after a while.
 
-    def read(self, name: str, start: int) -> bytes:
+        None where the slot has no such trial.
+        """
+        self._tell("")
+        folder = self._folder(trial)
+        if not folder.exists:
+            return None
+        until = time.monotonic() + NEWS_S
+        while True:
+            ended = folder.read_facts() is not None
+            events = self.read(trial, folder.events.name, heard) if folder.events.exists() else b""
+            if ended or events or time.monotonic() > until:
+                break
+            time.sleep(NEWS_EVERY_S)
+        left = folder.brought_back if ended else []
+        return Look(events, {str(f.relative_to(folder.path)): _describe(f) for f in left})
+
+    def read(self, trial: str, name: str, start: int) -> bytes:
         """A piece of a file; empty after its end."""
-        with (self._folder.path / name).open("rb") as file:
+        with (self._folder(trial).path / name).open("rb") as file:
             file.seek(start)
             return file.read(CHUNK)
 
-    def stop(self) -> None:
-        """Ask the trial to end."""
-        self._folder.stop.touch()
+    def stop(self, trial: str) -> None:
+        """Ask a trial to end."""
+        with suppress(FileNotFoundError):  # it is forgotten
+            self._folder(trial).stop.touch()
 
-    def _signal(self) -> None:
+    def forget(self, trial: str) -> None:
+        """Remove the folder of a trial that has ended."""
+        shutil.rmtree(self._folder(trial).path.parent, ignore_errors=True)
+
+    def _folder(self, trial: str) -> TrialFolder:
+        return TrialFolder(trials_of(self._home) / trial)
+
+    def _end_with_keeper(self) -> None:
+        poll = select.poll()
         assert self._keeper.stdin is not None
-        self._keeper.stdin.write(b".")
+        poll.register(self._keeper.stdin, 0)  # tells of its end only
+        poll.poll()
+        shutil.rmtree(self._home, ignore_errors=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _tell(self, trial: str) -> None:
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.write(f"{trial}\n".encode())
 
 
-def keep(folder: TrialFolder, actor: int) -> None:
-    """Run the host of a trial when told to, and end it with the actor.
+def trials_of(home: Path) -> Path:
+    """Where a slot has the folders of its trials."""
+    return home / "trials"
+
+
+def keep(home: Path, actor: int) -> None:
+    """Run each trial that is named on stdin, and end with the actor.
 
     Args:
-        folder: The trial's, in one that is removed in the end.
-        actor: Process id of the actor; it writes to stdin whenever it is asked for news.
+        home: Folder of the slot, removed in the end.
+        actor: Process id of the actor; it writes a line whenever somebody asks for news.
     """
-    host = _start(folder) if os.read(0, 1) else None
-    asked = time.monotonic()
-    while host is not None:
+    warm_up()
+    asked, host, running = time.monotonic(), None, threading.Thread()
+    while True:
         if select.select([0], [], [], POLL_S)[0]:
-            if not os.read(0, 1024):  # the actor is gone
+            told = os.read(0, select.PIPE_BUF).decode()
+            if not told:  # the actor is gone
                 break
             asked = time.monotonic()
-        if host.poll() is None:
-            continue
-        if folder.read_facts() is None:
-            folder.write_facts(TrialFacts(no_start=_last_words(folder, host.returncode)))
-        if time.monotonic() - asked > KEEP_S:
+            for trial in told.split():
+                host = Host(TrialFolder(trials_of(home) / trial))
+                running = threading.Thread(target=_run, args=(host,), daemon=True)
+                running.start()
+        waits = any(trials_of(home).glob("*"))
+        if not running.is_alive() and time.monotonic() - asked > (KEEP_S if waits else IDLE_S):
             os.kill(actor, signal.SIGTERM)
             asked = time.monotonic()
-    if host is not None:
-        _end(host)
-    shutil.rmtree(folder.path.parent)
+    if host is not None and running.is_alive():
+        host.take_away()
+        running.join(GRACE_S)
+    shutil.rmtree(home)
 
 
-def _start(folder: TrialFolder) -> subprocess.Popen[bytes]:
-    with _output(folder).open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "sweeper.executors.host", str(folder.path)],
-            cwd=folder.path.parent,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-
-
-def _end(host: subprocess.Popen[bytes]) -> None:
-    host.terminate()
+def _run(host: Host) -> None:
     try:
-        host.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        host.kill()
-        host.wait()
+        host.run()
+    except Exception as error:
+        said = f"the trial's host ended with {type(error).__name__}: {error}"
+        host.folder.write_facts(TrialFacts(no_start=said))
 
 
-def _output(folder: TrialFolder) -> Path:
-    return folder.path.parent / "host.txt"
+def _write(file: Path, pieces: list[Any]) -> None:
+    import ray
+
+    file.parent.mkdir(exist_ok=True)
+    with file.open("wb") as opened:
+        for piece in pieces:
+            opened.write(ray.get(piece))
 
 
-def _last_words(folder: TrialFolder, code: int) -> str:
-    said = _output(folder).read_text(errors="replace").strip().splitlines()
-    last = f": {said[-1]}" if said else ""
-    return f"on {socket.gethostname()} the trial's host ended with exit code {code}{last}"
+def _describe(file: Path) -> tuple[int, bytes]:
+    size = file.stat().st_size
+    return size, file.read_bytes() if size <= SMALL else b""
 
 
-def main(folder: str) -> None:
-    """Keep a trial, beyond the end of the process that asked for it."""
+def pieces_of(file: Path) -> Iterator[bytes]:
+    """What a file holds, as it travels."""
+    with file.open("rb") as opened:
+        while piece := opened.read(CHUNK):
+            yield piece
+
+
+def main(home: str) -> None:
+    """Keep a slot, beyond the end of the process that asked for it."""
     actor = os.getppid()
     if os.fork():
         return
     os.setsid()
-    keep(TrialFolder(Path(folder)), actor)
+    keep(Path(home), actor)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ class SlurmScheduler:
             return job.startswith(KIND) and (self._known is None or job in self._known)
 
     def fetch(self, folder: TrialFolder, job: str) -> None:
-        """The file system is shared."""
+        """The file system is shared, so there is nothing but to wait."""
+        time.sleep(POLL_S)
 
     def stop(self, folder: TrialFolder, job: str) -> None:
         """The host program finds the folder's own ``stop``."""

@@ -26,7 +26,6 @@ from sweeper.executors.jobs import JobExecutor
 from sweeper.study.display import StudyDisplay
 from sweeper.study.trials import Trials
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.json_text import to_json
 from sweeper.trial.record import EndedBy, Outcome
 from tests.conftest import Listener, Submitted
 
@@ -35,7 +34,6 @@ from ray.cluster_utils import Cluster  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from sweeper.executors.on_ray import RayScheduler  # noqa: E402
-from sweeper.executors.ray_node import NodeTrial  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 SPARE = {"no_monitor": True, "include_log_monitor": False, "include_dashboard": False}
@@ -62,6 +60,12 @@ class Nodes:
     def require_nothing_left(self) -> None:
         until(lambda: not self.left())
         assert ray.util.list_named_actors(all_namespaces=True) == []
+
+
+def leave(executor: JobExecutor, nodes: Nodes) -> None:
+    executor.close()
+    ray.init(nodes.cluster.address)
+    nodes.require_nothing_left()
 
 
 def until(true: Callable[[], bool], patience_s: float = 60) -> None:
@@ -120,7 +124,7 @@ def test_a_trial_goes_out_and_all_it_leaves_comes_back(
     left = {"args.yaml", "results.csv", "log.txt", "weights/best.pt", "checkpoints/0001.pt"}
     assert left <= here and not [name for name in here if name.endswith(".part")]
     assert trial.folder.read_spec() == spec
-    nodes.require_nothing_left()
+    leave(executor, nodes)
 
 
 def test_a_driver_that_was_killed_finds_its_trial_again_and_closing_ends_it(
@@ -137,10 +141,8 @@ def test_a_driver_that_was_killed_finds_its_trial_again_and_closing_ends_it(
     assert future is not None
     until(lambda: len(listener.reports) > 2)
     assert [r.epoch for r in listener.reports] == [*range(1, len(listener.reports) + 1)]
-    executor.close()
+    leave(executor, nodes)
     assert future.result().ended_by is EndedBy.STUDY
-    ray.init(nodes.cluster.address)
-    nodes.require_nothing_left()
 
 
 DRIVER = """
@@ -204,46 +206,55 @@ def test_without_a_cluster_the_address_is_named(address: str) -> None:
         RayScheduler(RaySettings(address), "test")
 
 
-def test_a_host_that_dies_is_told_of_and_its_folder_goes_with_the_actor(
-    make_spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_trials_one_after_another_share_a_slot_that_goes_with_the_study(
+    nodes, executor, make_spec, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    trial = NodeTrial("0000", to_json(make_spec()), None)
-    trial.start()
-    until(lambda: bool(hosts(tmp_path)))
-    hosts(tmp_path)[0].kill()
-    until(lambda: bool(trial.look(0).files))
-    assert "host ended with exit code -9" in trial._folder.read_facts().no_start
-    trial._keeper.stdin.close()
-    until(lambda: not list(tmp_path.glob("sweeper-*")))
+    for name in ("0000", "0001", "0002"):
+        result = Submitted(executor, make_spec(), tmp_path / name, Listener()).result()
+        assert result.outcome is Outcome.COMPLETE, result.reason
+        (slot,) = ray.util.list_named_actors(all_namespaces=True)
+        assert (tmp_path / name / "job").read_text().startswith(f"ray:{slot['name']}/")
+    assert len(list(nodes.temporary.glob("sweeper-*"))) == 1
+    until(lambda: not list(nodes.temporary.glob("sweeper-*/trials/*")))
+    leave(executor, nodes)
+
+
+def test_a_trial_ends_where_the_process_that_runs_it_dies_and_its_slot_too(
+    nodes, executor, make_spec, tmp_path: Path
+) -> None:
+    listener = Listener()
+    trial = Submitted(executor, make_spec(epochs=1000), tmp_path / "t", listener)
+    until(lambda: bool(listener.reports))
+    (home,) = nodes.temporary.glob("sweeper-*")
+    (keeper,) = [p for p in psutil.process_iter(["cmdline"]) if str(home) in p.info["cmdline"]]
+    keeper.kill()
+    assert trial.future.result().ended_by is EndedBy.HOST
+    nodes.require_nothing_left()
 
 
 KEEP = """
 import sys
 from pathlib import Path
 from sweeper.executors import ray_node
-from sweeper.trial.folder import TrialFolder
-ray_node.KEEP_S = 0.1
-ray_node.keep(TrialFolder(Path(sys.argv[1])), int(sys.argv[2]))
+ray_node.IDLE_S, ray_node.KEEP_S = 3.0, 0.1
+ray_node.keep(Path(sys.argv[1]), int(sys.argv[2]))
 """
 
 
-def test_a_trial_that_nobody_asks_for_gives_its_resources_back(make_spec, tmp_path: Path) -> None:
-    folder = TrialFolder(tmp_path / "kept" / "0000")
-    folder.prepare(make_spec(data_yaml="/nowhere"))
+@pytest.mark.parametrize("trial", ["", "12345678/0000"])
+def test_a_slot_that_nobody_asks_for_gives_its_resources_back(
+    trial: str, make_spec, tmp_path: Path
+) -> None:
+    home = tmp_path / "kept"
+    home.mkdir()
+    if trial:
+        TrialFolder(home / "trials" / trial).prepare(make_spec(data_yaml="/nowhere"))
     actor = subprocess.Popen(["sleep", "100"])
-    words = [sys.executable, "-c", KEEP, folder.path, str(actor.pid)]
+    words = [sys.executable, "-c", KEEP, home, str(actor.pid)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, cwd=ROOT, bufsize=0) as keeper:
-        keeper.stdin.write(b".")
+        keeper.stdin.write(f"{trial}\n".encode())
         assert actor.wait(60) == -signal.SIGTERM
-    assert not (tmp_path / "kept").exists()
-
-
-def hosts(folder: Path) -> list[psutil.Process]:
-    words = ["sweeper.executors.host", str(folder)]
-    found = psutil.process_iter(["cmdline"])
-    return [p for p in found if all(w in " ".join(p.info["cmdline"] or ()) for w in words)]
+    assert not home.exists()
 
 
 def test_a_trial_whose_node_goes_is_run_again_on_another_one_from_its_checkpoint(
@@ -258,6 +269,8 @@ def test_a_trial_whose_node_goes_is_run_again_on_another_one_from_its_checkpoint
     class Holder:
         pass
 
+    for slot in ray.util.list_named_actors():
+        ray.kill(ray.get_actor(slot))  # it would hold on to its node
     head = NodeAffinitySchedulingStrategy(nodes.cluster.head_node.node_id, soft=False)
     holder = ray.remote(Holder).options(num_cpus=1, scheduling_strategy=head).remote()
     ray.get(holder.__ray_ready__.remote())
@@ -268,7 +281,7 @@ def test_a_trial_whose_node_goes_is_run_again_on_another_one_from_its_checkpoint
     assert second.outcome is Outcome.COMPLETE and second.trained == 4, second.reason
     assert second.epochs[0] == first.epochs[0], "it did not begin anew"
     assert trials._taken_away[7] == 1
-    nodes.require_nothing_left()
+    leave(executor, nodes)
 
 
 def take_away(nodes: Nodes, folder: TrialFolder, holder: Any) -> None:
