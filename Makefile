@@ -8,7 +8,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help install sweep report studies ui plan deploy doctor card gpu-check test check lint clean soak docs lock
-.PHONY: bench-vram bench-smallest bench-crowding bench-recompute bench-emulated bench-sweep bench-scale bench-answer
+.PHONY: bench-vram bench-smallest bench-crowding bench-recompute bench-emulated bench-sweep bench-scale bench-answer bench-cluster
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -69,7 +69,11 @@ bench-sweep: .venv/.ready ## the same decision by a plain Hydra grid and by a st
 	$(BIN)/python benchmarks/bench_sweep.py
 
 bench-scale: .venv/.ready ## 10,000 instant trials through storage, MLflow and report, a quarter of an hour
-	$(BIN)/python benchmarks/bench_scale.py
+	$(BIN)/python benchmarks/bench_scale.py $(ARGS)
+
+bench-cluster: .venv/.ready ## what Ray and Slurm add to trials of a second, beside joblib and Ray Tune, half an hour (ARGS="ray --slots 8")
+	$(BIN)/python -m pip install --quiet hydra-joblib-launcher 'ray[tune]' submitit
+	$(BIN)/python benchmarks/bench_cluster.py $(ARGS)
 
 bench-answer: .venv/.ready ## replay whole runs: how good the recommended cell is in the end, two minutes
 	$(BIN)/python benchmarks/bench_answer.py

@@ -1,6 +1,8 @@
 """Does a study stay fast when it grows? 10,000 instant trials through everything but training.
 
-    python benchmarks/bench_scale.py [TRIALS]
+    python benchmarks/bench_scale.py [TRIALS] [STORAGE]
+
+``STORAGE`` is a URL for Optuna, e.g. of an empty PostgreSQL database; an SQLite file without.
 
 The real space, Optuna storage, frontier, trial folders, MLflow database and report; in place of a
 child process a function that answers at once.
@@ -118,7 +120,7 @@ def main() -> None:
             tracker.start_study(record, "")
             return tracker
 
-        url = f"sqlite:///{folder}/optuna.db"
+        url = sys.argv[2] if len(sys.argv) > 2 else f"sqlite:///{folder}/optuna.db"
         study = CellStudy("scale", space, url, "grid", 0, 1e9, {})
         clock = Clock()
         outbox = Outbox(connect, home.trials, print)

@@ -21,6 +21,10 @@ import torch._inductor.config  # noqa: E402, F401
 import torchvision  # noqa: E402, F401
 
 import sweeper.training.run  # noqa: E402, F401
+from sweeper.trial.json_text import adapter  # noqa: E402
+from sweeper.trial.record import TrialSpec  # noqa: E402
+
+adapter(TrialSpec)
 
 gc.collect()
 gc.freeze()  # each trial collects three times; it need not walk through all of this

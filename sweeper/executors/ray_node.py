@@ -32,6 +32,8 @@ NEWS_S = 0.5  # how long a look waits for something to tell
 NEWS_EVERY_S = 0.02
 GRACE_S = 30.0
 IDLE_S = 60.0  # how long a slot without a trial holds its GPU for a next one
+# No ``-m``: the fork server's children would import that module again, each of them.
+KEEPER = "import sys; from sweeper.executors.ray_node import main; main(sys.argv[1])"
 KEEP_S = 3600.0  # how long it does for a driver that comes back to a trial that has ended
 
 
@@ -61,7 +63,7 @@ class Slot:
         """Start the process that runs the trials: Ray kills the children of a worker it ends."""
         self._home = Path(tempfile.mkdtemp(prefix="sweeper-"))
         self._keeper = subprocess.Popen(
-            [sys.executable, "-m", "sweeper.executors.ray_node", str(self._home)],
+            [sys.executable, "-c", KEEPER, str(self._home)],
             stdin=subprocess.PIPE,
             bufsize=0,
         )
@@ -215,7 +217,3 @@ def main(home: str) -> None:
         return
     os.setsid()
     keep(Path(home), actor)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

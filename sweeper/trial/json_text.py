@@ -50,7 +50,7 @@ def from_json(kind: type[Record], text: str, source: str) -> Record:
         for old, new in _RENAMED.items():
             if old in content:
                 content[new] = content.pop(old)
-        record: Record = _adapter(kind).validate_python(content)
+        record: Record = adapter(kind).validate_python(content)
     except (ValueError, ValidationError, AttributeError) as error:
         fault = " ".join(str(error).split())[:200]
         raise StudyError(
@@ -61,5 +61,6 @@ def from_json(kind: type[Record], text: str, source: str) -> Record:
 
 
 @cache
-def _adapter(kind: type[Record]) -> TypeAdapter[Any]:
+def adapter(kind: type[Record]) -> TypeAdapter[Any]:
+    """What reads records of a kind; a process makes it once, in a twentieth of a second."""
     return TypeAdapter(kind)

@@ -1,0 +1,12 @@
+"""For sweeper.executors.preload: the fork server imports what waits, as it would what trains."""
+
+import signal
+
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+    signal.signal(number, signal.SIG_IGN)
+
+import sweeper.training.run  # noqa: E402, F401
+from sweeper.trial.json_text import adapter  # noqa: E402
+from sweeper.trial.record import TrialSpec  # noqa: E402
+
+adapter(TrialSpec)
