@@ -138,7 +138,7 @@ def _shoot(
 def _kill_something(study: subprocess.Popen[bytes], rng: random.Random, jobs: Jobs | None) -> str:
     """After a random while, kill the study or one of its trials."""
     try:
-        study.wait(timeout=rng.uniform(1, 18))
+        study.wait(timeout=rng.uniform(1, 40 if jobs else 18))  # jobs take a while to begin
         return BY_ITSELF
     except subprocess.TimeoutExpired:
         pass
