@@ -237,7 +237,9 @@ def soak(
             places = (database.url, mlflow.uri)
             more = [*more, f"study.storage={database.url}", f"tracking.uri={mlflow.uri}"]
         kills = run(folder.resolve(), STUDY_S, seed, os.environ, more, jobs, servers)
-        return kills, check(folder, *places)
+        outcomes = check(folder, *places)
+        assert jobs is None or "crashed" not in outcomes, "what takes a job away is no crash"
+        return kills, outcomes
 
 
 def main() -> None:

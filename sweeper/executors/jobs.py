@@ -104,7 +104,7 @@ class JobExecutor:
 
     def submit(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts]:
         """Queue a job for the trial, and follow it."""
-        return self._pool.submit(self._run, folder, watcher)
+        return self._pool.submit(self._run_twice, folder, watcher)
 
     def reattach(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts] | None:
         """Follow the job again that another process submitted; None where there is none to follow.
@@ -132,6 +132,11 @@ class JobExecutor:
         self._closing.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._scheduler.close()
+
+    def _run_twice(self, folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        """Run the trial; again if it did not begin: it may have been the node's fault."""
+        facts = self._run(folder, watcher)
+        return self._run(folder, watcher) if facts.no_start else facts
 
     def _run(self, folder: TrialFolder, watcher: Watcher) -> TrialFacts:
         try:
