@@ -78,7 +78,7 @@ bench-cluster: .venv/.ready ## what Ray and Slurm add to trials of a second, bes
 bench-answer: .venv/.ready ## replay whole runs: how good the recommended cell is in the end, two minutes
 	$(BIN)/python benchmarks/bench_answer.py
 
-soak: .venv/.ready ## kill studies at random moments for ten minutes, then check their records (ARGS="executor=slurm executor.slots=2")
+soak: .venv/.ready ## kill studies at random moments for ten minutes, then check their records (ARGS="servers executor=ray")
 	$(BIN)/python -m tests.kill_loop 600 0 $(ARGS)
 
 docs: .venv/.ready ## run the commands of the README and docs/, trainings cut short

@@ -1,10 +1,11 @@
 """Kills a study at random moments until it ends, then checks its records against each other.
 
-    python -m tests.kill_loop SECONDS [SEED [OVERRIDE ...]]
+    python -m tests.kill_loop SECONDS [SEED [servers] [OVERRIDE ...]]
 
 The long form is ``make soak``; the short one is a test on an emulated card
-(tests/test_kill_loop.py). With ``executor=slurm`` among the overrides jobs are cancelled and host
-programs shot as well, and none may be left in the queue.
+(tests/test_kill_loop.py). With ``executor=slurm`` or ``executor=ray`` among the overrides jobs,
+host programs and nodes are taken away as well, and no job may be left; with ``servers`` the study
+has PostgreSQL and an MLflow server, which are shot and started again all the while.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
 
 import optuna
 import psutil
@@ -26,6 +32,8 @@ import psutil
 from sweeper.study.optuna_study import outcome_of
 from sweeper.study.storage import open_storage
 from sweeper.tracking import read_study
+from tests import mlflow_server, postgres
+from tests.kill_jobs import Jobs, SlurmJobs, ray_jobs
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [
@@ -34,95 +42,118 @@ COMMAND = [
     *("data.digits.train=16", "data.digits.val=4", "train.epochs=3"),
 ]
 CELLS = 6
-TO_A_TRIAL = "SIGKILL to a trial"
-TO_A_HOST, TO_A_JOB = "SIGKILL to a host program", "scancel of a job"
+SERVERS = "servers"
+BY_ITSELF = "ended by itself"
 STUDY_S = 120  # kills stop after three quarters of it
+JOBS_S = 120  # a slot of Ray waits for a minute for another trial
 PARENT_SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+class Server(Protocol):
+    """What a study needs and may miss for a while."""
+
+    def start(self) -> None:
+        """Start again."""
+
+    def shoot(self) -> None:
+        """End at once."""
+
+
 def run(
-    folder: Path, seconds: float, seed: int, env: Mapping[str, str], more: Sequence[str] = ()
+    folder: Path,
+    seconds: float,
+    seed: int,
+    env: Mapping[str, str],
+    more: Sequence[str] = (),
+    jobs: Jobs | None = None,
+    servers: Mapping[str, Server] = MappingProxyType({}),
 ) -> Counter[str]:
     """Start, kill, start again; for the last quarter of ``seconds`` only start.
 
-    ``more``: further overrides.
+    Args:
+        folder: Where the study is started.
+        seconds: How long, about.
+        seed: Of the moments and of what is killed.
+        env: Of the study.
+        more: Further overrides.
+        jobs: Where its trials run; None as its children.
+        servers: What it uses, by name.
 
     Returns:
         How often each kind of kill was made.
     """
     rng = random.Random(seed)
     kills: Counter[str] = Counter()
-    in_jobs = "executor=slurm" in more
     deadline = time.monotonic() + 0.75 * seconds
-    while True:
-        with (folder / "out.txt").open("ab") as output:
-            study = subprocess.Popen(
-                [*COMMAND, *more],
-                cwd=folder,
-                env={**env, "PYTHONPATH": str(ROOT)},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        late = time.monotonic() > deadline
-        kill = "" if late else _kill_something(study, rng, folder, in_jobs)
-        if kill:
-            kills[kill] += 1
-        code = study.wait(timeout=600)
-        ended = code == 0 and kill not in {TO_A_TRIAL, TO_A_HOST, TO_A_JOB}  # its cell runs again
-        if ended or not in_jobs:  # which live on without their driver
-            _require_no_process_left(folder)
-        if ended:
-            assert not in_jobs or not _jobs(), "jobs are left in the queue"
-            return kills
+    quiet = threading.Event()
+    with ThreadPoolExecutor(1) as pool, ExitStack() as at_last:
+        at_last.callback(quiet.set)
+        shooting = pool.submit(_shoot, servers, random.Random(seed), kills, quiet)
+        while True:
+            if time.monotonic() > deadline:
+                quiet.set()
+            if late := quiet.is_set():
+                shooting.result()
+            study = _start(folder, env, more)
+            kill = "" if late else _kill_something(study, rng, jobs)
+            if kill:
+                kills[kill] += 1
+            code = study.wait(timeout=600)
+            assert not late or code == 0, (folder / "out.txt").read_text()[-2000:]
+            ended = code == 0 and kill in {"", BY_ITSELF}  # else a cell may have to run again
+            if ended or jobs is None:  # they live on without their driver
+                _require_none_left(lambda: _working_in(folder))
+            if ended and jobs is not None:
+                _require_none_left(jobs.left, JOBS_S)
+            if ended and (late or not servers):
+                return kills
+            if ended:
+                quiet.set()
 
 
-def _kill_something(
-    study: subprocess.Popen[bytes], rng: random.Random, folder: Path, in_jobs: bool
-) -> str:
+def _start(folder: Path, env: Mapping[str, str], more: Sequence[str]) -> subprocess.Popen[bytes]:
+    with (folder / "out.txt").open("ab") as output:
+        return subprocess.Popen(
+            [*COMMAND, *more],
+            cwd=folder,
+            env={**env, "PYTHONPATH": str(ROOT)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _shoot(
+    servers: Mapping[str, Server], rng: random.Random, kills: Counter[str], quiet: threading.Event
+) -> None:
+    """Shoot the servers, now this one, now that one, and start each again after a while."""
+    while servers and not quiet.wait(rng.uniform(2, 15)):
+        name = rng.choice([*servers])
+        servers[name].shoot()
+        kills[f"SIGKILL to {name}"] += 1
+        quiet.wait(rng.uniform(0, 10))
+        servers[name].start()
+
+
+def _kill_something(study: subprocess.Popen[bytes], rng: random.Random, jobs: Jobs | None) -> str:
     """After a random while, kill the study or one of its trials."""
     try:
-        study.wait(timeout=rng.uniform(1, 18))
-        return "ended by itself"
+        study.wait(timeout=rng.uniform(1, 40 if jobs else 18))  # jobs take a while to begin
+        return BY_ITSELF
     except subprocess.TimeoutExpired:
         pass
-    if in_jobs and rng.random() < 0.6 and (kill := _kill_job(rng, folder)):
+    if jobs is not None and rng.random() < 0.6 and (kill := jobs.kill(rng)):
         return kill
     trials = _trial_processes(study.pid)
     if trials and rng.random() < 0.4:
         try:
             rng.choice(trials).kill()
         except psutil.NoSuchProcess:
-            return "ended by itself"
-        return TO_A_TRIAL
+            return BY_ITSELF
+        return "SIGKILL to a trial"
     number = rng.choice(PARENT_SIGNALS)
     study.send_signal(number)
     return f"{number.name} to the study"
-
-
-def _kill_job(rng: random.Random, folder: Path) -> str:
-    """Cancel a job, or shoot the host program of one; empty where there is none."""
-    hosts = [p for p in psutil.process_iter() if _works_in(p, folder) and _is_host(p)]
-    if hosts and rng.random() < 0.5:
-        rng.choice(hosts).kill()
-        return TO_A_HOST
-    jobs = _jobs()
-    if jobs:
-        subprocess.run(["scancel", rng.choice(jobs)], check=True)
-        return TO_A_JOB
-    return ""
-
-
-def _jobs() -> list[str]:
-    command = ["squeue", "--me", "--noheader", "--name=sweeper-kill", "--format=%i"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-
-
-def _is_host(process: psutil.Process) -> bool:
-    try:
-        return "submitit.core._submit" in process.cmdline()
-    except psutil.Error:
-        return False
 
 
 def _trial_processes(pid: int) -> list[psutil.Process]:
@@ -134,31 +165,38 @@ def _trial_processes(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _require_no_process_left(folder: Path, patience_s: float = 30.0) -> None:
-    """Everything that worked in ``folder`` ends soon after the study does."""
+def _require_none_left(left: Callable[[], list[str]], patience_s: float = 30.0) -> None:
     deadline = time.monotonic() + patience_s
-    while left := [p for p in psutil.process_iter() if _works_in(p, folder)]:
-        if time.monotonic() > deadline:
-            raise AssertionError(f"processes left behind: {[p.cmdline() for p in left]}")
+    while found := left():
+        assert time.monotonic() < deadline, f"left behind: {found}"
         time.sleep(0.2)
 
 
-def _works_in(process: psutil.Process, folder: Path) -> bool:
+def _working_in(folder: Path) -> list[str]:
+    """The commands of the processes that work in a folder."""
+    return [str(p.info["cmdline"]) for p in psutil.process_iter(["cmdline"]) if _is_in(p, folder)]
+
+
+def _is_in(process: psutil.Process, folder: Path) -> bool:
     try:
         return process.cwd() == str(folder) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
 
-def check(folder: Path) -> Counter[str]:
+def check(folder: Path, storage: str = "", uri: str = "") -> Counter[str]:
     """Optuna and MLflow agree, every cell is decided once, and nothing is left open.
+
+    Args:
+        folder: Where the study was started.
+        storage: Its study.storage; empty for the folder's own.
+        uri: Its tracking.uri, likewise.
 
     Returns:
         Trials by outcome.
     """
-    study = optuna.load_study(
-        study_name="kill", storage=open_storage(f"sqlite:///{folder}/runs/optuna.db")
-    )
+    storage = storage or f"sqlite:///{folder}/runs/optuna.db"
+    study = optuna.load_study(study_name="kill", storage=open_storage(storage))
     told = {t.number: t for t in study.trials}
     assert all(t.state.is_finished() for t in told.values()), "a trial is left open"
     outcomes = {n: outcome_of(t).value for n, t in told.items()}
@@ -167,7 +205,7 @@ def check(folder: Path) -> Counter[str]:
     )
     assert len(decided) == CELLS, "a cell is undecided"
     assert set(decided.values()) == {1}, "a cell was counted twice"
-    record = read_study(f"sqlite:///{folder}/runs/mlflow.db", "sweeper", "kill")
+    record = read_study(uri or f"sqlite:///{folder}/runs/mlflow.db", "sweeper", "kill")
     assert record.study.name == "kill"
     logged = Counter(t.number for t in record.trials if t.outcome != "interrupted")
     assert set(logged.values()) == {1}, "a trial has two runs"
@@ -179,25 +217,54 @@ def check(folder: Path) -> Counter[str]:
     return Counter(outcomes.values())
 
 
+def soak(
+    seed: int, more: Sequence[str], jobs: Jobs | None, served: bool
+) -> tuple[Counter[str], Counter[str]]:
+    """Run one study in a folder of its own, with servers of its own if it is ``served``.
+
+    Returns:
+        How often each kind of kill was made, and the trials by outcome.
+    """
+    with ExitStack() as held:
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="sweeper-soak-")))
+        servers: dict[str, Server] = {}
+        places = ("", "")
+        if served:
+            elsewhere = Path(held.enter_context(tempfile.TemporaryDirectory()))
+            mlflow = held.enter_context(mlflow_server.running(elsewhere / "mlflow.db", elsewhere))
+            database = held.enter_context(postgres.running())
+            servers = {"PostgreSQL": database, "MLflow": mlflow}
+            places = (database.url, mlflow.uri)
+            more = [*more, f"study.storage={database.url}", f"tracking.uri={mlflow.uri}"]
+        kills = run(folder.resolve(), STUDY_S, seed, os.environ, more, jobs, servers)
+        outcomes = check(folder, *places)
+        assert jobs is None or "crashed" not in outcomes, "what takes a job away is no crash"
+        return kills, outcomes
+
+
 def main() -> None:
+    """Soak study after study, and print what came of them."""
     seconds = float(sys.argv[1])
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    more = [word for word in sys.argv[3:] if word != SERVERS]
     started = time.monotonic()
     kills: Counter[str] = Counter()
     trials: Counter[str] = Counter()
     studies = 0
-    while time.monotonic() - started < seconds:
-        with tempfile.TemporaryDirectory(prefix="sweeper-soak-") as name:
-            folder = Path(name).resolve()
-            kills += run(folder, STUDY_S, seed + studies, os.environ, sys.argv[3:])
-            trials += check(folder)
-        studies += 1
-        print(f"study {studies}: killed {kills.total()} times so far", flush=True)
+    with ExitStack() as held:
+        jobs: Jobs | None = SlurmJobs() if "executor=slurm" in more else None
+        if "executor=ray" in more:
+            jobs = held.enter_context(ray_jobs())
+            more += jobs.overrides
+        while time.monotonic() - started < seconds:
+            killed, ended = soak(seed + studies, more, jobs, SERVERS in sys.argv)
+            kills, trials, studies = kills + killed, trials + ended, studies + 1
+            print(f"study {studies}: killed {kills.total()} times so far", flush=True)
     print(f"{studies} studies, {time.monotonic() - started:.0f} s, seeds from {seed}")
     for kind, count in sorted(kills.items()):
         print(f"  {count:3d} x {kind}")
     print(f"  trials by outcome: {dict(trials)}")
-    print("  Optuna and MLflow agree; every cell is decided once; no process is left")
+    print("  Optuna and MLflow agree; every cell is decided once; no job and no process is left")
 
 
 if __name__ == "__main__":

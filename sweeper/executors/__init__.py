@@ -41,5 +41,8 @@ class Executor(Protocol):
         """Follow a trial again that an earlier process submitted, if that still can be."""
         ...
 
+    def leave(self) -> None:
+        """Let go of what runs on without this process: another one follows it."""
+
     def close(self) -> None:
         """End what still runs, and wait until no process is left."""

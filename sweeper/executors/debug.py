@@ -44,6 +44,9 @@ class DebugExecutor:
     def reattach(self, folder: TrialFolder, watcher: Watcher) -> None:
         """Nothing outlives this process."""
 
+    def leave(self) -> None:
+        """Nothing outlives this process."""
+
     def close(self) -> None:
         """Nothing runs between two calls."""
 

@@ -84,7 +84,7 @@ class JobExecutor:
         self.slots = slots
         self._scheduler, self._pinned = scheduler, pinned
         self._pool = ThreadPoolExecutor(slots + FOUND_AGAIN, thread_name_prefix="job")
-        self._closing = threading.Event()
+        self._leaving, self._closing = threading.Event(), threading.Event()
 
     def machine(self) -> Machine:
         """What a first job found; all others must find the same kind of device.
@@ -104,7 +104,7 @@ class JobExecutor:
 
     def submit(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts]:
         """Queue a job for the trial, and follow it."""
-        return self._pool.submit(self._run, folder, watcher)
+        return self._pool.submit(self._run_twice, folder, watcher)
 
     def reattach(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts] | None:
         """Follow the job again that another process submitted; None where there is none to follow.
@@ -119,11 +119,24 @@ class JobExecutor:
                 return self._pool.submit(self._follow, folder, job, watcher)
         return None
 
+    def leave(self) -> None:
+        """Follow no job any more, and stop none of them."""
+        self._leaving.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
     def close(self) -> None:
-        """Stop all jobs, whose futures then give ``interrupted``; none stays in the queue."""
+        """Stop all jobs, whose futures then give ``interrupted``; none stays in the queue.
+
+        After `leave` there are none.
+        """
         self._closing.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._scheduler.close()
+
+    def _run_twice(self, folder: TrialFolder, watcher: Watcher) -> TrialFacts:
+        """Run the trial; again if it did not begin: it may have been the node's fault."""
+        facts = self._run(folder, watcher)
+        return self._run(folder, watcher) if facts.no_start else facts
 
     def _run(self, folder: TrialFolder, watcher: Watcher) -> TrialFacts:
         try:
@@ -142,7 +155,7 @@ class JobExecutor:
         reader = EventReader(folder.events, watcher)
         asked = heard = time.monotonic()
         last, stopped_at, gone_at = 0.0, 0.0, 0.0
-        while True:
+        while not self._leaving.is_set():
             self._scheduler.fetch(folder, job)
             reader.pass_on()
             if (facts := folder.read_facts()) is not None:
@@ -168,6 +181,7 @@ class JobExecutor:
                     why = self._scheduler.why(job)
                     return TrialFacts(no_start=f"job {job} ended before it began; {why}")
                 return _lost(reader, EndedBy.STUDY if stopped_at else EndedBy.HOST)
+        return _lost(reader, EndedBy.STUDY)
 
 
 def _lost(reader: EventReader, ended_by: EndedBy) -> TrialFacts:

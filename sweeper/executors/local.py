@@ -49,6 +49,9 @@ class LocalExecutor:
     def reattach(self, folder: TrialFolder, watcher: Watcher) -> None:
         """Children end with the process that started them: there is none to find again."""
 
+    def leave(self) -> None:
+        """Children end with the process that started them."""
+
     def close(self) -> None:
         """Kill running children, whose futures then give ``interrupted``, and wait for them."""
         self._closing.set()

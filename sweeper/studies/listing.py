@@ -13,7 +13,7 @@ from sweeper.numbers import NOTHING, count, limit, size
 from sweeper.passwords import without_password
 from sweeper.report.answer import plain_answer, short_answer
 from sweeper.report.findings import Findings
-from sweeper.study.lease import Driver
+from sweeper.study.driver import Driver
 from sweeper.study.stored import StoredStudies
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import SINGLE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from sweeper.numbers import count
 from sweeper.study.display import StudyDisplay, say
 from sweeper.study.pace import Pace, epochs_after_search
 from sweeper.study.specs import SpecBuilder
-from sweeper.study.trials import Trials
+from sweeper.study.trials import Require, Trials
 from sweeper.tracking import Tracker
 from sweeper.tracking.outbox import Outbox
 from sweeper.tracking.system import SystemMetrics
@@ -102,8 +102,20 @@ class RunContext:
                 outbox.leave()
             raise
 
+    @contextlib.contextmanager
+    def jobs_ended(self, require: Require) -> Iterator[None]:
+        """End the jobs at the end, unless ``require`` raises: they may be another driver's."""
+        try:
+            yield
+        finally:
+            try:
+                require(True)
+            except StudyError:
+                self.executor.leave()
+            self.executor.close()
+
     def open_trials(
-        self, outbox: Outbox, display: StudyDisplay, require: Callable[[], None] = lambda: None
+        self, outbox: Outbox, display: StudyDisplay, require: Require = lambda surely: None
     ) -> Trials:
         """What runs the trials of this run, while ``require`` raises nothing."""
         here = self.settings.executor.is_here  # else what it does says nothing of the trials

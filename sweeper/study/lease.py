@@ -2,63 +2,23 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
-import platform
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 
 import optuna
 from optuna.storages import RDBStorage
 
 from sweeper.errors import StudyError
 from sweeper.study.attribute import Attribute
-from sweeper.study.identity import new_id
+from sweeper.study.driver import EXPIRES_S, Driver
 from sweeper.study.storage import STORAGE_FAULTS, open_storage
 
 LEASE = "lease"  # the study's attribute
 BEAT_S = 10.0
-EXPIRES_S = 60.0  # after the last beat, by the database's clock
-
-
-@dataclass(frozen=True, slots=True)
-class Driver:
-    """A process that runs a study.
-
-    Attributes:
-        id: Nobody else has it.
-        who: User, machine and process, for people.
-        place: Boot and pid namespace: where ``pid`` means this process.
-        pid: Its process.
-        started: When that started, as the kernel counts: pids are used again.
-        since: When it took the lease, Unix seconds of the database.
-        seen: When it gave its last sign of life, likewise.
-    """
-
-    id: str
-    who: str
-    place: str
-    pid: int
-    started: str
-    since: float
-    seen: float
-
-    @classmethod
-    def here(cls, now: float) -> Driver:
-        """This process."""
-        pid = os.getpid()
-        who = f"{_user()}@{platform.node()}, process {pid}"
-        return cls(new_id(), who, _place(), pid, _start_of(pid), now, now)
-
-    def is_gone(self, now: float) -> bool:
-        """Whether it has died on this machine, or given no sign of life for too long."""
-        died = self.place == _place() and _has_ended(self.pid, self.started)
-        return died or now - self.seen > EXPIRES_S
 
 
 class Lease:
@@ -74,7 +34,7 @@ class Lease:
         self._attribute = self._named(LEASE)
         self.leads = True
         self._held = ""
-        self._lost_to = ""
+        self._lost_to, self._beat_at = "", 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
@@ -85,16 +45,25 @@ class Lease:
         return holder.id if holder else ""
 
     def others(self) -> set[str]:
-        """The ids of the drivers besides this one that live."""
-        return {driver.id for driver in self.find_others()}
+        """The ids of the drivers besides this one that live; none that is gone comes back."""
+        others = self._find_others()
+        now = self._attribute.now() if others else 0.0
+        return {d.id for key, d in others if not (d.is_gone(now) and self._end(key, d))}
 
     def find_others(self) -> list[Driver]:
         """The drivers besides this one that live."""
-        found = self._study.user_attrs.items()
-        stored = [Driver(**v) for k, v in found if k.split()[0] == LEASE and v]
-        others = [driver for driver in stored if driver.id != self.driver]
+        others = self._find_others()
         now = self._attribute.now() if others else 0.0
-        return [driver for driver in others if not driver.is_gone(now)]
+        return [driver for _, driver in others if not driver.is_gone(now)]
+
+    def _find_others(self) -> list[tuple[str, Driver]]:
+        found = self._study.user_attrs.items()
+        stored = [(k, Driver(**v)) for k, v in found if k.split()[0] == LEASE and v]
+        return [(key, driver) for key, driver in stored if driver.id != self.driver]
+
+    def _end(self, key: str, driver: Driver) -> bool:
+        """End the lease of one that is gone; False where it has just shown that it lives."""
+        return self._named(key).swap(json.dumps(asdict(driver)), json.dumps(None))
 
     def take(self, join: bool = False) -> None:
         """Take the lease and keep it; where another driver has it, with ``join`` one beside it.
@@ -102,6 +71,7 @@ class Lease:
         Raises:
             StudyError: Another driver has it.
         """
+        self._beat_at = _uptime()
         now, stored = self._attribute.now(), self._attribute.read()
         holder = _parse(stored)
         here = Driver.here(now)
@@ -126,17 +96,29 @@ class Lease:
         with suppress(*STORAGE_FAULTS):  # else it expires
             self._attribute.swap(self._held, json.dumps(None))
 
-    def require(self) -> None:
+    def require(self, surely: bool = False) -> None:
         """Go on only while nobody else has taken over.
+
+        Args:
+            surely: Ask now, and go on only where nobody can have.
 
         Raises:
             StudyError: Another driver has: this one gave no sign of life for too long.
         """
+        if surely:
+            with suppress(*STORAGE_FAULTS):
+                self._renew()
         if self._lost_to:
             raise StudyError(
                 f"study.name={self._name} was taken over by {self._lost_to}: this process had "
                 f"not reached study.storage for {EXPIRES_S:g} s. Its finished trials are "
-                "safe; those that were running run again there."
+                "safe; those that were running go on, or run again, there."
+            )
+        if surely and _uptime() - self._beat_at > EXPIRES_S:
+            raise StudyError(
+                f"study.name={self._name} may be another driver's by now: study.storage could not "
+                f"be reached for {EXPIRES_S:g} s. Once it can, the same command goes on where "
+                "this one left off, and follows the jobs that still run."
             )
 
     def _beat(self) -> None:
@@ -147,16 +129,17 @@ class Lease:
     def _renew(self) -> None:
         mine = _parse(self._held)
         assert mine is not None
+        began = _uptime()
         renewed = json.dumps(asdict(replace(mine, seen=self._attribute.now())))
         if self._attribute.swap(self._held, renewed):
-            self._held = renewed
+            self._held, self._beat_at = renewed, began
             return
         stored = self._attribute.read()
         holder = _parse(stored)
         if stored is not None and holder is not None and holder.id == mine.id:
             self._held = stored  # the answer to the last beat was lost
         else:
-            self._lost_to = holder.who if holder else "another driver, which has ended"
+            self._lost_to = holder.who if holder else "another driver"
 
     def _refusal(self, holder: Driver, now: float) -> str:
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(holder.since))
@@ -192,36 +175,6 @@ def _parse(stored: str | None) -> Driver | None:
     return Driver(**content) if content else None
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return str(os.getuid())
-
-
-def _place() -> str:
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-
-
-def _has_ended(pid: int, started: str) -> bool:
-    """Whether the process that started then is gone; /proc may hide those of other users."""
-    if found := _start_of(pid):
-        return found != started
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return False
-    except ProcessLookupError:
-        return True
-    return Path(f"/proc/{pid}/stat").exists()  # one that nobody has waited for yet
-
-
-def _start_of(pid: int) -> str:
-    """When a process started, in the kernel's ticks; empty when it has ended or is hidden."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    state, *rest = stat.rpartition(")")[2].split()  # after the name, which may hold anything
-    return "" if state in {"Z", "X"} else rest[18]
+def _uptime() -> float:
+    """Seconds that this machine has been up, asleep or not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

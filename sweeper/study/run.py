@@ -62,6 +62,7 @@ def run_study(space: Space) -> bool:
         with readable_faults():
             url, join = settings.storage_url, settings.study.join
             lease = held.enter_context(study_lease(context.name, url, join))
+            held.enter_context(context.jobs_ended(lease.require))
             study = _open_study(context, space, lease)
             if not lease.leads:
                 await_shared_folder(context.folder, study.id)

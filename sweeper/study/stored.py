@@ -10,7 +10,8 @@ import optuna
 
 from sweeper.errors import StudyError
 from sweeper.passwords import without_password
-from sweeper.study.lease import Driver, Lease, study_lease
+from sweeper.study.driver import Driver
+from sweeper.study.lease import Lease, study_lease
 from sweeper.study.optuna_study import ID
 from sweeper.study.storage import open_storage, readable_faults, readable_reads
 from sweeper.trial.study_record import StudyRecord, StudyStatus

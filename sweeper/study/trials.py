@@ -24,6 +24,7 @@ POLL_S = 0.2
 JOBS = 20  # of one trial that may be taken away in one start of the study
 
 Ended = Callable[[TrialSpec, TrialResult], None]
+Require = Callable[[bool], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Trials:
         outbox: Outbox | None,
         display: StudyDisplay,
         measured: bool,
-        require: Callable[[], None] = lambda: None,
+        require: Require = lambda surely: None,
         system: SystemMetrics | None = None,
     ) -> None:
         """Nothing runs yet.
@@ -66,7 +67,8 @@ class Trials:
             outbox: Takes the records for MLflow; None keeps them to the folders.
             display: Takes the progress.
             measured: Whether a GPU shows what fits; else the prediction decides.
-            require: Raises when trials must not go on.
+            require: Raises when trials must not go on; told whether it has to be sure of it, as
+                before they are ended.
             system: Samples the machine while they run.
         """
         self._folder, self._executor, self._outbox = folder, executor, outbox
@@ -97,7 +99,7 @@ class Trials:
         with StopRequest() as stop:
             try:
                 while not stop.reason:
-                    self._require()
+                    self._require(False)
                     while self.running < self._executor.slots and (spec := next_spec()):
                         if not self._is_under_way(spec):
                             self._start(spec)
@@ -107,6 +109,7 @@ class Trials:
                 note = f"{stop.reason}: ending the running trials, writing what is known"
                 self._display.note(note)
                 self._stopping = True
+                self._require(True)
                 self._executor.close()
                 self._collect(ended, None)
             except KeyboardInterrupt:  # a second signal

@@ -118,6 +118,21 @@ def test_a_scheduler_that_takes_no_job_is_a_crash(executor, make_spec, tmp_path:
     assert result.outcome is Outcome.CRASHED and "invalid partition" in result.reason
 
 
+def test_a_job_that_is_lost_before_it_begins_is_no_crash(executor, make_spec, tmp_path) -> None:
+    submit, jobs = executor._scheduler.submit, []
+
+    def lose_the_first(folder: TrialFolder) -> str:
+        jobs.append(submit(folder))
+        if len(jobs) == 1:
+            executor._scheduler.cancel(jobs[0])
+        return jobs[-1]
+
+    executor._scheduler.submit = lose_the_first
+    result = Submitted(executor, make_spec(), tmp_path / "t", Listener()).result()
+    assert result.outcome is Outcome.COMPLETE, result.reason
+    assert len(jobs) == 2
+
+
 @pytest.mark.parametrize(
     ("device", "gpus", "said"),
     [

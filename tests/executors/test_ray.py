@@ -95,7 +95,9 @@ def nodes() -> Iterator[Nodes]:
 def executor(nodes: Nodes, tmp_path: Path, monkeypatch) -> Iterator[JobExecutor]:
     monkeypatch.setattr(jobs, "LINGER_S", 1.0)
     monkeypatch.setattr(jobs, "ASK_S", 0.5)
+    handler = signal.getsignal(signal.SIGTERM)
     opened = JobExecutor(RayScheduler(nodes.settings, "test"), 1, tmp_path / "machine.json")
+    assert signal.getsignal(signal.SIGTERM) is handler
     yield opened
     opened.close()
     assert not ray.is_initialized()

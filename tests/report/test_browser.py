@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from mlflow import MlflowClient
+
+from tests.mlflow_server import running
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -31,7 +27,6 @@ QUIET = (
     *("--disable-default-apps", "--disable-extensions", "--hide-scrollbars"),
     "--window-size=1700,1200",  # the list of runs renders only the rows that it shows
 )
-STARTUP_S = 90
 RENDER_MS = 20_000  # of the page's own clock, which runs ahead while nothing is loading
 ATTEMPTS = 3  # the page may still be loading when its clock runs out on a busy machine
 
@@ -41,35 +36,8 @@ Page = Callable[[str, str], str]
 @pytest.fixture(scope="module")
 def server(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an MLflow server over the published study."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log.txt"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{published}/mlflow.db"]
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            command, stdout=out, stderr=out, cwd=log.parent, start_new_session=True
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(f"{address}/health", process, log)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-
-
-def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + STARTUP_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(address, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.3)
-    pytest.fail(f"mlflow server did not start:\n{log.read_text()}")
+    with running(published / "mlflow.db", tmp_path_factory.mktemp("server")) as server:
+        yield server.uri
 
 
 @pytest.fixture

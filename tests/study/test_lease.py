@@ -18,7 +18,8 @@ from sqlalchemy import NullPool, create_engine
 from sweeper.errors import StudyError
 from sweeper.study import lease
 from sweeper.study.attribute import Attribute
-from sweeper.study.lease import LEASE, Lease, _has_ended, _start_of, study_lease
+from sweeper.study.driver import Driver, _has_ended, _start_of
+from sweeper.study.lease import LEASE, Lease, study_lease
 from sweeper.study.storage import open_storage
 
 FORK = multiprocessing.get_context("fork")
@@ -102,7 +103,7 @@ def test_a_driver_elsewhere_is_followed_when_its_lease_has_expired(
     change(url, place="another machine", pid=1)
     with pytest.raises(StudyError, match=r"being run by .* If it has died, the same command"):
         new_lease(url).take()
-    monkeypatch.setattr(lease, "EXPIRES_S", -1.0)
+    monkeypatch.setattr("sweeper.study.driver.EXPIRES_S", -1.0)
     second = new_lease(url)
     second.take()
     second.release()
@@ -135,6 +136,57 @@ def test_signs_of_life_keep_a_lease(url: str, monkeypatch: pytest.MonkeyPatch) -
             assert time.monotonic() < deadline
             time.sleep(0.02)
     assert attribute(url).read() == "null"
+
+
+def test_a_driver_is_sure_of_its_study_while_it_reaches_the_storage(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uptime = 0.0
+    monkeypatch.setattr(lease, "_uptime", lambda: uptime)
+    held = new_lease(url)
+    held.take()
+    uptime = 100.0  # as after a suspension, in which nobody took over
+    held.require(surely=True)
+
+    def away(self: Attribute) -> float:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(Attribute, "now", away)
+    uptime = 159.0
+    held.require(surely=True)
+    uptime = 161.0
+    held.require()
+    with pytest.raises(StudyError, match="may be another driver's by now"):
+        held.require(surely=True)
+
+
+def test_one_that_works_along_takes_over_from_a_silent_driver_for_good(url: str) -> None:
+    first, second = new_lease(url), new_lease(url)
+    first.take()
+    second.take(join=True)
+    assert second.others() == {first.driver}
+    change(url, place="another machine", seen=0.0)
+    assert second.others() == set()
+    with pytest.raises(StudyError, match="taken over by another driver"):
+        first.require(surely=True)
+    second.require(surely=True)
+
+
+def test_a_silent_driver_that_speaks_up_in_time_keeps_its_study(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def speak(self: Driver, now: float) -> bool:
+        for _ in range(2):  # the first one finds what was written for it
+            first._renew()
+        return True
+
+    first, second = new_lease(url), new_lease(url)
+    first.take()
+    second.take(join=True)
+    change(url, seen=0.0)
+    monkeypatch.setattr(Driver, "is_gone", speak)
+    assert second.others() == {first.driver}
+    first.require(surely=True)
 
 
 def test_a_process_that_is_there_has_not_ended() -> None:

