@@ -65,11 +65,12 @@ class RayJobs:
 
     def kill(self, rng: random.Random) -> str:
         """Shoot a worker, or the process that it started; or take a node away for another one."""
-        chance = rng.random()
+        chance, workers, hosts = rng.random(), self._workers(), self._hosts()
         if chance < 0.4:
-            return "SIGKILL to a Ray worker" if _shoot(self._workers(), rng) else ""
-        if chance < 0.7:
-            return "SIGKILL to a host program" if _shoot(self._hosts(), rng) else ""
+            return "SIGKILL to a Ray worker" if _shoot(workers, rng) else ""
+        if chance < 0.7:  # each outlives the other and tidies up after it
+            whole = len(workers) == len(hosts)
+            return "SIGKILL to a host program" if whole and _shoot(hosts, rng) else ""
         self._cluster.remove_node(self._second, allow_graceful=False)
         self._second = self._add_node()
         return "loss of a Ray node"
