@@ -8,7 +8,6 @@ import signal
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,14 +21,15 @@ from sweeper.config.settings import RaySettings
 from sweeper.errors import MachineError, SettingsError, first_line
 from sweeper.executors.jobs import POLL_S
 from sweeper.executors.machine import Machine
-from sweeper.executors.ray_node import IDLE_S, Slot, machine_text, pieces_of
+from sweeper.executors.ray_node import machine_text, pieces_of
+from sweeper.executors.ray_slots import NAMESPACE, Slots, find_actor, token
 from sweeper.training.digits import recipe_of
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import from_json, to_json
 from sweeper.trial.record import TrialSpec
 
-NAMESPACE = "sweeper"
 PREFIX = "ray:"  # of a job's id; then come the name of the slot and the trial's folder there
+QUEUED = "-"  # for the slot's name while there is none
 KNOCK_S = 10.0
 
 
@@ -49,8 +49,7 @@ class RayScheduler:
         self._settings, self._study = settings, study
         self._asked: dict[str, Any] = {}  # the answer that is awaited, by job
         self._gone: set[str] = set()  # jobs that their slots do not know
-        self._lock = threading.Lock()
-        self._idle: list[tuple[float, str]] = []  # since when, and the slot's name
+        self._slots = Slots(study, self._resources)
         try:
             _knock(settings.address)
             with _same_handler(signal.SIGTERM):
@@ -68,34 +67,36 @@ class RayScheduler:
             ) from error
 
     def submit(self, folder: TrialFolder) -> str:
-        """Send the trial to a slot; a new one begins when a node has room for it."""
+        """Queue the trial for a slot; a new one begins when a node has room for it."""
         spec = _from_anywhere(folder.read_spec())
         digits = recipe_of(Path(spec.data_yaml))
-        trial = f"{_token()}/{folder.path.name}"
+        trial = f"{token()}/{folder.path.name}"
+        job = f"{PREFIX}{QUEUED}/{trial}"
         try:
             files = {
                 str(file.relative_to(folder.path)): [ray.put(piece) for piece in pieces_of(file)]
                 for file in folder.taken_along
             }
-            name, slot = self._idle_slot() or self._new_slot()
-            job = f"{PREFIX}{name}/{trial}"
-            answer = slot.begin.remote(trial, to_json(spec), digits and to_json(digits), files)
-            self._asked[job] = answer
+            recipe = to_json(digits) if digits else None
+            self._slots.queue(job, (trial, to_json(spec), recipe, files))
         except (RayError, ValueError) as error:
+            self.cancel(job)
             raise OSError(f"Ray takes no trial: {first_line(error)}") from error
         return job
 
     def is_alive(self, job: str) -> bool:
-        """Whether the cluster knows the slot, and that the trial."""
+        """Whether it waits here, or the cluster knows the slot, and that the trial."""
         try:
-            return job not in self._gone and _find(job) is not None
+            return self._slots.waits(job) or (job not in self._gone and bool(self._find(job)))
         except RayError:
             return True
 
     def fetch(self, folder: TrialFolder, job: str) -> None:
         """Wait for news; once the trial has ended bring all of its files, and free its slot."""
         try:
-            slot = None if job in self._gone else _find(job)
+            if not self._slots.has_place(job):
+                return
+            slot = None if job in self._gone else self._find(job)
             if slot is not None:
                 self._hear(slot, folder, job)
                 return
@@ -108,14 +109,15 @@ class RayScheduler:
     def stop(self, folder: TrialFolder, job: str) -> None:
         """Let the trial end, with what it has."""
         with suppress(RayError):
-            if (slot := _find(job)) is not None:
-                slot.stop.remote(_parts(job)[1])
+            if (slot := self._find(job)) is not None:
+                slot.stop.remote(self._parts(job)[1])
 
     def cancel(self, job: str) -> None:
         """End the slot, and with it all that it runs and has written."""
         self._asked.pop(job, None)
         with suppress(RayError):
-            if (slot := _find(job)) is not None:
+            self._slots.drop(job)
+            if (slot := self._find(job)) is not None:
                 ray.kill(slot)
 
     def why(self, job: str) -> str:
@@ -143,14 +145,17 @@ class RayScheduler:
 
     def close(self) -> None:
         """Give the slots back, and leave the cluster, which goes on."""
-        while (idle := self._idle_slot()) is not None:
-            ray.kill(idle[1])
+        with suppress(RayError):
+            self._slots.close()
         ray.shutdown()
 
     def _hear(self, slot: Any, folder: TrialFolder, job: str) -> None:
-        name, trial = _parts(job)
+        name, trial = self._parts(job)
+        if folder.read_job() == job != f"{PREFIX}{name}/{trial}":
+            folder.write_job(f"{PREFIX}{name}/{trial}")  # for a driver that comes back
         heard = folder.events.stat().st_size if folder.events.exists() else 0
-        asked = self._asked.pop(job, None) or slot.look.remote(trial, heard)
+        asked = self._asked.pop(job, None) or self._slots.begun.pop(job, None)
+        asked = asked or slot.look.remote(trial, heard)
         if not ray.wait([asked], timeout=POLL_S)[0]:
             self._asked[job] = asked
             return
@@ -164,25 +169,16 @@ class RayScheduler:
             _bring(slot, trial, file, size, content, folder.path / file)
         if look.files:
             slot.forget.remote(trial)
-            with self._lock:
-                self._idle.append((time.monotonic(), name))
+            self._slots.give_back(name)
 
-    def _idle_slot(self) -> tuple[str, Any] | None:
-        """One that waits for a trial, and will not give up meanwhile."""
-        while True:
-            with self._lock:
-                if not self._idle:
-                    return None
-                since, name = self._idle.pop()
-            with suppress(RayError):
-                slot = _find(f"{PREFIX}{name}/-/-")
-                if slot is not None and time.monotonic() - since < IDLE_S / 2:
-                    return name, slot
+    def _find(self, job: str) -> Any:
+        """The slot of a job; None where there is none, or the job is another executor's."""
+        return find_actor(self._parts(job)[0]) if job.startswith(PREFIX) else None
 
-    def _new_slot(self) -> tuple[str, Any]:
-        name = f"{self._study}/{_token()}"
-        options = {"name": name, "lifetime": "detached", "max_restarts": 0, "max_concurrency": 4}
-        return name, ray.remote(Slot).options(**options, **self._resources()).remote()
+    def _parts(self, job: str) -> tuple[str, str]:
+        """The name of a job's slot, and the trial's folder there."""
+        name, *trial = job.removeprefix(PREFIX).rsplit("/", 2)
+        return self._slots.names.get(job, name), "/".join(trial)
 
     def _resources(self) -> dict[str, Any]:
         settings = self._settings
@@ -221,26 +217,6 @@ def _same_handler(number: signal.Signals) -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(number, handler)
-
-
-def _token() -> str:
-    return uuid.uuid4().hex[:8]
-
-
-def _parts(job: str) -> tuple[str, str]:
-    """The name of a job's slot, and the trial's folder there."""
-    name, token, folder = job.removeprefix(PREFIX).rsplit("/", 2)
-    return name, f"{token}/{folder}"
-
-
-def _find(job: str) -> Any:
-    """The slot of a job; None where the cluster knows none, or the job is another executor's."""
-    if not job.startswith(PREFIX):
-        return None
-    try:
-        return ray.get_actor(_parts(job)[0], NAMESPACE)
-    except ValueError:
-        return None
 
 
 def _from_anywhere(spec: TrialSpec) -> TrialSpec:

@@ -221,6 +221,20 @@ def test_trials_one_after_another_share_a_slot_that_goes_with_the_study(
     leave(executor, nodes)
 
 
+def test_trials_that_wait_for_room_take_the_slots_that_become_free(
+    nodes, make_spec, tmp_path: Path
+) -> None:
+    executor = JobExecutor(RayScheduler(nodes.settings, "test"), 4, tmp_path / "machine.json")
+    folders = [tmp_path / f"000{number}" for number in range(5)]
+    trials = [Submitted(executor, make_spec(), folder, Listener()) for folder in folders]
+    assert [trial.result().outcome for trial in trials] == [Outcome.COMPLETE] * 5
+    slots = {(folder / "job").read_text().rsplit("/", 2)[0] for folder in folders}
+    assert len(slots) == 2, "the cluster has room for two"
+    until(lambda: len(ray.util.list_named_actors(all_namespaces=True)) == 2)
+    leave(executor, nodes)
+    ray.shutdown()
+
+
 def test_a_trial_ends_where_the_process_that_runs_it_dies_and_its_slot_too(
     nodes, executor, make_spec, tmp_path: Path
 ) -> None:
