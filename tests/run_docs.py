@@ -126,7 +126,7 @@ def copy_checkout(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(ROOT / ".venv")
-    scenes = DigitScenes(imgsz=64, train=24, val=8)
+    scenes = DigitScenes(imgsz=64, train=64, val=8)  # 4 × 16: batch × accumulate
     shutil.copytree(write_digits(folder / "made", scenes).parent, folder / "mine")
 
 
