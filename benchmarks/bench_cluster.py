@@ -10,8 +10,10 @@ launcher, sent as many tasks at once as there are slots, which is how a sweeper 
 results must; ``tune`` is Ray Tune with a function. ``sbatch`` submits the same waiting times to
 Slurm at once, without any sweeper, and so shows what Slurm itself adds.
 
-The wall time counts from the beginning of the first trial to the end of the last one; what passes
-before the first one begins is told beside it.
+The wall time counts from the beginning of the first trial to the end of the last one. Beside it:
+the same from when every slot has begun, as eight slots that start on two cores take turns, and
+what passes before the first trial begins. Two trials more than there are slots are submitted to Ray and
+Slurm (`executor.slots`), so that no slot waits for the driver.
 """
 
 from __future__ import annotations
@@ -70,7 +72,12 @@ class Work:
             *(sys.executable, "-m", "sweeper", "-m", "train.epochs=1", "study.rungs=[]"),
             *("batch=2", "accumulate=1", "amp=false"),
             f"seed={','.join(map(str, self.waits))}",
-            *("study.name=waiting", "vram=rtx3090", f"executor.slots={self.slots}", *overrides),
+            *(
+                "study.name=waiting",
+                "vram=rtx3090",
+                f"executor.slots={self.slots + 2}",
+                *overrides,
+            ),
         )
         found = []
         for file in self.folder.glob("runs/waiting/trials/*/child.json"):
@@ -184,12 +191,14 @@ def measure(name: str, waits: tuple[int, ...], slots: int) -> str:
         asked = time.time()
         spans = LAUNCHERS[name](work)
     assert len(spans) == len(waits), f"{name} ran {len(spans)} of {len(waits)} trials"
-    begun, ended = min(s[0] for s in spans), max(s[1] for s in spans)
-    wall_s, ideal_s = ended - begun, work.ideal_s
+    begins = sorted(begin for begin, _ in spans)
+    ended, all_up = max(end for _, end in spans), begins[slots - 1]
+    wall_s, ideal_s = ended - begins[0], work.ideal_s
+    left_s = sum(end - max(begin, all_up) for begin, end in spans if end > all_up) / slots
     between_s = (wall_s - ideal_s) * slots / len(waits)
     return (
         f"{name:8}{slots:5}{ideal_s:10.1f} s{wall_s:10.1f} s{wall_s / ideal_s:9.2f}"
-        f"{between_s:10.2f} s{begun - asked:12.1f} s"
+        f"{(ended - all_up) / left_s:9.2f}{between_s:10.2f} s{begins[0] - asked:12.1f} s"
     )
 
 
@@ -207,7 +216,7 @@ def main() -> None:
     print(
         f"{asked.trials} trials of {sum(waits) / 1000 / asked.trials:.2f} s in the mean, one run"
     )
-    print("launcher slots       ideal        wall    ratio   per trial  before first")
+    print("launcher slots       ideal        wall    ratio   all up   per trial  before first")
     for slots in asked.slots:
         for name in names:
             print(measure(name, waits, slots), flush=True)
