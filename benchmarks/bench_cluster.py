@@ -12,8 +12,8 @@ Slurm at once, without any sweeper, and so shows what Slurm itself adds.
 
 The wall time counts from the beginning of the first trial to the end of the last one. Beside it:
 the same from when every slot has begun, as eight slots that start on two cores take turns, and
-what passes before the first trial begins. Two trials more than there are slots are submitted to Ray and
-Slurm (`executor.slots`), so that no slot waits for the driver.
+what passes before the first trial begins. Two trials more than there are slots are submitted to
+Ray and Slurm (`executor.slots`), so that no slot waits for the driver.
 """
 
 from __future__ import annotations
