@@ -76,12 +76,13 @@ class RayJobs:
         return "loss of a Ray node"
 
     def left(self) -> list[str]:
-        """Slots, the processes that they have started, and their folders."""
+        """Slots, all processes that they have started, and their folders."""
         import ray
 
         actors = [str(actor) for actor in ray.util.list_named_actors(all_namespaces=True)]
         folders = [str(path) for path in self._temporary.glob("sweeper-*")]
-        return actors + folders + [" ".join(_words(host)) for host in self._hosts()]
+        trains = [p for p in _found("multiprocessing") if _is_told(p, self._temporary)]
+        return actors + folders + [" ".join(_words(p)) for p in (*self._hosts(), *trains)]
 
     def _add_node(self) -> Any:
         return self._cluster.add_node(**NODE)
@@ -134,6 +135,14 @@ def _found(*words: str) -> list[psutil.Process]:
     """The processes in whose commands all of the words are."""
     found = ((process, " ".join(_words(process))) for process in psutil.process_iter())
     return [process for process, command in found if all(word in command for word in words)]
+
+
+def _is_told(process: psutil.Process, temporary: Path) -> bool:
+    """Whether its temporary files go there."""
+    try:
+        return process.environ().get("TMPDIR") == str(temporary)
+    except psutil.Error:
+        return False
 
 
 def _words(process: psutil.Process) -> list[str]:
