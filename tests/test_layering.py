@@ -43,7 +43,10 @@ DOORS = {
     "markdown_it": ("sweeper/report/html.py",),
     "submitit": ("sweeper/executors/slurm.py",),
     "pynvml": ("sweeper/memory/measure/nvml.py",),
-    "ray": ("sweeper/executors/on_ray.py",),
+    "ray": (
+        *("sweeper/executors/on_ray.py", "sweeper/executors/ray_actor.py"),
+        "sweeper/executors/ray_slots.py",
+    ),
     "pydantic": ("sweeper/trial/json_text.py",),
 }
 

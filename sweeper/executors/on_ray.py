@@ -21,7 +21,7 @@ from sweeper.config.settings import RaySettings
 from sweeper.errors import MachineError, SettingsError, first_line
 from sweeper.executors.jobs import POLL_S
 from sweeper.executors.machine import Machine
-from sweeper.executors.ray_node import machine_text, pieces_of
+from sweeper.executors.ray_actor import machine_text, pieces_of
 from sweeper.executors.ray_slots import NAMESPACE, Slots, find_actor, token
 from sweeper.training.digits import recipe_of
 from sweeper.trial.folder import TrialFolder

@@ -11,7 +11,8 @@ from typing import Any
 
 import ray
 
-from sweeper.executors.ray_node import IDLE_S, Slot
+from sweeper.executors.ray_actor import Slot
+from sweeper.executors.ray_node import IDLE_S
 
 NAMESPACE = "sweeper"
 LISTEN_S = 0.2  # between two looks whether a slot has come

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ SIDE = 0.92  # of a cell's place
 ROOMY = 8  # columns in all that leave the words their size
 BAR = (0.78, 0.07)  # of the memory bar whose end is the budget: width, height
 FAR = 0.86  # of the bar of what passes the budget: it ends in the cell
+MOST = 12  # batches, and accumulates: those next to the recommended cell
 STATES = {
     "out of memory": "does not fit",
     "over budget": "does not fit",
@@ -42,10 +43,11 @@ def cell_map(findings: Findings) -> Chart:
         say_empty(chart.add_subplot(), "no trial has begun")
         return chart
     shown = findings.winner or findings.cells[0]
-    cells = [c for c in findings.cells if c.setting == shown.setting]
+    alike = [c for c in findings.cells if c.setting == shown.setting]
+    batches = _nearest((c.spec.batch for c in alike), shown.spec.batch)
+    accumulates = _nearest((c.spec.accumulate for c in alike), shown.spec.accumulate)
+    cells = [c for c in alike if c.spec.batch in batches and c.spec.accumulate in accumulates]
     panels = sorted({c.spec.amp for c in cells}, key=AMPS.index)
-    batches = sorted({c.spec.batch for c in cells})
-    accumulates = sorted({c.spec.accumulate for c in cells})
     chart = Chart(height_in=max(3.2, 1.6 + 0.95 * len(accumulates)))
     scale = min(1.0, ROOMY / (len(panels) * len(batches)))
     colours = _colours([end for c in cells if (end := findings.end(c)) is not None])
@@ -62,13 +64,21 @@ def cell_map(findings: Findings) -> Chart:
     ends = "expected at the end" if findings.in_parts else "reached"
     chart.colorbar(ScalarMappable(colours, SCORES), ax=chart.axes, label=f"mAP@0.5 {ends}")
     source = " and ".join(findings.sources)
+    cut = f" {len(cells)} of {len(alike)} cells are shown." if len(cells) < len(alike) else ""
     chart.suptitle(
         f"Bar: peak memory, GiB ({source}); the stroke is the budget of "
         f"{limit(findings.limit_gib)}.\nHatched: not judged. Frame: recommended. "
-        "In the corner: the cell's mark in the other plots.",
+        f"In the corner: the cell's mark in the other plots.{cut}",
         fontsize=8, color=GREY,
     )  # fmt: skip
     return chart
+
+
+def _nearest(values: Iterable[int], to: int) -> list[int]:
+    """Those next to a value in the order of all, ascending."""
+    found = sorted(set(values))
+    first = min(max(0, found.index(to) - MOST // 2), max(0, len(found) - MOST))
+    return found[first : first + MOST]
 
 
 def _colours(ends: Sequence[float]) -> Normalize:

@@ -123,3 +123,16 @@ def test_importing_sweeper_costs_nothing() -> None:
     code = "import sys, sweeper; print([m for m in ('mlflow', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_map_of_a_large_space_shows_what_lies_next_to_the_recommended_cell(
+    tmp_path: Path,
+) -> None:
+    rows = [Row(b, 1, False, map50=(b / 100,), wall_time_s=5.0) for b in range(1, 41)]
+    write_study(tmp_path, rows)
+    study = load_study(runs_dir=str(tmp_path))
+    assert study.best is not None
+    chart = plots.cell_map(study.findings)
+    shown = [int(label.get_text()) for label in chart.axes[0].get_xticklabels()]
+    assert len(shown) == 12 and study.best["batch"] in shown
+    assert "12 of 40 cells are shown" in chart.get_suptitle()
