@@ -7,6 +7,7 @@ import platform
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -119,6 +120,7 @@ def _processor() -> str:
     return platform.machine()
 
 
+@cache  # a slot on Ray looks at its machine for each trial
 def _versions() -> dict[str, str]:
     found = {}
     for name in PACKAGES:

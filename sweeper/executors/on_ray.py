@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import threading
@@ -21,7 +20,7 @@ from sweeper.config.settings import RaySettings
 from sweeper.errors import MachineError, SettingsError, first_line
 from sweeper.executors.jobs import POLL_S
 from sweeper.executors.machine import Machine
-from sweeper.executors.ray_actor import machine_text, pieces_of
+from sweeper.executors.ray_actor import bring, machine_text, pieces_of
 from sweeper.executors.ray_slots import NAMESPACE, Slots, find_actor, token
 from sweeper.training.digits import recipe_of
 from sweeper.trial.folder import TrialFolder
@@ -166,7 +165,7 @@ class RayScheduler:
         with folder.events.open("ab") as events:
             events.write(look.events)
         for file, (size, content) in look.files.items():
-            _bring(slot, trial, file, size, content, folder.path / file)
+            bring(slot, trial, file, size, content, folder.path / file)
         if look.files:
             slot.forget.remote(trial)
             self._slots.give_back(name)
@@ -227,17 +226,6 @@ def _from_anywhere(spec: TrialSpec) -> TrialSpec:
         data_yaml=str(Path(spec.data_yaml).absolute()),
         model_file=str(model.absolute()) if model.exists() else spec.model_file,
     )
-
-
-def _bring(slot: Any, trial: str, name: str, size: int, content: bytes, target: Path) -> None:
-    """Copy a file from the slot, whole or not at all; what is short has come already."""
-    target.parent.mkdir(exist_ok=True)
-    draft = target.with_name(f"{target.name}.part")
-    with draft.open("wb") as file:
-        file.write(content)
-        while file.tell() < size:
-            file.write(ray.get(slot.read.remote(trial, name, file.tell())))
-    os.replace(draft, target)
 
 
 def _describe(resources: dict[str, float]) -> str:

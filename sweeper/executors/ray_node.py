@@ -33,6 +33,7 @@ def keep(home: Path, actor: int) -> None:
         home: Folder of the slot, removed in the end.
         actor: Process id of the actor; it writes a line whenever somebody asks for news.
     """
+    os.chdir(home)  # takes what a training leaves in its working directory
     warm_up()
     asked, host, running = time.monotonic(), None, threading.Thread()
     while True:
