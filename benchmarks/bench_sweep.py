@@ -58,6 +58,7 @@ class Study:
         begin_s: Median per trial that starts, beside Ultralytics' epochs.
         continue_s: The same for a trial that goes on from a checkpoint.
         between_s: What the study itself takes per trial.
+        end_s: What it takes after the last trial, for the report above all.
         chosen: The recommended cell.
     """
 
@@ -66,6 +67,7 @@ class Study:
     begin_s: float
     continue_s: float
     between_s: float
+    end_s: float
     chosen: Cell
 
 
@@ -103,7 +105,7 @@ def study(folder: Path, epochs: int) -> Study:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     seconds = time.perf_counter() - started
-    begin, going_on, firsts, trained_s = [], [], [], 0.0
+    begin, going_on, firsts, trained_s, last = [], [], [], 0.0, began
     for trial in TrialFolder.all_of(folder / "ours/trials"):
         spec, result = trial.read_spec(), trial.read_result()
         if result is None or not result.iterations:
@@ -115,12 +117,16 @@ def study(folder: Path, epochs: int) -> Study:
             going_on.append(result.wall_time_s - first_s - sum(epochs_s[spec.trained :]))
         firsts.append(result.epochs[0].time - epochs_s[0])
         trained_s += result.wall_time_s
+        last = max(last, result.epochs[-1].time)
     start_s = min(firsts) - began
-    between_s = (seconds - start_s - trained_s) / len(begin)
+    end_s = began + seconds - last
+    # The set-up of the first trial lies within start_s, the ending of the last within end_s.
+    within_s = trained_s - statistics.median(begin)
+    between_s = (seconds - start_s - within_s - end_s) / len(begin)
     best = load_study("ours", runs_dir=str(folder)).best
     assert best is not None, "the study recommends nothing"
     medians = statistics.median(begin), statistics.median(going_on)
-    return Study(seconds, start_s, *medians, between_s, (best["batch"], best["accumulate"]))
+    return Study(seconds, start_s, *medians, between_s, end_s, (best["batch"], best["accumulate"]))
 
 
 def main() -> None:
@@ -158,7 +164,7 @@ def main() -> None:
     print(
         f"(b): start {found.start_s:.1f} s; beside Ultralytics' epochs, medians: a trial that "
         f"starts {found.begin_s:.2f} s, one that goes on {found.continue_s:.2f} s; the study "
-        f"{found.between_s:.2f} s per trial"
+        f"{found.between_s:.2f} s per trial; end {found.end_s:.1f} s"
     )
     regret = best.map50 - by_cell[found.chosen].map50
     verdict = "equal quality" if regret <= 2 * SEED_NOISE else "WORSE than the noise explains"
