@@ -8,7 +8,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, RunStatus
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from sweeper.tracking.reader import CURVE
@@ -126,9 +126,9 @@ def status_of(outcome: Outcome) -> str:
     return str(RunStatus.to_string(_STATUS.get(outcome, RunStatus.FAILED)))
 
 
-def params_of(spec: TrialSpec) -> list[Param]:
+def params_of(spec: TrialSpec) -> dict[str, str]:
     """What the trial is told."""
-    return [Param(k, str(get(spec))) for k, get in PARAMS.items()]
+    return {k: str(get(spec)) for k, get in PARAMS.items()}
 
 
 def effective_params(result: TrialResult) -> dict[str, str]:

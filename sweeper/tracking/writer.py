@@ -143,11 +143,9 @@ class Tracker:
         return str(runs[0].info.run_id) if runs else None
 
     def log_spec(self, run_id: str, spec: TrialSpec) -> None:
-        """Write what the trial is told, its data set included; the final write repeats it."""
-        self._client.log_batch(run_id, params=params_of(spec))
-        self._log_dataset(run_id, spec)
-
-    def _log_dataset(self, run_id: str, spec: TrialSpec) -> None:
+        """Write what the trial is told, its data set too; `finish_trial` adds what is missing."""
+        params = [Param(k, v) for k, v in params_of(spec).items()]
+        self._client.log_batch(run_id, params=params)
         if datasets := dataset_of(spec):
             self._client.log_inputs(run_id, datasets)
 
@@ -188,19 +186,16 @@ class Tracker:
         texts = {k: get(result)[:MAX_TAG_VAL_LENGTH] for k, get in TRIAL_TAGS.items()}
         own = {k: text for k, text in texts.items() if text} | tags.result_tag(result)
         logged = [RunTag(k, text) for k, text in own.items()]
-        self._client.log_batch(run_id, metrics, params_of(spec), logged)
-        self._log_dataset(run_id, spec)
-        self._log_effective(run_id, result)
+        run = self._client.get_run(run_id)
+        # MLflow refuses to change what a part before has really used.
+        told = params_of(spec) | effective_params(result)
+        params = [Param(k, v) for k, v in told.items() if k not in run.data.params]
+        self._client.log_batch(run_id, metrics, params, logged)
+        if (datasets := dataset_of(spec)) and not run.inputs.dataset_inputs:
+            self._client.log_inputs(run_id, datasets)
         for file in folder.artifacts:
             self._client.log_artifact(run_id, str(file))
         self._client.set_terminated(run_id, status_of(result.outcome))
-
-    def _log_effective(self, run_id: str, result: TrialResult) -> None:
-        """Write what the training really used; MLflow refuses to change what a part before did."""
-        if params := effective_params(result):
-            known = self._client.get_run(run_id).data.params
-            missing = [Param(k, v) for k, v in params.items() if k not in known]
-            self._client.log_batch(run_id, params=missing)
 
     def finish_study(self, done: bool) -> None:
         """End the parent run; `publish_report` writes the answer to it."""
