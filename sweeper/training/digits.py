@@ -139,5 +139,6 @@ def _scene(
 
 def _ink_box(ink: NDArray[np.float64]) -> tuple[int, int, int, int]:
     """Tight box around what is clearly ink: left, top, right, bottom in pixels."""
-    ys, xs = np.nonzero(ink > 0.25)
-    return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
+    inked = ink > 0.25
+    columns, rows = (np.flatnonzero(inked.any(axis)) for axis in (0, 1))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
