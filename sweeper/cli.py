@@ -18,7 +18,7 @@ from sweeper.config.compose import (
     explain,
     explain_number,
     load_settings,
-    refuse_lists,
+    refuse_slips,
     register_schema,
 )
 from sweeper.config.conf_dir import CONF_DIR
@@ -37,7 +37,7 @@ def main() -> None:
             signal.signal(getattr(signal, name), _interrupt)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raised, for our own words
     with readable_errors():
-        refuse_lists(sys.argv[1:])
+        refuse_slips(sys.argv[1:])
     try:
         _hydra_main()
     except HydraException as error:

@@ -18,8 +18,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException, ValidationError
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from sweeper.config.arguments import argument_defaults
 from sweeper.config.conf_dir import CONF_DIR
 from sweeper.config.settings import Settings
 from sweeper.config.validation import validate
@@ -91,6 +92,8 @@ def amp_typed(value: object) -> Amp:
 def _naming_the_key() -> Iterator[None]:
     try:
         yield
+    except ConfigKeyError as error:
+        raise SettingsError(_unknown_key(str(error.full_key))) from error
     except OmegaConfBaseException as error:
         key = error.full_key or "the configuration"
         raise SettingsError(f"{key}: {str(error).splitlines()[0]}") from error
@@ -102,7 +105,7 @@ def compose_settings(overrides: list[str]) -> Settings:
     Raises:
         SettingsError: Hydra refuses an override, or a value cannot work.
     """
-    refuse_lists(overrides)
+    refuse_slips(overrides)
     with open_conf():
         return load_settings(compose("config", overrides))
 
@@ -130,8 +133,7 @@ def explain_number(error: ValueError, words: Iterable[str]) -> str:
     Raises:
         ValueError: It is another one.
     """
-    groups = [path.name for path in CONF_DIR.iterdir() if path.is_dir()]
-    typed = next((w for w in words if re.fullmatch(rf"({'|'.join(groups)})=[\d.,]+", w)), None)
+    typed = next((w for w in words if re.fullmatch(rf"({'|'.join(_groups())})=[\d.,]+", w)), None)
     if typed is None or not str(error).startswith("Config group override"):
         raise error
     group, _, choice = typed.partition("=")
@@ -153,13 +155,21 @@ def _unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
     return said
 
 
-def refuse_lists(overrides: Iterable[str]) -> None:
-    """Refuse ``batch=[2,4]``, which is no sweep; of a group Hydra would take the last one.
+def refuse_slips(overrides: Iterable[str]) -> None:
+    """Refuse ``batch=[2,4]``, which is no sweep, and ``--batch``, which is no option of Hydra.
+
+    Of a group in brackets Hydra would take the last one.
 
     Raises:
-        SettingsError: A key outside of the groups has a list.
+        SettingsError: A key has a list, or dashes.
     """
     for override in overrides:
+        dashed = re.match(r"--([\w.]+)", override)
+        if dashed and dashed[1] in (*_known_keys(), *_groups()):
+            raise SettingsError(
+                f"{override}: keys are typed without dashes, {dashed[1]}=VALUE. "
+                "python -m sweeper --help shows the options."
+            )
         if listed := re.fullmatch(r"(\w+)=\[(.*)\]", override):
             raise SettingsError(
                 f"{override} is a list. Several values are typed without brackets, "
@@ -212,15 +222,26 @@ def _unknown_key(key: str) -> str:
             "device is no key here: trials take the GPUs that CUDA_VISIBLE_DEVICES shows, e.g. "
             "CUDA_VISIBLE_DEVICES=0 python -m sweeper …, and with an empty one the CPU."
         )
-    known = list(_keys(OmegaConf.to_container(OmegaConf.structured(Settings))))
+    known = _known_keys()
     near = [k for k in known if k.endswith(f".{key}")]
     if f"train.{key}" in near:  # Ultralytics' arguments
         near = [f"train.{key}"]
+    name = key.rpartition(".")[2]
+    if not near and name in argument_defaults():
+        return f"{key} is an unknown key. Ultralytics' argument {name} is +train.extra.{name}=."
     near = near or difflib.get_close_matches(key, known, n=1)
     shows = "python -m sweeper --cfg job shows them all."
     hint = f"Did you mean {' or '.join(near)}?" if near else shows
     extra = " Other arguments of Ultralytics: +train.extra.NAME=." * key.startswith("train.")
     return f"{key} is an unknown key. {hint}{extra}"
+
+
+def _groups() -> list[str]:
+    return [path.name for path in CONF_DIR.iterdir() if path.is_dir()]
+
+
+def _known_keys() -> list[str]:
+    return list(_keys(OmegaConf.to_container(OmegaConf.structured(Settings))))
 
 
 def _keys(tree: Any, prefix: str = "") -> Iterator[str]:

@@ -19,7 +19,7 @@ from sweeper.config.compose import (
     load_settings,
     open_conf,
     read_settings,
-    refuse_lists,
+    refuse_slips,
     with_schema,
 )
 from sweeper.config.settings import STUDY_WIDE, Settings, of_the_trial
@@ -160,7 +160,7 @@ def plan_space(overrides: list[str]) -> Space:
     Raises:
         SettingsError: Hydra refuses an override, or a value cannot work.
     """
-    refuse_lists(overrides)
+    refuse_slips(overrides)
     with open_conf() as loader:
         config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
         defaults = dict(config.hydra.sweeper.params)
