@@ -41,8 +41,8 @@ from worlds import KINDS, Run, idle_epoch_s, make_world
 
 from sweeper.study.sharing import spread_order
 from sweeper.trial.field import Standing
-from sweeper.trial.record import TrialSpec
 from sweeper.trial.rungs import choose, default_rungs, ends, judge_rung
+from sweeper.trial.spec import TrialSpec
 
 HERE = Path(__file__).parent
 DIGITS, AMP, RACCOON = (HERE / f"truth{name}.json" for name in ("", "_amp", "_raccoon"))

@@ -30,7 +30,7 @@ from sweeper.memory.predict.peaks import replay_trace  # noqa: E402
 from sweeper.numbers import GIB  # noqa: E402
 from sweeper.training.full_images import BATCHES, few_steps  # noqa: E402
 from sweeper.trial.levers import CHECKPOINTS  # noqa: E402
-from sweeper.trial.record import Amp  # noqa: E402
+from sweeper.trial.spec import Amp  # noqa: E402
 
 READINGS = Path(__file__).with_name("emulated_vram.csv")
 MEASURED = Path(__file__).with_name("measured_vram.csv")

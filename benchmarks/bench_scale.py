@@ -32,15 +32,9 @@ from sweeper.study.trials import Trials
 from sweeper.tracking import Tracker
 from sweeper.tracking.outbox import Outbox
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import (
-    ChildFacts,
-    Ending,
-    EpochReport,
-    MemoryReading,
-    TrialFacts,
-    TrialResult,
-    TrialSpec,
-)
+from sweeper.trial.readings import EpochReport, MemoryReading
+from sweeper.trial.record import ChildFacts, Ending, TrialFacts, TrialResult
+from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import StudyRecord
 

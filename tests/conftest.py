@@ -44,7 +44,9 @@ from sweeper.study.judge import judge  # noqa: E402
 from sweeper.tracking import Tracker  # noqa: E402
 from sweeper.training.digits import DigitScenes, write_digits  # noqa: E402
 from sweeper.trial.folder import TrialFolder  # noqa: E402
-from sweeper.trial.record import EpochReport, TrialResult, TrialSpec  # noqa: E402
+from sweeper.trial.readings import EpochReport  # noqa: E402
+from sweeper.trial.record import TrialResult  # noqa: E402
+from sweeper.trial.spec import TrialSpec  # noqa: E402
 from tests.cards import CardServer, EmulatedMachine, emulate  # noqa: E402
 from tests.forks import Commands  # noqa: E402
 from tests.memory.stub_driver import Driver, build_stub  # noqa: E402

@@ -7,6 +7,6 @@ for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
 
 import sweeper.training.run  # noqa: E402, F401
 from sweeper.trial.json_text import adapter  # noqa: E402
-from sweeper.trial.record import TrialSpec  # noqa: E402
+from sweeper.trial.spec import TrialSpec  # noqa: E402
 
 adapter(TrialSpec)

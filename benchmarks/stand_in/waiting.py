@@ -11,7 +11,8 @@ from pathlib import Path
 
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import to_json
-from sweeper.trial.record import ChildFacts, Ending, EpochReport
+from sweeper.trial.readings import EpochReport
+from sweeper.trial.record import ChildFacts, Ending
 
 
 def child_main(folder: str, device: str, connection: Connection) -> None:

@@ -25,7 +25,7 @@ from sweeper.config.conf_dir import CONF_DIR
 from sweeper.config.settings import Settings
 from sweeper.config.validation import validate
 from sweeper.errors import SettingsError
-from sweeper.trial.record import Amp, read_amp
+from sweeper.trial.spec import Amp, read_amp
 
 _FILES = {"data": "data.yaml", "model": "model.file"}  # keys for what no choice of a group is
 

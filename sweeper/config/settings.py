@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import MISSING
 
 from sweeper.trial.levers import in_words, pulled
-from sweeper.trial.record import cell_label
 from sweeper.trial.rungs import default_rungs
+from sweeper.trial.spec import cell_label
 
 # Beginnings of the keys that say how a study is run or shown, not what its trials are.
 STUDY_WIDE = (
@@ -296,7 +296,7 @@ class Settings:
 
     batch: int = MISSING
     accumulate: int = MISSING
-    amp: Any = MISSING  # of `sweeper.trial.record.AMPS`, or fp16 as typed
+    amp: Any = MISSING  # of `sweeper.trial.spec.AMPS`, or fp16 as typed
     seed: int = 0
     runs_dir: str = "runs"
     doctor: bool = True

@@ -10,7 +10,7 @@ from sweeper.config.arguments import argument_defaults, fault
 from sweeper.config.settings import MemorySettings, PlanSettings, Settings
 from sweeper.errors import SettingsError
 from sweeper.trial.levers import ALLOCATORS, CHECKPOINTS
-from sweeper.trial.record import SINGLE
+from sweeper.trial.spec import SINGLE
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD")
 REPORT_FORMATS = ("markdown", "html")

@@ -9,7 +9,7 @@ from sweeper.deploy.progress import Say
 from sweeper.deploy.rows import Deployment, find, metrics
 from sweeper.errors import DeployError, StudyError
 from sweeper.report.publish import publish
-from sweeper.trial.record import EMULATED, MEASURED
+from sweeper.trial.readings import EMULATED, MEASURED
 
 
 def record(

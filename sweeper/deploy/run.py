@@ -28,7 +28,7 @@ from sweeper.deploy.source import (
 from sweeper.errors import DeployError
 from sweeper.memory.measure.nvml import source_of
 from sweeper.numbers import count, duration
-from sweeper.trial.record import EMULATED
+from sweeper.trial.readings import EMULATED
 from sweeper.trial.study_folder import StudyFolder
 
 

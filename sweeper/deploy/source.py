@@ -21,7 +21,8 @@ from sweeper.study.display import StudyDisplay
 from sweeper.study.trials import unrecorded_trials
 from sweeper.training.dataset import prepare_dataset
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import Outcome, TrialResult, TrialSpec
+from sweeper.trial.record import Outcome, TrialResult
+from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 
 UNNAMED = "weights"

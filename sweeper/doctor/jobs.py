@@ -9,7 +9,7 @@ from sweeper.doctor.finding import Finding, failure, ok, warning
 from sweeper.errors import SweeperError
 from sweeper.executors.machine import machine_here
 from sweeper.executors.opening import open_executor
-from sweeper.trial.record import SINGLE
+from sweeper.trial.spec import SINGLE
 
 
 def check_jobs(settings: Settings) -> Finding:

@@ -13,7 +13,8 @@ from sweeper.study.space import Cell, Space
 from sweeper.training.contents import ContentsFinder
 from sweeper.training.dataset import Dataset
 from sweeper.training.reading import Reading
-from sweeper.trial.record import AMP_WORDS, SIMULATED
+from sweeper.trial.readings import SIMULATED
+from sweeper.trial.spec import AMP_WORDS
 
 
 def check_room(settings: Settings, reading: Reading | None = None) -> Finding:

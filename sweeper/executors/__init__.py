@@ -7,7 +7,8 @@ from typing import Protocol
 
 from sweeper.executors.machine import Machine
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import EpochReport, TrialFacts
+from sweeper.trial.readings import EpochReport
+from sweeper.trial.record import TrialFacts
 
 
 class Watcher(Protocol):

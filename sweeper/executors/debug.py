@@ -10,7 +10,8 @@ from dataclasses import replace
 from sweeper.executors import Watcher
 from sweeper.executors.machine import Machine, machine_here
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import EpochReport, TrialFacts
+from sweeper.trial.readings import EpochReport
+from sweeper.trial.record import TrialFacts
 
 Train = Callable[[TrialFolder, Watcher], TrialFacts]
 

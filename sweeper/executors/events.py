@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeper.executors import Watcher
 from sweeper.trial.json_text import to_json
-from sweeper.trial.record import EpochReport
+from sweeper.trial.readings import EpochReport
 
 
 class EventLog:

@@ -20,7 +20,8 @@ from sweeper.executors.events import EventLog
 from sweeper.executors.machine import CPU, Machine, machine_here
 from sweeper.executors.supervise import Supervisor
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import EndedBy, TrialFacts, TrialSpec
+from sweeper.trial.record import EndedBy, TrialFacts
+from sweeper.trial.spec import TrialSpec
 
 HEARTBEAT_S = 5.0
 STOP_LOOK_S = 1.0  # the folder may lie on a file server

@@ -25,7 +25,7 @@ from sweeper.executors.ray_slots import NAMESPACE, Slots, find_actor, token
 from sweeper.training.digits import recipe_of
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import from_json, to_json
-from sweeper.trial.record import TrialSpec
+from sweeper.trial.spec import TrialSpec
 
 PREFIX = "ray:"  # of a job's id; then come the name of the slot and the trial's folder there
 QUEUED = "-"  # for the slot's name while there is none

@@ -11,7 +11,7 @@ from sweeper.executors.debug import DebugExecutor
 from sweeper.executors.devices import find_devices
 from sweeper.executors.jobs import JobExecutor, Scheduler
 from sweeper.executors.local import LocalExecutor
-from sweeper.trial.record import SINGLE
+from sweeper.trial.spec import SINGLE
 from sweeper.trial.study_folder import StudyFolder
 
 

@@ -22,7 +22,7 @@ import torchvision  # noqa: E402, F401
 
 import sweeper.training.run  # noqa: E402, F401
 from sweeper.trial.json_text import adapter  # noqa: E402
-from sweeper.trial.record import TrialSpec  # noqa: E402
+from sweeper.trial.spec import TrialSpec  # noqa: E402
 
 adapter(TrialSpec)
 

@@ -24,7 +24,7 @@ from sweeper.executors.ray_node import trials_of
 from sweeper.training.digits import DigitScenes, write_digits
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import from_json, to_json
-from sweeper.trial.record import TrialSpec
+from sweeper.trial.spec import TrialSpec
 
 CHUNK = 16 * 2**20  # bytes of a file that travel at once
 SMALL = 2**20  # bytes of a file that come with the news that the trial has ended

@@ -17,7 +17,9 @@ from sweeper.fork_server import start_fork_server
 from sweeper.memory.budget import watchdog_limit_gib
 from sweeper.memory.measure.sampler import MemorySampler
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import EndedBy, EpochReport, TrialFacts, TrialSpec
+from sweeper.trial.readings import EpochReport
+from sweeper.trial.record import EndedBy, TrialFacts
+from sweeper.trial.spec import TrialSpec
 
 POLL_S = 0.2
 EXIT_GRACE_S = 30

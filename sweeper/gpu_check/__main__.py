@@ -24,7 +24,7 @@ from sweeper.gpu_check.probes import TorchFacts, ask_torch, sampler_cost
 from sweeper.memory.cards import find_budget
 from sweeper.memory.measure.nvml import Device, capability
 from sweeper.study.provenance import describe_origin
-from sweeper.trial.record import TrialSpec
+from sweeper.trial.spec import TrialSpec
 
 NO_GPU = (
     "there is no GPU here to check. To see what the check does: make card, then "

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sweeper.gpu_check.cells import Trained
-from sweeper.trial.record import Outcome, TrialSpec
+from sweeper.trial.record import Outcome
+from sweeper.trial.spec import TrialSpec
 
 ROOM_GIB = 0.05  # above the peak: enough, also for a context that is about to grow
 SHORT = 0.9  # of what was alive at once: not enough, however often the cache is flushed

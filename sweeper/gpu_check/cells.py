@@ -20,7 +20,8 @@ from sweeper.study.display import StudyDisplay
 from sweeper.study.specs import SpecBuilder
 from sweeper.study.trials import unrecorded_trials
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import TrialResult, TrialSpec
+from sweeper.trial.record import TrialResult
+from sweeper.trial.spec import TrialSpec
 
 MODELS = ("yolo11n", "yolo11s", "yolo11m")
 CELLS = ((4, 1, False), (4, 1, True), (8, 1, False), (8, 4, True))  # batch, accumulate, amp

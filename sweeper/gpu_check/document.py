@@ -15,7 +15,8 @@ from sweeper.gpu_check.probes import SamplerCost, TorchFacts
 from sweeper.memory.measure.nvml import Device
 from sweeper.numbers import NOTHING, change, count, duration, gib, percent
 from sweeper.report.markdown import Table, render_table
-from sweeper.trial.record import MemoryReading, Outcome, TrialResult
+from sweeper.trial.readings import MemoryReading
+from sweeper.trial.record import Outcome, TrialResult
 
 # Checks of the doctor whose text is about the card or the software; others name files.
 SHOWN = ("gpu", "gpu memory", "torch", "torch kernels", "allocator", "host memory", "versions")

@@ -12,7 +12,7 @@ from sweeper.config.settings import VramSettings
 from sweeper.errors import SettingsError
 from sweeper.memory.budget import Budget
 from sweeper.memory.measure.nvml import Device
-from sweeper.trial.record import EMULATED
+from sweeper.trial.readings import EMULATED
 
 CARDS = CONF_DIR / "vram"
 

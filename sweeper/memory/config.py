@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sweeper.trial.record import Amp, TrialSpec
+from sweeper.trial.spec import Amp, TrialSpec
 
 TraceKey = tuple[str, int, bool, str, int]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sweeper.memory.budget import violation
 from sweeper.str_enum import StrEnum
-from sweeper.trial.record import MemoryReading, TrialSpec
+from sweeper.trial.readings import MemoryReading
+from sweeper.trial.spec import TrialSpec
 
 
 class Verdict(StrEnum):

@@ -20,7 +20,8 @@ from sweeper.study.display import StudyDisplay
 from sweeper.study.trials import Trials, unrecorded_trials
 from sweeper.training.full_images import few_steps
 from sweeper.trial.alloc_conf import alloc_conf
-from sweeper.trial.record import Outcome, TrialResult, TrialSpec
+from sweeper.trial.record import Outcome, TrialResult
+from sweeper.trial.spec import TrialSpec
 
 Results = dict[Request, TrialResult]
 

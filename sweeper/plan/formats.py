@@ -14,7 +14,8 @@ from sweeper.plan.facets import VARYING, columns, shared
 from sweeper.plan.files import csv_text
 from sweeper.plan.predictions import Found, Plan, PlanCell
 from sweeper.plan.verify import Verification
-from sweeper.trial.record import AMP_WORDS, SIMULATED
+from sweeper.trial.readings import SIMULATED
+from sweeper.trial.spec import AMP_WORDS
 
 Rows = list[list[str]]
 

@@ -13,7 +13,7 @@ from sweeper.memory.verdict import Verdict
 from sweeper.plan.cells import Inquiry, Setup
 from sweeper.plan.predictions import Plan, PlanCell, predict_cells
 from sweeper.trial.levers import LEVERS, places
-from sweeper.trial.record import AMPS
+from sweeper.trial.spec import AMPS
 
 Places = tuple[int, ...]
 Way = tuple[Places, Places]  # of the levers that cost time, and of those that do not

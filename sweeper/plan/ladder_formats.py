@@ -25,7 +25,7 @@ from sweeper.plan.formats import (
 from sweeper.plan.ladder import frame
 from sweeper.plan.predictions import Plan, PlanCell
 from sweeper.trial.levers import LEVERS, pulled
-from sweeper.trial.record import SIMULATED
+from sweeper.trial.readings import SIMULATED
 
 UNKNOWN = "unknown"
 ORDER = (

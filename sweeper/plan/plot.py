@@ -15,7 +15,8 @@ from sweeper.plan.cells import Setup
 from sweeper.plan.facets import VARYING, columns, shared
 from sweeper.plan.formats import BOUND
 from sweeper.plan.predictions import Plan, PlanCell
-from sweeper.trial.record import AMP_WORDS, SIMULATED
+from sweeper.trial.readings import SIMULATED
+from sweeper.trial.spec import AMP_WORDS
 
 # Paul Tol's "muted" scheme, safe for colour-blind readers (personal.sron.nl/~pault), in an order
 # that sets neighbours apart; from what is always held to what a step adds.

@@ -9,7 +9,7 @@ from sweeper.numbers import NOTHING, change, gib
 from sweeper.plan.cells import Setup
 from sweeper.plan.predictions import Found
 from sweeper.plan.verify import Tried, Verification, Verified
-from sweeper.trial.record import EMULATED
+from sweeper.trial.readings import EMULATED
 
 Names = Callable[[Setup], list[str]]
 NUMBERS = ("batch", "accumulate", "predicted GiB", "at most")

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from sweeper.memory.verdict import Verdict, reading_verdict
 from sweeper.numbers import count
 from sweeper.report.findings import Findings
-from sweeper.trial.record import EMULATED, MEASURED, SIMULATED, Outcome
+from sweeper.trial.readings import EMULATED, MEASURED, SIMULATED
+from sweeper.trial.record import Outcome
 from sweeper.trial.study_record import RecordedTrial
 
 # Ultralytics trains 100 epochs by default; the ranking of much shorter runs may turn around.

@@ -16,7 +16,7 @@ from sweeper.report.cells import CellSummary
 from sweeper.report.chart import Chart, say_empty
 from sweeper.report.colours import BLACK, BUDGET, CHOSEN, GREY, SCORES, UNFIT, Style, styles
 from sweeper.report.findings import Findings
-from sweeper.trial.record import AMP_WORDS, AMPS
+from sweeper.trial.spec import AMP_WORDS, AMPS
 
 SPAN = 0.1  # mAP@0.5 that the colours span at least: noise is not to look like a difference
 DARK = 0.6  # from there on words are white

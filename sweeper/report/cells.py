@@ -10,7 +10,9 @@ from functools import cached_property
 
 from sweeper.config.settings import of_the_trial
 from sweeper.trial.levers import LEVERS, in_words, pulled
-from sweeper.trial.record import SIMULATED, Outcome, TrialSpec
+from sweeper.trial.readings import SIMULATED
+from sweeper.trial.record import Outcome
+from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_record import RecordedTrial
 
 # What a label says by itself, and the seed: another seed is the same cell.

@@ -12,7 +12,7 @@ from sweeper.numbers import change, gain
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import End
 from sweeper.trial.levers import LEVERS, pulled
-from sweeper.trial.record import AMP_WORDS, AMPS, Amp
+from sweeper.trial.spec import AMP_WORDS, AMPS, Amp
 
 Pair = tuple[CellSummary, CellSummary]
 

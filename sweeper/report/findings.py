@@ -11,8 +11,9 @@ from sweeper.report.standing import standings_of
 from sweeper.trial.curves import Outlook
 from sweeper.trial.field import Gap
 from sweeper.trial.levers import places, pulled
-from sweeper.trial.record import AMPS, Outcome
+from sweeper.trial.record import Outcome
 from sweeper.trial.rungs import Choice, choose, ends, leads
+from sweeper.trial.spec import AMPS
 from sweeper.trial.study_record import Points, RecordedStudy, RecordedTrial, StudyStatus
 
 BASELINE = "baseline"  # the name of the article's strategy

@@ -8,7 +8,7 @@ from pathlib import Path
 from sweeper.config.settings import Settings
 from sweeper.errors import StudyError
 from sweeper.tracking import OlderStudyError, read_curve, read_study
-from sweeper.trial.record import SINGLE
+from sweeper.trial.spec import SINGLE
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import (
     CurveReader,

@@ -25,7 +25,7 @@ from sweeper.report.colours import BLACK, BUDGET, GREY, LIGHT_GREY, UNFIT, style
 from sweeper.report.findings import Findings
 from sweeper.report.tables import PARTS, cells_with_parts, part_names
 from sweeper.trial.levers import in_words, pulled
-from sweeper.trial.record import AMP_WORDS
+from sweeper.trial.spec import AMP_WORDS
 
 # Of the memory classes; their points have the colours, which tell cells apart.
 LINES = [(colour, line) for colour in (GREY, LIGHT_GREY) for line in ("-", "--", "-.", ":")]

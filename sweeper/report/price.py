@@ -10,7 +10,8 @@ from sweeper.numbers import change
 from sweeper.report.cells import CellSummary
 from sweeper.report.effects import without
 from sweeper.trial.levers import LEVERS, in_words, pulled
-from sweeper.trial.record import AMP_SUFFIX, MEASURED
+from sweeper.trial.readings import MEASURED
+from sweeper.trial.spec import AMP_SUFFIX
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from sweeper.report.cells import CellSummary
 from sweeper.trial.field import Standing
-from sweeper.trial.record import CURVE_DIGITS, TrialResult
+from sweeper.trial.readings import CURVE_DIGITS
+from sweeper.trial.record import TrialResult
 from sweeper.trial.study_record import RecordedTrial
 
 

@@ -11,8 +11,8 @@ from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table
 from sweeper.report.words import end_in_words, headroom_in_words, reason_of, verdict
 from sweeper.trial.levers import places
-from sweeper.trial.record import AMP_WORDS, AMPS
 from sweeper.trial.repeats import trial_in_words
+from sweeper.trial.spec import AMP_WORDS, AMPS
 from sweeper.trial.study_record import RecordedTrial
 
 # In the order in which they are stacked; the names are those of MemoryReading.parts.

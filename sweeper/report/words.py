@@ -6,7 +6,8 @@ from sweeper.numbers import NOTHING, count, duration, gib, limit, score
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
 from sweeper.trial.levers import pulled
-from sweeper.trial.record import AMP_WORDS, Outcome
+from sweeper.trial.record import Outcome
+from sweeper.trial.spec import AMP_WORDS
 from sweeper.trial.study_record import RecordedTrial
 
 

@@ -16,7 +16,7 @@ from sweeper.report.findings import Findings
 from sweeper.study.driver import Driver
 from sweeper.study.stored import StoredStudies
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import SINGLE
+from sweeper.trial.spec import SINGLE
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import StudyRecord, StudyStatus
 

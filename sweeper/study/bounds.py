@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from sweeper.memory.config import MemoryConfig
 from sweeper.memory.verdict import Verdict, predicted_verdict
 from sweeper.trial.levers import places
-from sweeper.trial.record import Outcome, TrialResult, TrialSpec
+from sweeper.trial.record import Outcome, TrialResult
+from sweeper.trial.spec import TrialSpec
 
 # Ultralytics arguments that change how a cell learns, but not how much memory it takes.
 _NOT_MEMORY = {"lr0", "lrf", "momentum", "weight_decay", "warmup_epochs", "warmup_bias_lr"}

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from sweeper.study.display import StudyDisplay
 from sweeper.study.trials import Trials
-from sweeper.trial.record import TrialResult, TrialSpec
+from sweeper.trial.record import TrialResult
 from sweeper.trial.repeats import repeat_number
+from sweeper.trial.spec import TrialSpec
 
 
 def confirm(

@@ -27,7 +27,8 @@ from sweeper.study.trials import Require, Trials
 from sweeper.tracking import Tracker
 from sweeper.tracking.outbox import Outbox
 from sweeper.tracking.system import SystemMetrics
-from sweeper.trial.record import MEASURED, SIMULATED, TrialSpec
+from sweeper.trial.readings import MEASURED, SIMULATED
+from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import StudyRecord, StudyStatus
 

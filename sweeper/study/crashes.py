@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sweeper.trial.record import Outcome, TrialResult, TrialSpec
+from sweeper.trial.record import Outcome, TrialResult
+from sweeper.trial.spec import TrialSpec
 
 ALIKE = 3
 _CRASHED = """\

@@ -16,8 +16,10 @@ from rich.text import Text
 from sweeper.numbers import NOTHING, count, duration, gib, score
 from sweeper.study.grid import LEGEND, RUNNING, Grid, Mark, mark_of, paused_mark
 from sweeper.study.pace import Pace
-from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
+from sweeper.trial.readings import EpochReport
+from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.repeats import trial_in_words
+from sweeper.trial.spec import TrialSpec
 
 # Outcomes for which the grid says enough.
 QUIET = {Outcome.COMPLETE, Outcome.PRUNED, Outcome.COVERED, *(o for o in Outcome if o.infeasible)}

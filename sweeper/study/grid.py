@@ -10,7 +10,8 @@ from rich.text import Text
 
 from sweeper.config.settings import of_the_trial
 from sweeper.trial.levers import in_words, places, pulled
-from sweeper.trial.record import AMP_SUFFIX, AMPS, Amp, Outcome, TrialSpec
+from sweeper.trial.record import Outcome
+from sweeper.trial.spec import AMP_SUFFIX, AMPS, Amp, TrialSpec
 
 OPEN, RUNNING = "·", "…"
 LEGEND = ".xx mAP@0.5  .xx↓ pruned  OOM does not fit  (oom) implied  = covered  … running  · open"

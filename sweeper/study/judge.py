@@ -10,18 +10,17 @@ from sweeper.memory.measure.meter import add_part, add_sampled
 from sweeper.memory.measure.nvml import source_of
 from sweeper.numbers import count
 from sweeper.trial.levers import in_words, pulled
+from sweeper.trial.readings import MemoryReading, SampledPeak
 from sweeper.trial.record import (
     ChildFacts,
     EndedBy,
     Ending,
-    MemoryReading,
     Outcome,
-    SampledPeak,
     TrialFacts,
     TrialResult,
-    TrialSpec,
     summarise_epochs,
 )
+from sweeper.trial.spec import TrialSpec
 
 # A failed allocation never shows in the peak: all that is known is that the cell does not fit.
 LEAST_EXCESS_GIB = 1e-3

@@ -25,8 +25,9 @@ from sweeper.study.stop import StopRequest
 from sweeper.study.storage import readable_faults
 from sweeper.study.trials import Trials
 from sweeper.tracking.outbox import Outbox
-from sweeper.trial.record import Outcome, TrialResult, TrialSpec
+from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.rungs import judge_rung
+from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_record import RecordedTrial
 
 WAIT_S = 1.0  # between two looks at what other drivers do

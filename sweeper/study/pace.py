@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from sweeper.config.settings import Settings
-from sweeper.trial.record import EpochReport, TrialSpec
+from sweeper.trial.readings import EpochReport
+from sweeper.trial.spec import TrialSpec
 
 
 class Pace:

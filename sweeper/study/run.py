@@ -38,7 +38,8 @@ from sweeper.study.storage import readable_faults, study_exists
 from sweeper.study.trials import Trials
 from sweeper.tracking.outbox import Outbox
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import SINGLE, Outcome, TrialResult, TrialSpec
+from sweeper.trial.record import Outcome, TrialResult
+from sweeper.trial.spec import SINGLE, TrialSpec
 from sweeper.trial.study_record import StudyRecord
 
 ONE_EPOCH = (

@@ -19,7 +19,8 @@ from sweeper.study.bounds import predicted_unfit, proving_order
 from sweeper.study.space import Cell
 from sweeper.trial.json_text import to_json
 from sweeper.trial.levers import places
-from sweeper.trial.record import Outcome, TrialSpec
+from sweeper.trial.record import Outcome
+from sweeper.trial.spec import TrialSpec
 
 DECIDING = {Outcome.COMPLETE, Outcome.PRUNED}  # for the cells that share the trial's steps
 Way = tuple[int, tuple[int, ...]]  # batch, and the places of the levers' values

@@ -14,7 +14,7 @@ from sweeper.training.contents import read_contents
 from sweeper.training.dataset import Dataset, prepare_dataset
 from sweeper.training.weights import require_weights
 from sweeper.trial.alloc_conf import alloc_conf
-from sweeper.trial.record import TrialSpec
+from sweeper.trial.spec import TrialSpec
 
 
 class SpecBuilder:

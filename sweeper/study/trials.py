@@ -18,7 +18,9 @@ from sweeper.study.stop import StopRequest
 from sweeper.tracking.outbox import Outbox
 from sweeper.tracking.system import SystemMetrics
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import EndedBy, EpochReport, Outcome, TrialFacts, TrialResult, TrialSpec
+from sweeper.trial.readings import EpochReport
+from sweeper.trial.record import EndedBy, Outcome, TrialFacts, TrialResult
+from sweeper.trial.spec import TrialSpec
 
 POLL_S = 0.2
 JOBS = 20  # of one trial that may be taken away in one start of the study

@@ -14,7 +14,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from sweeper.tracking.reader import CURVE
 from sweeper.trial.command import whole_training
 from sweeper.trial.levers import LEVERS
-from sweeper.trial.record import EpochReport, Outcome, SystemSample, TrialResult, TrialSpec
+from sweeper.trial.readings import EpochReport, SystemSample
+from sweeper.trial.record import Outcome, TrialResult
+from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_record import StudyRecord
 
 PARAMS: dict[str, Callable[[TrialSpec], Any]] = {

@@ -13,7 +13,9 @@ from queue import SimpleQueue
 from sweeper.errors import first_line
 from sweeper.tracking import FAULTS, Tracker, is_refusal
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import EpochReport, SystemSample, TrialResult, TrialSpec
+from sweeper.trial.readings import EpochReport, SystemSample
+from sweeper.trial.record import TrialResult
+from sweeper.trial.spec import TrialSpec
 
 RETRY_S = 30.0
 

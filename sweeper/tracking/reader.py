@@ -15,7 +15,9 @@ from mlflow.entities import Run
 from sweeper.errors import StudyError
 from sweeper.tracking import tags
 from sweeper.tracking.faults import readable_faults
-from sweeper.trial.record import EMULATED, SINGLE, TrialResult, TrialSpec
+from sweeper.trial.readings import EMULATED
+from sweeper.trial.record import TrialResult
+from sweeper.trial.spec import SINGLE, TrialSpec
 from sweeper.trial.study_record import (
     DeploymentRecord,
     Points,

@@ -18,7 +18,7 @@ from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import SystemSample
+from sweeper.trial.readings import SystemSample
 
 EVERY_S = 10.0  # as MLflow's monitor
 LEAST_S = 1.0  # what a CPU does in less says nothing

@@ -17,7 +17,8 @@ from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from sweeper.errors import StudyError
 from sweeper.trial.json_text import Record, from_json, to_json
-from sweeper.trial.record import TrialResult, TrialSpec
+from sweeper.trial.record import TrialResult
+from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_record import StudyRecord
 
 # The UI hides the tags whose names begin like MLflow's own.

@@ -39,7 +39,9 @@ from sweeper.tracking.reader import (
     open_study,
 )
 from sweeper.trial.folder import TrialFolder, one_at_a_time
-from sweeper.trial.record import EpochReport, Outcome, SystemSample, TrialResult, TrialSpec
+from sweeper.trial.readings import EpochReport, SystemSample
+from sweeper.trial.record import Outcome, TrialResult
+from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_record import RUNNING, StudyRecord
 
 # What could not be sent is sent later. MLflow's own second attempt would make a run again whose

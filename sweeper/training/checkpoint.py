@@ -13,7 +13,7 @@ import torch
 from ultralytics.utils.torch_utils import unwrap_model
 
 from sweeper.training.packing import pack, unpack
-from sweeper.trial.record import EpochReport
+from sweeper.trial.readings import EpochReport
 
 if TYPE_CHECKING:
     from sweeper.training.trainer import TrialTrainer

@@ -18,7 +18,7 @@ from sweeper.training.data_yaml import (
 )
 from sweeper.training.digits import DIGITS, DigitScenes, write_digits
 from sweeper.training.reading import Reading, read_dataset
-from sweeper.trial.record import DatasetFacts
+from sweeper.trial.spec import DatasetFacts
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from sweeper.memory.measure.nvml import NvmlUnavailable, source_of
 from sweeper.numbers import GIB
 from sweeper.training.allocator import Phase, PhasePeaks, Refusal, cap_allocator, watch_refusals
 from sweeper.training.kernels import load_kernels
-from sweeper.trial.record import MemoryReading, TrialSpec
+from sweeper.trial.readings import MemoryReading
+from sweeper.trial.spec import TrialSpec
 
 DRIVER_GIB = 0.5  # the most that driver and display take of what CUDA calls the total
 GROWTH_GIB = 1 / 64  # by which a context still grows in training: 6 to 12 MiB on an H200

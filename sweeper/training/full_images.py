@@ -12,7 +12,7 @@ from PIL import Image
 from sweeper.memory.config import MemoryConfig
 from sweeper.memory.predict.calibration import FITTED
 from sweeper.memory.predict.programs import COVERAGE
-from sweeper.trial.record import TrialSpec, cell_label
+from sweeper.trial.spec import TrialSpec, cell_label
 
 BATCHES = 4  # in the epoch: even, as the second of two holds the images of the first
 SIDE = round(math.sqrt(COVERAGE), 2)  # of a box, which covers what a prediction assumes

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from sweeper.trial.record import Amp
+from sweeper.trial.spec import Amp
 
 
 def load_kernels(amp: Amp, optimizer: str) -> None:

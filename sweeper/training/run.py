@@ -28,14 +28,9 @@ from sweeper.training.trainer import TrialTrainer
 from sweeper.trial.command import command_arguments
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import to_json
-from sweeper.trial.record import (
-    ChildFacts,
-    Ending,
-    EpochReport,
-    MemoryReading,
-    TrialSpec,
-    steady,
-)
+from sweeper.trial.readings import EpochReport, MemoryReading, steady
+from sweeper.trial.record import ChildFacts, Ending
+from sweeper.trial.spec import TrialSpec
 
 KIB_PER_GIB = 2**20
 PROGRESS_INTERVAL_S = 0.5

@@ -23,7 +23,8 @@ from sweeper.training.device import DeviceMeter
 from sweeper.training.endings import AmpRefused, Diverged, OutOfMemory, TooShort
 from sweeper.training.order import number_samples, seed_epoch
 from sweeper.training.val_batches import split_batches
-from sweeper.trial.record import CURVE_DIGITS, EpochReport, TrialSpec, steady
+from sweeper.trial.readings import CURVE_DIGITS, EpochReport, steady
+from sweeper.trial.spec import TrialSpec
 
 # A step whose gradients are not finite is skipped by torch's GradScaler, which halves its scale,
 # at first 2**16. When the 17th in a row fails, at a scale of 1, scaling was not the cause.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from sweeper.trial.record import TrialSpec
+from sweeper.trial.spec import TrialSpec
 
 
 def command_arguments(spec: TrialSpec) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from sweeper.errors import StudyError
 from sweeper.trial.json_text import Record, from_json, to_json, write_json
-from sweeper.trial.record import ChildFacts, SystemSample, TrialFacts, TrialResult, TrialSpec
+from sweeper.trial.readings import SystemSample
+from sweeper.trial.record import ChildFacts, TrialFacts, TrialResult
+from sweeper.trial.spec import TrialSpec
 
 
 @contextmanager

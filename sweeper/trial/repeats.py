@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.trial.record import TrialSpec
+from sweeper.trial.spec import TrialSpec
 
 # Repetitions are not trials of the Optuna study; their numbers lie beyond any of its own.
 _FIRST_NUMBER = 1_000_000

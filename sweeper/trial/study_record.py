@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sweeper.str_enum import StrEnum
-from sweeper.trial.record import EpochReport, Outcome, TrialResult, TrialSpec
+from sweeper.trial.readings import EpochReport
+from sweeper.trial.record import Outcome, TrialResult
+from sweeper.trial.spec import TrialSpec
 
 RUNNING = "running"  # what people read in place of an outcome
 

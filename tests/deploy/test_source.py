@@ -14,7 +14,8 @@ from sweeper.deploy.rows import Deployment, Row, Speed, to_json
 from sweeper.deploy.source import find_source
 from sweeper.errors import StudyError
 from sweeper.report.load import load_record
-from sweeper.trial.record import Outcome, TrialResult, TrialSpec
+from sweeper.trial.record import Outcome, TrialResult
+from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 from tests.report.synthetic import ARTICLE, write_study
 

@@ -13,7 +13,7 @@ from sweeper.errors import SettingsError
 from sweeper.executors import devices, machine
 from sweeper.memory.measure.nvml import NvmlUnavailable
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import TrialSpec
+from sweeper.trial.spec import TrialSpec
 
 FIND = """
 from sweeper.errors import SettingsError

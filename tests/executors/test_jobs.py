@@ -21,7 +21,8 @@ from sweeper.executors.opening import open_executor
 from sweeper.memory.measure.nvml import Device
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import write_json
-from sweeper.trial.record import EndedBy, EpochReport, Outcome
+from sweeper.trial.readings import EpochReport
+from sweeper.trial.record import EndedBy, Outcome
 from tests.conftest import Listener, Submitted
 from tests.executors.schedulers import ProcessScheduler
 

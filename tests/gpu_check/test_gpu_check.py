@@ -16,7 +16,8 @@ from sweeper.gpu_check.caps import Cap, capped_specs
 from sweeper.gpu_check.document import Check, render
 from sweeper.gpu_check.probes import SamplerCost, TorchFacts
 from sweeper.memory.measure.nvml import Device
-from sweeper.trial.record import MEASURED, MemoryReading, Outcome, TrialResult
+from sweeper.trial.readings import MEASURED, MemoryReading
+from sweeper.trial.record import Outcome, TrialResult
 
 # One small cell, and of the doctor, who has tests of his own, only what he says of the cards; a
 # script, because its processes import it again.

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from sweeper.memory.verdict import Verdict, predicted_verdict, verdict
 from sweeper.trial.json_text import from_json, to_json
-from sweeper.trial.record import MemoryReading, TrialSpec
+from sweeper.trial.readings import MemoryReading
+from sweeper.trial.spec import TrialSpec
 
 
 def test_a_verdict_is_safe_only_with_the_bound_within_the_budget() -> None:

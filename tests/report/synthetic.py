@@ -10,15 +10,10 @@ from pathlib import Path
 
 from sweeper.tracking import Tracker
 from sweeper.tracking.outbox import Outbox
-from sweeper.trial.record import (
-    EpochReport,
-    MemoryReading,
-    Outcome,
-    TrialResult,
-    TrialSpec,
-    summarise_epochs,
-)
+from sweeper.trial.readings import EpochReport, MemoryReading
+from sweeper.trial.record import Outcome, TrialResult, summarise_epochs
 from sweeper.trial.repeats import repeat_number
+from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import RecordedStudy, RecordedTrial, StudyRecord, StudyStatus
 

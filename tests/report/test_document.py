@@ -9,7 +9,8 @@ from sweeper.report.document import render
 from sweeper.report.findings import Findings
 from sweeper.report.html import to_html
 from sweeper.report.publish import publish
-from sweeper.trial.record import DatasetFacts, Outcome
+from sweeper.trial.record import Outcome
+from sweeper.trial.spec import DatasetFacts
 from tests.report.synthetic import ARTICLE, Row, recorded, write_study
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -18,7 +18,7 @@ from sweeper.report.load import load_record, publishing_place
 from sweeper.report.publish import publish
 from sweeper.tracking import tags
 from sweeper.tracking.deploy import log_deployment
-from sweeper.trial.record import EMULATED, MEASURED
+from sweeper.trial.readings import EMULATED, MEASURED
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import DeploymentRecord, RecordedStudy
 from tests.report.synthetic import ARTICLE, Row, study_record, write_study

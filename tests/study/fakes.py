@@ -7,14 +7,9 @@ from collections.abc import Callable
 from sweeper.executors import Watcher
 from sweeper.executors.debug import DebugExecutor
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import (
-    ChildFacts,
-    Ending,
-    EpochReport,
-    MemoryReading,
-    TrialFacts,
-    TrialSpec,
-)
+from sweeper.trial.readings import EpochReport, MemoryReading
+from sweeper.trial.record import ChildFacts, Ending, TrialFacts
+from sweeper.trial.spec import TrialSpec
 
 Table = Callable[[TrialSpec], ChildFacts]
 

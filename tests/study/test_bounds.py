@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.study.bounds import Bounds, memory_class, predicted_unfit, proving_order
-from sweeper.trial.record import MemoryReading, Outcome, TrialResult, TrialSpec
+from sweeper.trial.readings import MemoryReading
+from sweeper.trial.record import Outcome, TrialResult
+from sweeper.trial.spec import TrialSpec
 
 BASE = TrialSpec(
     study="s",

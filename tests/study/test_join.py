@@ -19,7 +19,8 @@ from sweeper.study.optuna_study import outcome_of
 from sweeper.study.run import run_study
 from sweeper.study.space import Cell, Space
 from sweeper.tracking import Tracker, read_study
-from sweeper.trial.record import ChildFacts, Outcome, TrialResult, TrialSpec
+from sweeper.trial.record import ChildFacts, Outcome, TrialResult
+from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 from tests.study.fakes import TableExecutor
 from tests.study.test_lease import FORK

@@ -4,16 +4,8 @@ from dataclasses import replace
 import pytest
 
 from sweeper.study.judge import judge, refuse
-from sweeper.trial.record import (
-    ChildFacts,
-    EndedBy,
-    Ending,
-    EpochReport,
-    MemoryReading,
-    Outcome,
-    SampledPeak,
-    TrialFacts,
-)
+from sweeper.trial.readings import EpochReport, MemoryReading, SampledPeak
+from sweeper.trial.record import ChildFacts, EndedBy, Ending, Outcome, TrialFacts
 
 EPOCH = EpochReport(1, 1.5, 0.1, 0.05, 1.0, 1.0, 2.0, 0.01)
 

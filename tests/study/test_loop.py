@@ -30,7 +30,9 @@ from sweeper.study.trials import Trials
 from sweeper.tracking import Tracker, read_study
 from sweeper.tracking.outbox import Outbox
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import MEASURED, ChildFacts, Ending, MemoryReading, TrialFacts, TrialSpec
+from sweeper.trial.readings import MEASURED, MemoryReading
+from sweeper.trial.record import ChildFacts, Ending, TrialFacts
+from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_record import StudyRecord
 from tests.study.fakes import TableExecutor, trained
 from tests.study.test_optuna_study import make_space

@@ -11,7 +11,8 @@ from sweeper.study.identity import identity
 from sweeper.study.judge import LEAST_EXCESS_GIB
 from sweeper.study.optuna_study import Best, CellStudy, outcome_of
 from sweeper.study.space import Cell, Space
-from sweeper.trial.record import EMULATED, MEASURED, SIMULATED, MemoryReading, Outcome, TrialResult
+from sweeper.trial.readings import EMULATED, MEASURED, SIMULATED, MemoryReading
+from sweeper.trial.record import Outcome, TrialResult
 
 DIMENSIONS = {"batch": (2, 4, 8, 16), "accumulate": (1, 2), "amp": (False, True)}
 

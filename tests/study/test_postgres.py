@@ -11,7 +11,7 @@ from sweeper.errors import StudyError
 from sweeper.study import optuna_study, storage
 from sweeper.study.identity import identity
 from sweeper.study.optuna_study import CellStudy
-from sweeper.trial.record import SIMULATED
+from sweeper.trial.readings import SIMULATED
 from tests.postgres import Server, find_programs, running
 from tests.study.test_lease import answers_of, hold
 from tests.study.test_optuna_study import complete, make_space

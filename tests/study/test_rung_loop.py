@@ -17,16 +17,10 @@ from sweeper.study.display import StudyDisplay
 from sweeper.tracking import read_study
 from sweeper.trial.field import Standing
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import (
-    ChildFacts,
-    EndedBy,
-    Ending,
-    MemoryReading,
-    SampledPeak,
-    TrialFacts,
-    TrialSpec,
-)
+from sweeper.trial.readings import MemoryReading, SampledPeak
+from sweeper.trial.record import ChildFacts, EndedBy, Ending, TrialFacts
 from sweeper.trial.rungs import Judgement
+from sweeper.trial.spec import TrialSpec
 from tests.study.fakes import TableExecutor, epochs_of
 from tests.study.test_loop import Study, _mlflow, peak_gib  # noqa: F401
 

@@ -16,7 +16,9 @@ from sweeper.study.sharing import Sharing, spread_order
 from sweeper.study.space import Cell
 from sweeper.tracking import read_study
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import ChildFacts, EndedBy, Ending, MemoryReading, TrialFacts, TrialSpec
+from sweeper.trial.readings import MemoryReading
+from sweeper.trial.record import ChildFacts, EndedBy, Ending, TrialFacts
+from sweeper.trial.spec import TrialSpec
 from tests.study.test_loop import BUDGET_GIB, Study, _mlflow, peak_gib  # noqa: F401
 from tests.study.test_rung_loop import EPOCHS, PartsExecutor, better_half
 

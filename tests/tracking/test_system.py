@@ -8,7 +8,7 @@ import pytest
 from sweeper.tracking import system
 from sweeper.tracking.system import SystemMetrics
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import SystemSample
+from sweeper.trial.readings import SystemSample
 
 NAMES = {
     "cpu_utilization_percentage",

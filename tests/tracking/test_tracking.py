@@ -22,15 +22,9 @@ from sweeper.tracking.names import (
     TRIAL_TAGS,
 )
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import (
-    DatasetFacts,
-    EpochReport,
-    MemoryReading,
-    Outcome,
-    SystemSample,
-    TrialResult,
-    summarise_epochs,
-)
+from sweeper.trial.readings import EpochReport, MemoryReading, SystemSample
+from sweeper.trial.record import Outcome, TrialResult, summarise_epochs
+from sweeper.trial.spec import DatasetFacts
 from sweeper.trial.study_record import StudyRecord, StudyStatus
 
 

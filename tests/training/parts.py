@@ -23,7 +23,8 @@ from sweeper.training.checkpoint import Part
 from sweeper.training.run import ultralytics_arguments
 from sweeper.training.trainer import TrialTrainer
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import EpochReport, TrialSpec
+from sweeper.trial.readings import EpochReport
+from sweeper.trial.spec import TrialSpec
 
 TIMES = {"time", "train_time_s", "epoch_s", "batch_s"}
 

@@ -13,7 +13,8 @@ import torch
 from sweeper.training.checkpoint import CheckpointError, Part, read, write
 from sweeper.training.run import run_trial
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import Ending, TrialSpec
+from sweeper.trial.record import Ending
+from sweeper.trial.spec import TrialSpec
 from tests.training.parts import Twists, train_part
 from tests.training.test_run import Link
 

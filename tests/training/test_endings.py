@@ -116,7 +116,7 @@ def test_a_card_that_is_full_of_others_has_no_room_for_a_context(card, make_spec
     """
     with machine.neighbour(3.9):
         seen = machine.run(
-            "from sweeper.trial.record import TrialSpec\n"
+            "from sweeper.trial.spec import TrialSpec\n"
             + inspect.cleandoc(script.format(spec=make_spec(), uuid=machine.uuids[0]))
         )
     assert seen == {"ending": Ending.OUT_OF_MEMORY}

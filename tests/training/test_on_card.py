@@ -7,7 +7,7 @@ from typing import Any
 
 from sweeper.emulator.machine import Card
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import TrialSpec
+from sweeper.trial.spec import TrialSpec
 from tests.cards import EmulatedMachine
 
 TRAIN = """

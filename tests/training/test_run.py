@@ -21,7 +21,8 @@ from sweeper.training.endings import Stopped
 from sweeper.training.run import run_trial, ultralytics_arguments
 from sweeper.training.trainer import TrialTrainer
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import EpochReport, Outcome, TrialFacts, TrialResult
+from sweeper.trial.readings import EpochReport
+from sweeper.trial.record import Outcome, TrialFacts, TrialResult
 
 
 class Link:

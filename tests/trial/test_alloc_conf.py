@@ -16,7 +16,7 @@ from sweeper.study.space import Cell, Space, plan_space
 from sweeper.study.specs import SpecBuilder
 from sweeper.trial.alloc_conf import EXPANDABLE, alloc_conf, is_expandable
 from sweeper.trial.command import yolo_command
-from sweeper.trial.record import SIMULATED
+from sweeper.trial.readings import SIMULATED
 
 OLD, NEW = "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"
 ROUNDED = "roundup_power2_divisions:[256:1,512:2]"

@@ -5,15 +5,9 @@ import pytest
 
 from sweeper.errors import StudyError
 from sweeper.trial.json_text import from_json, to_json
-from sweeper.trial.record import (
-    ChildFacts,
-    Ending,
-    EpochReport,
-    MemoryReading,
-    Outcome,
-    TrialResult,
-    TrialSpec,
-)
+from sweeper.trial.readings import EpochReport, MemoryReading
+from sweeper.trial.record import ChildFacts, Ending, Outcome, TrialResult
+from sweeper.trial.spec import TrialSpec
 
 EPOCH = EpochReport(1, 1.5, 0.1, 0.05, 1.0, 1.0, 2.0, 0.01)
 READING = MemoryReading(3.5, "simulated", "trace", parts={"weights": 0.5})

@@ -5,12 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeper.trial.command import training_snippet, yolo_command
-from sweeper.trial.record import (
-    EpochReport,
-    Outcome,
-    steady,
-    summarise_epochs,
-)
+from sweeper.trial.readings import EpochReport, steady
+from sweeper.trial.record import Outcome, summarise_epochs
 
 ROOT = Path(__file__).parents[2]
 

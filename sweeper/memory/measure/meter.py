@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sweeper.trial.record import MemoryReading, SampledPeak
+from sweeper.trial.readings import MemoryReading, SampledPeak
 
 
 def add_sampled(

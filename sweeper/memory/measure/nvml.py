@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sweeper.errors import SweeperError
 from sweeper.numbers import GIB
-from sweeper.trial.record import EMULATED, MEASURED
+from sweeper.trial.readings import EMULATED, MEASURED
 
 Reason = Literal[
     "not_installed",

@@ -11,7 +11,7 @@ from typing import Literal
 
 from sweeper.memory.measure.device_usage import DeviceUsage
 from sweeper.memory.measure.nvml import NvmlUnavailable
-from sweeper.trial.record import SampledPeak
+from sweeper.trial.readings import SampledPeak
 
 Method = Literal["process", "device"]
 

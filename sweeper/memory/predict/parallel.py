@@ -22,7 +22,8 @@ from sweeper.errors import SettingsError, SweeperError
 from sweeper.memory.config import MemoryConfig, TraceKey
 from sweeper.memory.predict.bound import upper
 from sweeper.memory.predict.peaks import Peaks, predict_peaks
-from sweeper.trial.record import SIMULATED, MemoryReading, TrialSpec
+from sweeper.trial.readings import SIMULATED, MemoryReading
+from sweeper.trial.spec import TrialSpec
 
 CHILDREN = 2  # a trace of yolo11x holds 1.6 GiB of host memory
 CONFIGS = 4  # of a part: few, so that the children end together

@@ -12,7 +12,7 @@ from sweeper.memory.predict.cache import DEFAULT_DIR
 from sweeper.memory.predict.peaks import predict_peaks
 from sweeper.memory.predict.values import CONTEXT_GIB, check_amount, check_one_of, check_whole
 from sweeper.trial.levers import ALLOCATORS, CHECKPOINTS
-from sweeper.trial.record import Amp, read_amp
+from sweeper.trial.spec import Amp, read_amp
 
 
 @dataclass(frozen=True, slots=True)

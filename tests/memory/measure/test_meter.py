@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sweeper.memory.measure.meter import add_part, add_sampled
-from sweeper.trial.record import EMULATED, MEASURED, MemoryReading, SampledPeak
+from sweeper.trial.readings import EMULATED, MEASURED, MemoryReading, SampledPeak
 
 OWN = MemoryReading(
     peak_gib=4.5,
