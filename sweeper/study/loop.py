@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import replace
 
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import Trial
 
 from sweeper.errors import StudyError
 from sweeper.report.cells import cells_of
@@ -18,7 +17,7 @@ from sweeper.study.bounds import Bounds
 from sweeper.study.crashes import Crashes, fault
 from sweeper.study.display import StudyDisplay
 from sweeper.study.judge import cover, imply, interrupt
-from sweeper.study.optuna_study import CellStudy, outcome_of
+from sweeper.study.optuna_study import Asked, CellStudy, outcome_of
 from sweeper.study.sharing import DECIDING, Sharing
 from sweeper.study.space import Cell
 from sweeper.study.stop import StopRequest
@@ -78,7 +77,7 @@ class StudyLoop:
         crashed = {c: study.ended_before(dict(c.params), Outcome.CRASHED) for c in cells}
         in_turn = sorted((cells[i] for i in order), key=crashed.__getitem__)
         self._queue, self._by_order = deque(in_turn), bool(order)
-        self._asked: dict[int, Trial] = {}
+        self._asked: dict[int, Asked] = {}
         self._waits = False
         self._rungs = rungs
         self._standing: dict[int, tuple[TrialSpec, TrialResult]] = {}
@@ -167,7 +166,7 @@ class StudyLoop:
             self._queue.remove(cell)
         return cell
 
-    def _spec(self, trial: Trial, cell: Cell) -> TrialSpec:
+    def _spec(self, trial: Asked, cell: Cell) -> TrialSpec:
         spec = replace(self._specs[cell], number=trial.number)
         if self._trials.folder(trial.number).exists:
             raise StudyError(
@@ -297,7 +296,7 @@ class StudyLoop:
         for spec, outcome in decided:
             self._share(spec, outcome)
 
-    def _settle(self, trial: Trial, spec: TrialSpec | None) -> Outcome | None:
+    def _settle(self, trial: Asked, spec: TrialSpec | None) -> Outcome | None:
         """Finish a trial that was left running, or take it up where its last part ended.
 
         Returns:

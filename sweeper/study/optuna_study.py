@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeper.errors import StudyError
 from sweeper.study.identity import new_id
@@ -46,6 +47,21 @@ class Best:
 
     number: int
     map50: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A trial that has not ended, to be told: Optuna's own handle reads the database each time.
+
+    Attributes:
+        id: What the storage knows it by.
+        number: Counts the trials of the study from 0.
+        params: Of its cell.
+    """
+
+    id: int
+    number: int
+    params: Params
 
 
 class CellStudy:
@@ -104,6 +120,7 @@ class CellStudy:
             load_if_exists=True,
             sampler=RandomSampler(),  # is never asked
         )
+        self._storage = self._study._storage
         self._require_identity(identity)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
@@ -137,7 +154,7 @@ class CellStudy:
         """Cells without a finished or running trial, in the order of the space."""
         return [c for k, c in self._cells.items() if k not in self._taken]
 
-    def ask(self, cell: Cell | None = None) -> tuple[Trial, Cell] | None:
+    def ask(self, cell: Cell | None = None) -> tuple[Asked, Cell] | None:
         """A new trial for ``cell``, or for the open cell that the sampler chooses.
 
         None where another driver was quicker: of several trials of one cell the first is the one
@@ -151,9 +168,9 @@ class CellStudy:
             distributions=self._distributions,
             user_attrs={DRIVER: self._driver},
         )
-        storage, study_id = self._study._storage, self._study._study_id
+        storage, study_id = self._storage, self._study._study_id
         made = patiently(lambda: storage.create_new_trial(study_id, wanted), self._patience_s)
-        trial = Trial(self._study, made)
+        trial = Asked(made, storage.get_trial_number_from_id(made), params)
         self._taken.add(_key(params))
         self._asked.add(trial.number)
         self.shared = self.shared or trial.number != self._next
@@ -177,7 +194,7 @@ class CellStudy:
             lambda: self._study.get_trials(deepcopy=False, states=wanted), self._patience_s
         )
 
-    def tell(self, trial: Trial, result: TrialResult) -> None:
+    def tell(self, trial: Asked, result: TrialResult) -> None:
         """Record how a trial ended, and its curve.
 
         A cell that runs again is open at once if its trial is of an earlier start, else at the
@@ -189,22 +206,27 @@ class CellStudy:
         elif result.outcome.ran:
             self.finished += 1
 
-    def _record(self, trial: Trial, result: TrialResult) -> None:
+    def _record(self, trial: Asked, result: TrialResult) -> None:
         state = _STATES.get(result.outcome, TrialState.PRUNED)
-        value = result.map50 if state is TrialState.COMPLETE else None
+        value = result.map50
+        if state is TrialState.PRUNED and result.epochs:
+            value = result.epochs[-1].map50
+        values = None
+        if value is not None and math.isfinite(value) and state is not TrialState.FAIL:
+            values = [value]
+        shown: dict[str, Any] = {"outcome": result.outcome.value}
+        if result.reason:
+            shown["reason"] = result.reason
+        if result.memory is not None:
+            shown["peak_gib"] = result.memory.peak_gib
         try:
             for epoch in result.epochs:
-                trial.report(epoch.map50, epoch.epoch)
-            if result.excess_gib is not None:
-                trial.set_constraint(CONSTRAINT, result.excess_gib)
-                self._study._storage.set_trial_system_attr(
-                    trial._trial_id, DASHBOARD, [result.excess_gib]
-                )
-            trial.set_user_attr("reason", result.reason)
-            if result.memory is not None:
-                trial.set_user_attr("peak_gib", result.memory.peak_gib)
-            trial.set_user_attr("outcome", result.outcome.value)
-            self._study.tell(trial, value, state=state)
+                self._storage.set_trial_intermediate_value(trial.id, epoch.epoch, epoch.map50)
+            for key, excess in _constraints(result).items():
+                self._storage.set_trial_system_attr(trial.id, key, excess)
+            for key, shows in shown.items():
+                self._storage.set_trial_user_attr(trial.id, key, shows)
+            self._storage.set_trial_state_values(trial.id, state, values)
         except UpdateFinishedTrialError:
             stored = self._study.trials[trial.number]
             if outcome_of(stored) is not result.outcome:  # else the answer to a try was lost
@@ -215,12 +237,12 @@ class CellStudy:
         running = self._stored(TrialState.RUNNING)
         mine = (t for t in running if t.user_attrs.get(DRIVER) == self._driver)
         for lost in (t for t in mine if t.number not in self._asked | self._reopened):
-            trial = Trial(self._study, lost._trial_id)
+            trial = Asked(lost._trial_id, lost.number, lost.params)
             self._record(trial, TrialResult(Outcome.INTERRUPTED, "the database dropped"))
 
     def _afresh(self) -> optuna.Study:
         """The study without what Optuna keeps of its trials between two of its own asks."""
-        return optuna.Study(self.name, self._study._storage)
+        return optuna.Study(self.name, self._storage)
 
     def runs_elsewhere(self, stored: FrozenTrial) -> bool:
         """Whether another driver, which lives, runs a trial that has not ended."""
@@ -265,11 +287,11 @@ class CellStudy:
         """Every trial, in the order of the numbers."""
         return self._study.trials
 
-    def reopen(self, stale: FrozenTrial) -> Trial:
+    def reopen(self, stale: FrozenTrial) -> Asked:
         """A handle on a stored trial that was left running, to tell it."""
         self._taken.add(_key(stale.params))
         self._reopened.add(stale.number)
-        return Trial(self._study, stale._trial_id)
+        return Asked(stale._trial_id, stale.number, stale.params)
 
     def best(self, count: int = 1) -> list[Best]:
         """The complete trials with the highest mAP@0.5, the best first."""
@@ -314,6 +336,14 @@ class CellStudy:
                 "Use the same ones to resume it. To start anew give another study.name, or "
                 "study.resume=false, which finds a free name."
             )
+
+
+def _constraints(result: TrialResult) -> dict[str, Any]:
+    """By how much the cell exceeds its limit, as Optuna keeps it and as its dashboard reads it."""
+    if (excess := result.excess_gib) is None:
+        return {}
+    kept = create_trial(state=TrialState.PRUNED, constraints={CONSTRAINT: excess})
+    return {**kept.system_attrs, DASHBOARD: [excess]}
 
 
 def outcome_of(trial: FrozenTrial) -> Outcome | None:
