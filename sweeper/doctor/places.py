@@ -150,7 +150,8 @@ def _sqlite_fault(url: str) -> str:
     if not path.exists():
         return ""
     try:
-        with closing(sqlite3.connect(path, LOCK_TIMEOUT_S, isolation_level=None)) as database:
+        link = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None)
+        with closing(link) as database:
             database.execute("BEGIN IMMEDIATE")
             database.execute("CREATE TABLE sweeper_doctor (content BLOB)")
             database.execute("INSERT INTO sweeper_doctor VALUES (zeroblob(100000))")

@@ -7,7 +7,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import optuna
 from optuna.exceptions import OptunaError, StorageInternalError, UpdateFinishedTrialError
@@ -27,6 +27,18 @@ OPENINGS = 3  # another process may make the tables of a new database at the sam
 T = TypeVar("T")
 
 
+class _Storage(RDBStorage):
+    """Optuna's, which leaves its connections open also where it cannot be made."""
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
+        try:
+            super().__init__(url, engine_kwargs=engine_kwargs)
+        except BaseException:
+            if hasattr(self, "engine"):
+                self.engine.dispose()
+            raise
+
+
 def open_storage(url: str, patience_s: float = SQLITE_PATIENCE_S) -> RDBStorage:
     """Connect to Optuna's database; SQLite waits so long for other processes, each time.
 
@@ -39,7 +51,7 @@ def open_storage(url: str, patience_s: float = SQLITE_PATIENCE_S) -> RDBStorage:
     give_up_at = time.monotonic() + patience_s
     for left in reversed(range(OPENINGS)):
         try:
-            storage = RDBStorage(url, engine_kwargs=server if is_server(url) else local)
+            storage = _Storage(url, server if is_server(url) else local)
         except (*STORAGE_FAULTS, ImportError) as error:  # ImportError: the database's driver
             if not left or time.monotonic() >= give_up_at:
                 raise _no_answer(url, "cannot be opened", error) from error

@@ -18,6 +18,7 @@ from sweeper.config.compose import compose_settings
 from sweeper.config.settings import Settings
 from sweeper.doctor import places
 from sweeper.doctor.finding import Level
+from sweeper.study.storage import open_storage, storage_fault
 
 
 def settings(folder: Path, *overrides: str) -> Settings:
@@ -108,9 +109,9 @@ def test_only_checkpoints_that_are_kept_are_counted(tmp_path: Path) -> None:
 
 def test_an_existing_database_is_written_and_left_as_it_was(tmp_path: Path) -> None:
     here = settings(tmp_path)
-    optuna.create_study(storage=here.storage_url, study_name="mine")
+    optuna.create_study(storage=open_storage(here.storage_url), study_name="mine")
     assert places.check_storage(here).level is Level.OK
-    assert optuna.get_all_study_names(here.storage_url) == ["mine"]
+    assert optuna.get_all_study_names(open_storage(here.storage_url)) == ["mine"]
     with closing(sqlite3.connect(tmp_path / "optuna.db")) as database:
         (tables,) = database.execute("SELECT count(*) FROM sqlite_master WHERE name LIKE 'swe%'")
     assert tables == (0,)
@@ -125,7 +126,7 @@ def test_a_database_that_is_none_is_a_failure(tmp_path: Path) -> None:
 
 def test_a_locked_database_is_a_failure(tmp_path: Path) -> None:
     here = settings(tmp_path)
-    optuna.create_study(storage=here.storage_url)
+    optuna.create_study(storage=open_storage(here.storage_url))
     with closing(sqlite3.connect(tmp_path / "optuna.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         found = places.check_storage(here)
@@ -161,9 +162,8 @@ def test_a_tag_is_written_to_a_store_that_is_no_file_and_removed(tmp_path: Path)
 
 
 def test_a_study_is_written_to_optuna_and_removed(tmp_path: Path) -> None:
-    from sweeper.study.storage import storage_fault
 
     url = f"sqlite:///{tmp_path}/optuna.db"
     assert storage_fault(url) == ""
-    assert optuna.get_all_study_names(url) == []
+    assert optuna.get_all_study_names(open_storage(url)) == []
     assert "parse" in storage_fault("nonsense")

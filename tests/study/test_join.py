@@ -5,6 +5,8 @@ import signal
 import time
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from sweeper.trial.record import ChildFacts, Outcome, TrialResult
 from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 from tests.study.fakes import TableExecutor
-from tests.study.test_lease import FORK
+from tests.study.test_lease import SPAWN
 from tests.study.test_loop import SPACE, Study, _mlflow, by_memory, peak_gib  # noqa: F401
 from tests.study.test_optuna_study import complete
 
@@ -59,16 +61,16 @@ def ran(ours: Connection) -> list[str]:
 
 @pytest.fixture
 def study(tmp_path: Path, make_spec) -> Study:
-    study = Study(tmp_path, make_spec)
+    study = Study(tmp_path, partial(replace, make_spec()))  # other processes get it, too
     study.open()
     return study
 
 
 @pytest.mark.parametrize("dying", [0, 1])
 def test_each_cell_runs_once_also_where_a_driver_dies(study: Study, dying: int) -> None:
-    pipes = [FORK.Pipe() for _ in range(3)]
+    pipes = [SPAWN.Pipe() for _ in range(3)]
     drivers = [
-        FORK.Process(target=drive, args=(study, i < dying, theirs))
+        SPAWN.Process(target=drive, args=(study, i < dying, theirs))
         for i, (_, theirs) in enumerate(pipes)
     ]
     for driver, (_, theirs) in zip(drivers, pipes, strict=True):
@@ -116,7 +118,7 @@ def test_of_two_that_want_a_cell_the_first_has_it(study: Study) -> None:
 
 def test_drivers_that_start_at_once_make_one_mlflow_database(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new.db"
-    drivers = [FORK.Process(target=Tracker, args=(uri, f"x{i}", tmp_path)) for i in range(2)]
+    drivers = [SPAWN.Process(target=Tracker, args=(uri, f"x{i}", tmp_path)) for i in range(2)]
     for driver in drivers:
         driver.start()
     for driver in drivers:

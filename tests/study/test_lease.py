@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import optuna
@@ -22,7 +23,7 @@ from sweeper.study.driver import Driver, _has_ended, _start_of
 from sweeper.study.lease import LEASE, Lease, study_lease
 from sweeper.study.storage import open_storage
 
-FORK = multiprocessing.get_context("fork")
+SPAWN = multiprocessing.get_context("spawn")  # this process has threads
 
 
 @pytest.fixture
@@ -48,10 +49,10 @@ def change(url: str, **values: object) -> None:
     assert (text := stored.read()) and stored.swap(text, json.dumps(json.loads(text) | values))
 
 
-def hold(url: str, answer: Connection, start: float) -> None:
-    """Take the lease at a moment, say how that ended, and wait for a word."""
+def hold(url: str, answer: Connection, start: Barrier) -> None:
+    """Take the lease with others, say how that ended, and wait for a word."""
     with ExitStack() as held:
-        time.sleep(max(0.0, start - time.time()))
+        start.wait()
         try:
             held.enter_context(study_lease("s", url))
             answer.send("")
@@ -60,13 +61,14 @@ def hold(url: str, answer: Connection, start: float) -> None:
         answer.recv()
 
 
-def answers_of(url: str, task: Callable[..., None], count: int) -> list[str]:
-    """What processes answer that start a task at one moment."""
-    pipes = [FORK.Pipe() for _ in range(count)]
-    start = time.time() + 0.5
-    drivers = [FORK.Process(target=task, args=(url, theirs, start)) for _, theirs in pipes]
-    for driver in drivers:
+def answers_of(url: str, count: int) -> list[str]:
+    """What drivers answer that start at one moment, see `hold`."""
+    pipes = [SPAWN.Pipe() for _ in range(count)]
+    start = SPAWN.Barrier(count)
+    drivers = [SPAWN.Process(target=hold, args=(url, theirs, start)) for _, theirs in pipes]
+    for driver, (_, theirs) in zip(drivers, pipes, strict=True):
         driver.start()
+        theirs.close()
     answers = [ours.recv() for ours, _ in pipes]
     for ours, _ in pipes:
         ours.send("end")
@@ -76,7 +78,7 @@ def answers_of(url: str, task: Callable[..., None], count: int) -> list[str]:
 
 
 def test_of_drivers_that_start_at_once_one_holds_the_study(url: str) -> None:
-    answers = answers_of(url, hold, 4)
+    answers = answers_of(url, 4)
     assert len(refused := [answer for answer in answers if answer]) == 3
     assert len({answer.split(", since 20")[0] for answer in refused}) == 1, "who holds it"
     assert all("(last sign of life" in answer for answer in refused)
@@ -85,9 +87,10 @@ def test_of_drivers_that_start_at_once_one_holds_the_study(url: str) -> None:
 
 
 def test_a_driver_that_was_killed_here_is_followed_at_once(url: str) -> None:
-    ours, theirs = FORK.Pipe()
-    driver = FORK.Process(target=hold, args=(url, theirs, 0))
+    (ours, theirs), start = SPAWN.Pipe(), SPAWN.Barrier(1)
+    driver = SPAWN.Process(target=hold, args=(url, theirs, start))
     driver.start()
+    theirs.close()
     assert ours.recv() == ""
     os.kill(driver.pid, signal.SIGKILL)
     driver.join()

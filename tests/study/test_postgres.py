@@ -13,7 +13,7 @@ from sweeper.study.identity import identity
 from sweeper.study.optuna_study import CellStudy
 from sweeper.trial.readings import SIMULATED
 from tests.postgres import Server, find_programs, running
-from tests.study.test_lease import answers_of, hold
+from tests.study.test_lease import answers_of
 from tests.study.test_optuna_study import complete, make_space
 
 
@@ -47,7 +47,7 @@ def open_study(url: str) -> CellStudy:
 
 
 def test_of_drivers_on_a_new_database_one_holds_the_study(server: Server) -> None:
-    assert sorted(bool(answer) for answer in answers_of(server.url, hold, 4)) == [0, 1, 1, 1]
+    assert sorted(bool(answer) for answer in answers_of(server.url, 4)) == [0, 1, 1, 1]
 
 
 def test_a_server_that_is_started_anew_ends_no_study_and_doubles_nothing(

@@ -1,3 +1,4 @@
+import platform
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,8 @@ from sweeper.study.provenance import describe_origin
 def test_a_study_says_where_it_ran() -> None:
     origin = describe_origin(replace(machine_here(), gpus=()))
     assert origin["machine"].startswith("no GPU; ") and "GiB RAM" in origin["machine"]
-    assert "torch 2." in origin["versions"] and "Python 3.11" in origin["versions"]
+    assert "torch 2." in origin["versions"]
+    assert f"Python {platform.python_version()}" in origin["versions"]
 
 
 def test_the_gpu_comes_first() -> None:
