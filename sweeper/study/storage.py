@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class _Storage(RDBStorage):
-    """Optuna's, which leaves its connections open also where it cannot be made."""
+    """Optuna's, with its connections closed where it cannot be made."""
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
         try:
