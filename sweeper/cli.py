@@ -14,14 +14,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from sweeper.config.compose import (
-    explain,
-    explain_number,
-    load_settings,
-    refuse_slips,
-    register_schema,
-)
+from sweeper.config.compose import explain, load_settings, register_schema
 from sweeper.config.conf_dir import CONF_DIR
+from sweeper.config.slips import explain_number, refuse_slips
 from sweeper.errors import EXIT_INTERRUPTED, readable_errors
 from sweeper.executors.emulated import emulate
 from sweeper.executors.supervise import warm_up

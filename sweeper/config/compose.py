@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -20,14 +18,18 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from sweeper.config.arguments import argument_defaults
 from sweeper.config.conf_dir import CONF_DIR
 from sweeper.config.settings import Settings
+from sweeper.config.slips import (
+    explain_number,
+    refuse_slips,
+    unknown_choice,
+    unknown_key,
+    unreadable,
+)
 from sweeper.config.validation import validate
 from sweeper.errors import SettingsError
 from sweeper.trial.spec import Amp, read_amp
-
-_FILES = {"data": "data.yaml", "model": "model.file"}  # keys for what no choice of a group is
 
 
 def register_schema() -> None:
@@ -93,7 +95,7 @@ def _naming_the_key() -> Iterator[None]:
     try:
         yield
     except ConfigKeyError as error:
-        raise SettingsError(_unknown_key(str(error.full_key))) from error
+        raise SettingsError(unknown_key(str(error.full_key))) from error
     except OmegaConfBaseException as error:
         key = error.full_key or "the configuration"
         raise SettingsError(f"{key}: {str(error).splitlines()[0]}") from error
@@ -127,83 +129,21 @@ def open_conf() -> Iterator[ConfigLoader]:
         raise SettingsError(explain_number(error, sys.argv[1:])) from error
 
 
-def explain_number(error: ValueError, words: Iterable[str]) -> str:
-    """In our own words, that a number was typed where a group wants a name: Hydra names no key.
-
-    Raises:
-        ValueError: It is another one.
-    """
-    typed = next((w for w in words if re.fullmatch(rf"({'|'.join(_groups())})=[\d.,]+", w)), None)
-    if typed is None or not str(error).startswith("Config group override"):
-        raise error
-    group, _, choice = typed.partition("=")
-    options = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-    size = " For a card of so many GiB: vram.budget_gib=8." if group == "vram" else ""
-    return _unknown_choice(group, choice, options) + size
-
-
-def _unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
-    name, known = choice.lower().removesuffix(".pt"), list(options)
-    near = [option for option in known if name in option]
-    near = near or difflib.get_close_matches(name, known, n=1)
-    meant = f"{name} model.pretrained=true" if f"{name}.pt" == choice and name in known else ""
-    hint = f"Did you mean {group}={meant or near[0]}? " if near else ""
-    said = f"{group}={choice} is not in conf/{group}. {hint}Choose one of: {', '.join(known)}."
-    if group in _FILES:
-        file = choice if Path(choice).suffix else f"{choice}.yaml"
-        said += f" Or a file, yours or of Ultralytics: {group}=custom {_FILES[group]}={file}."
-    return said
-
-
-def refuse_slips(overrides: Iterable[str]) -> None:
-    """Refuse ``batch=[2,4]``, which is no sweep, and ``--batch``, which is no option of Hydra.
-
-    Of a group in brackets Hydra would take the last one.
-
-    Raises:
-        SettingsError: A key has a list, or dashes.
-    """
-    for override in overrides:
-        dashed = re.match(r"--([\w.]+)", override)
-        if dashed and dashed[1] in (*_known_keys(), *_groups()):
-            raise SettingsError(
-                f"{override}: keys are typed without dashes, {dashed[1]}=VALUE. "
-                "python -m sweeper --help shows the options."
-            )
-        if listed := re.fullmatch(r"(\w+)=\[(.*)\]", override):
-            raise SettingsError(
-                f"{override} is a list. Several values are typed without brackets, "
-                f"{listed[1]}={listed[2]}, and python -m sweeper takes them with -m only."
-            )
-
-
 def explain(error: HydraException) -> str:
     """Hydra's message; in our own words where a key, a choice or ``-m`` is at fault."""
     text = str(error)
     if unknown := re.match(r"Could not override '([\w.]+)'", text):
-        return _unknown_key(unknown[1])
+        return unknown_key(unknown[1])
     if ambiguous := re.match(r"Ambiguous value for argument '([^']+)'", text):
         return f"{ambiguous[1]} is a sweep: python -m sweeper -m {ambiguous[1]}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.partition("/")
-        return _unknown_choice(group, choice, error.options)
+        return unknown_choice(group, choice, error.options)
     if isinstance(error, OverrideParseException):
-        return _unreadable(error.override, " ".join(text.partition(" See http")[0].split()))
+        return unreadable(error.override, " ".join(text.partition(" See http")[0].split()))
     cause = error.__cause__
     detail = f": {str(cause).splitlines()[0]}" if isinstance(cause, ValidationError) else ""
     return " ".join(str(error).split()) + detail
-
-
-def _unreadable(override: str, said: str) -> str:
-    """What to do about a word that is no override."""
-    if "=" not in override or override.endswith(","):
-        return (
-            f"{override} is not key=value. Type e.g. batch=2,4 or report.format=html, without "
-            "spaces around = or after commas."
-        )
-    return (
-        f"{override}: {said}. Put a value with other letters or signs in quotes: 'key=\"value\"'."
-    )
 
 
 def _refuse_additions(settings: Any, prefix: str = "") -> None:
@@ -211,44 +151,9 @@ def _refuse_additions(settings: Any, prefix: str = "") -> None:
     known = {f.name for f in fields(settings)}
     for name, value in vars(settings).items():
         if name not in known:
-            raise SettingsError(_unknown_key(prefix + name))
+            raise SettingsError(unknown_key(prefix + name))
         if is_dataclass(value):
             _refuse_additions(value, f"{prefix}{name}.")
-
-
-def _unknown_key(key: str) -> str:
-    if key == "device":
-        return (
-            "device is no key here: trials take the GPUs that CUDA_VISIBLE_DEVICES shows, e.g. "
-            "CUDA_VISIBLE_DEVICES=0 python -m sweeper …, and with an empty one the CPU."
-        )
-    known = _known_keys()
-    near = [k for k in known if k.endswith(f".{key}")]
-    if f"train.{key}" in near:  # Ultralytics' arguments
-        near = [f"train.{key}"]
-    name = key.rpartition(".")[2]
-    if not near and name in argument_defaults():
-        return f"{key} is an unknown key. Ultralytics' argument {name} is +train.extra.{name}=."
-    near = near or difflib.get_close_matches(key, known, n=1)
-    shows = "python -m sweeper --cfg job shows them all."
-    hint = f"Did you mean {' or '.join(near)}?" if near else shows
-    extra = " Other arguments of Ultralytics: +train.extra.NAME=." * key.startswith("train.")
-    return f"{key} is an unknown key. {hint}{extra}"
-
-
-def _groups() -> list[str]:
-    return [path.name for path in CONF_DIR.iterdir() if path.is_dir()]
-
-
-def _known_keys() -> list[str]:
-    return list(_keys(OmegaConf.to_container(OmegaConf.structured(Settings))))
-
-
-def _keys(tree: Any, prefix: str = "") -> Iterator[str]:
-    for name, value in tree.items():
-        yield f"{prefix}{name}"
-        if isinstance(value, dict):
-            yield from _keys(value, f"{prefix}{name}.")
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:

@@ -14,15 +14,9 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sweeper.config.compose import (
-    amp_typed,
-    load_settings,
-    open_conf,
-    read_settings,
-    refuse_slips,
-    with_schema,
-)
+from sweeper.config.compose import amp_typed, load_settings, open_conf, read_settings, with_schema
 from sweeper.config.settings import STUDY_WIDE, Settings, of_the_trial
+from sweeper.config.slips import refuse_slips
 from sweeper.errors import SettingsError
 from sweeper.trial.levers import LEVERS
 

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from sweeper.config.arguments import argument_defaults
-from sweeper.config.compose import compose_settings, explain_number
+from sweeper.config.compose import compose_settings
 from sweeper.config.conf_dir import CONF_DIR
+from sweeper.config.slips import explain_number
 from sweeper.errors import SettingsError
 
 GROUPS = ("data", "model", "memory", "train", "vram", "study", "executor", "tracking")

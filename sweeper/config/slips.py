@@ -1,0 +1,112 @@
+"""What was typed and cannot be, answered with what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from sweeper.config.arguments import argument_defaults
+from sweeper.config.conf_dir import CONF_DIR
+from sweeper.config.settings import Settings
+from sweeper.errors import SettingsError
+
+_FILES = {"data": "data.yaml", "model": "model.file"}  # keys for what no choice of a group is
+
+
+def refuse_slips(overrides: Iterable[str]) -> None:
+    """Refuse ``batch=[2,4]``, which is no sweep, and ``--batch``, which is no option of Hydra.
+
+    Of a group in brackets Hydra would take the last one.
+
+    Raises:
+        SettingsError: A key has a list, or dashes.
+    """
+    for override in overrides:
+        dashed = re.match(r"--([\w.]+)", override)
+        if dashed and dashed[1] in (*_keys(), *_groups()):
+            raise SettingsError(
+                f"{override}: keys are typed without dashes, {dashed[1]}=VALUE. "
+                "python -m sweeper --help shows the options."
+            )
+        if listed := re.fullmatch(r"(\w+)=\[(.*)\]", override):
+            raise SettingsError(
+                f"{override} is a list. Several values are typed without brackets, "
+                f"{listed[1]}={listed[2]}, and python -m sweeper takes them with -m only."
+            )
+
+
+def explain_number(error: ValueError, words: Iterable[str]) -> str:
+    """In our own words, that a number was typed where a group wants a name: Hydra names no key.
+
+    Raises:
+        ValueError: It is another one.
+    """
+    typed = next((w for w in words if re.fullmatch(rf"({'|'.join(_groups())})=[\d.,]+", w)), None)
+    if typed is None or not str(error).startswith("Config group override"):
+        raise error
+    group, _, choice = typed.partition("=")
+    options = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    size = " For a card of so many GiB: vram.budget_gib=8." if group == "vram" else ""
+    return unknown_choice(group, choice, options) + size
+
+
+def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
+    """That a group has no such choice, and which one may be meant."""
+    name, known = choice.lower().removesuffix(".pt"), list(options)
+    near = [option for option in known if name in option]
+    near = near or difflib.get_close_matches(name, known, n=1)
+    meant = f"{name} model.pretrained=true" if f"{name}.pt" == choice and name in known else ""
+    hint = f"Did you mean {group}={meant or near[0]}? " if near else ""
+    said = f"{group}={choice} is not in conf/{group}. {hint}Choose one of: {', '.join(known)}."
+    if group in _FILES:
+        file = choice if Path(choice).suffix else f"{choice}.yaml"
+        said += f" Or a file, yours or of Ultralytics: {group}=custom {_FILES[group]}={file}."
+    return said
+
+
+def unreadable(override: str, said: str) -> str:
+    """What to do about a word that is no override."""
+    if "=" not in override or override.endswith(","):
+        return (
+            f"{override} is not key=value. Type e.g. batch=2,4 or report.format=html, without "
+            "spaces around = or after commas."
+        )
+    return (
+        f"{override}: {said}. Put a value with other letters or signs in quotes: 'key=\"value\"'."
+    )
+
+
+def unknown_key(key: str) -> str:
+    """That there is no such key, and which one may be meant."""
+    if key == "device":
+        return (
+            "device is no key here: trials take the GPUs that CUDA_VISIBLE_DEVICES shows, e.g. "
+            "CUDA_VISIBLE_DEVICES=0 python -m sweeper …, and with an empty one the CPU."
+        )
+    known = list(_keys())
+    near = [k for k in known if k.endswith(f".{key}")]
+    if f"train.{key}" in near:  # Ultralytics' arguments
+        near = [f"train.{key}"]
+    name = key.rpartition(".")[2]
+    if not near and name in argument_defaults():
+        return f"{key} is an unknown key. Ultralytics' argument {name} is +train.extra.{name}=."
+    near = near or difflib.get_close_matches(key, known, n=1)
+    shows = "python -m sweeper --cfg job shows them all."
+    hint = f"Did you mean {' or '.join(near)}?" if near else shows
+    extra = " Other arguments of Ultralytics: +train.extra.NAME=." * key.startswith("train.")
+    return f"{key} is an unknown key. {hint}{extra}"
+
+
+def _groups() -> list[str]:
+    return [path.name for path in CONF_DIR.iterdir() if path.is_dir()]
+
+
+def _keys(group: Any = Settings, prefix: str = "") -> Iterator[str]:
+    for name, kind in get_type_hints(group).items():
+        yield f"{prefix}{name}"
+        if is_dataclass(kind):
+            yield from _keys(kind, f"{prefix}{name}.")
