@@ -5,6 +5,7 @@ import signal
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
     signal.signal(number, signal.SIG_IGN)
 
+import sweeper.executors.supervise  # noqa: E402
 import sweeper.training.run  # noqa: E402, F401
 from sweeper.trial.json_text import adapter  # noqa: E402
 from sweeper.trial.spec import TrialSpec  # noqa: E402

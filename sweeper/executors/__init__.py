@@ -34,6 +34,9 @@ class Executor(Protocol):
         """Where trials will run: its GPUs decide the budget, its cores the threads."""
         ...
 
+    def expect(self, trials: int) -> None:
+        """Get ready for that many trials while the caller goes on."""
+
     def submit(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts]:
         """Run the spec in ``folder``; the future never raises for what the trial does."""
         ...

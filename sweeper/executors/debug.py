@@ -32,6 +32,9 @@ class DebugExecutor:
         """This one, without its GPUs."""
         return machine_here(self.slots).with_gpus(())
 
+    def expect(self, trials: int) -> None:
+        """There is nothing to get ready."""
+
     def submit(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts]:
         """Run the trial now."""
         started = time.monotonic()

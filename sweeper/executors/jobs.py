@@ -28,6 +28,9 @@ STOP_S = 40.0  # how long jobs that are told to stop may take before they are ca
 class Scheduler(Protocol):
     """Where jobs run: what Slurm and Ray do differently."""
 
+    def expect(self, trials: int) -> None:
+        """Get ready for that many at once, where that helps."""
+
     def submit(self, folder: TrialFolder) -> str:
         """Start a job that runs the trial of ``folder``; its id.
 
@@ -101,6 +104,10 @@ class JobExecutor:
             self._pinned.parent.mkdir(parents=True, exist_ok=True)
             write_json(self._pinned, machine)
         return machine
+
+    def expect(self, trials: int) -> None:
+        """Let the scheduler get ready, for as many as there are slots at most."""
+        self._scheduler.expect(min(trials, self.slots))
 
     def submit(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts]:
         """Queue a job for the trial, and follow it."""

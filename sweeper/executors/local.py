@@ -42,6 +42,9 @@ class LocalExecutor:
         """This one, with the GPUs that the slots use."""
         return self._machine
 
+    def expect(self, trials: int) -> None:
+        """The fork server has been starting all the while."""
+
     def submit(self, folder: TrialFolder, watcher: Watcher) -> Future[TrialFacts]:
         """Run the trial in a child as soon as a slot is free."""
         return self._pool.submit(self._run, folder, watcher)

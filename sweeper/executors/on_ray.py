@@ -65,6 +65,11 @@ class RayScheduler:
                 "one that runs."
             ) from error
 
+    def expect(self, trials: int) -> None:
+        """Ask for that many slots: they start while the driver predicts what will fit."""
+        with suppress(RayError):
+            self._slots.expect(trials)
+
     def submit(self, folder: TrialFolder) -> str:
         """Queue the trial for a slot; a new one begins when a node has room for it."""
         spec = _from_anywhere(folder.read_spec())

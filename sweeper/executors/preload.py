@@ -20,6 +20,7 @@ import requests  # noqa: E402, F401
 import torch._inductor.config  # noqa: E402, F401
 import torchvision  # noqa: E402, F401
 
+import sweeper.executors.supervise  # noqa: E402
 import sweeper.training.run  # noqa: E402, F401
 from sweeper.trial.json_text import adapter  # noqa: E402
 from sweeper.trial.spec import TrialSpec  # noqa: E402

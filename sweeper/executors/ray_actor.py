@@ -29,7 +29,7 @@ from sweeper.trial.spec import TrialSpec
 CHUNK = 16 * 2**20  # bytes of a file that travel at once
 SMALL = 2**20  # bytes of a file that come with the news that the trial has ended
 NEWS_S = 0.5  # how long a look waits for something to tell
-NEWS_EVERY_S = 0.02
+NEWS_EVERY_S = 0.01
 # No ``-m``: the fork server's children would import that module again, each of them.
 KEEPER = "import sys; from sweeper.executors.ray_node import main; main(sys.argv[1])"
 

@@ -40,7 +40,14 @@ class Slots:
         self._changed = threading.Condition()  # guards what follows
         self._queue: deque[tuple[str, tuple[Any, ...]]] = deque()
         self._idle: list[tuple[float, str]] = []  # since when, and the slot's name
+        self._expected = 0  # jobs that will soon be queued
         self._coming: dict[str, tuple[Any, Any]] = {}  # a slot, and what tells that it has room
+
+    def expect(self, jobs: int) -> None:
+        """Ask for slots for jobs that will soon be queued."""
+        with self._changed:
+            self._expected = jobs
+            self._settle()
 
     def queue(
         self, job: str, arguments: tuple[str, str, str | None, dict[str, list[Any]]]
@@ -48,6 +55,7 @@ class Slots:
         """Give a job the next slot that is free, with the arguments of its `begin`."""
         with self._changed:
             self._queue.append((job, arguments))
+            self._expected = max(0, self._expected - 1)
             self._settle()
 
     def has_place(self, job: str) -> bool:
@@ -79,6 +87,7 @@ class Slots:
         """Give all free slots back to the cluster, and ask for none."""
         with self._changed:
             self._queue.clear()
+            self._expected = 0
             self._settle()
             while (free := self._take()) is not None:
                 ray.kill(free[1])
@@ -90,11 +99,12 @@ class Slots:
             self.names[job] = name
             self.begun[job] = slot.begin.remote(*arguments)
             self._changed.notify_all()
-        while len(self._coming) < len(self._queue):
+        wanted = len(self._queue) + self._expected
+        while len(self._coming) < wanted:
             name = f"{self._study}/{token()}"
             slot = ray.remote(Slot).options(name=name, **OPTIONS, **self._resources()).remote()
             self._coming[name] = slot, slot.__ray_ready__.remote()
-        while len(self._coming) > len(self._queue):
+        while len(self._coming) > wanted:
             ray.kill(self._coming.popitem()[1][0])
 
     def _take(self) -> tuple[str, Any] | None:
@@ -104,10 +114,11 @@ class Slots:
             slot = find_actor(name)
             if slot is not None and time.monotonic() - since < IDLE_S / 2:
                 return name, slot
-        for name, (slot, ready) in self._coming.items():
+        for name, (slot, ready) in list(self._coming.items()):
             if ray.wait([ready], timeout=0)[0]:
                 del self._coming[name]
-                return name, slot
+                if find_actor(name) is not None:  # else it gave up meanwhile
+                    return name, slot
         return None
 
 

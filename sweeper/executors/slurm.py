@@ -48,6 +48,9 @@ class SlurmScheduler:
         self._asked = 0.0
         self._submitter = self._open()
 
+    def expect(self, trials: int) -> None:
+        """A job is for one trial: there is nothing to get ready."""
+
     def submit(self, folder: TrialFolder) -> str:
         """Queue a job that runs the host program.
 

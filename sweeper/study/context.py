@@ -60,7 +60,8 @@ class RunContext:
         return self.machine.gpu.source if self.machine.gpu else SIMULATED
 
     def predict(self, specs: list[TrialSpec]) -> list[TrialSpec]:
-        """The specs with their predicted peaks."""
+        """The specs with their predicted peaks; the executor gets ready for them meanwhile."""
+        self.executor.expect(len(specs))
         return predict_specs(specs, Path(self.settings.runs_dir) / "cache" / "vram")
 
     def open_outbox(

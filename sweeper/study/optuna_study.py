@@ -170,7 +170,7 @@ class CellStudy:
         )
         storage, study_id = self._storage, self._study._study_id
         made = patiently(lambda: storage.create_new_trial(study_id, wanted), self._patience_s)
-        trial = Asked(made, storage.get_trial_number_from_id(made), params)
+        trial = Asked(made, self._number_of(made), params)
         self._taken.add(_key(params))
         self._asked.add(trial.number)
         self.shared = self.shared or trial.number != self._next
@@ -180,6 +180,13 @@ class CellStudy:
             return None
         self._own.add(_key(params))
         return trial, self._cells[_key(params)]
+
+    def _number_of(self, made: int) -> int:
+        """The number of a trial just made; it is not read where nobody else has made one."""
+        ours = self._storage.get_trial_id_from_study_id_trial_number
+        if ours(self._study._study_id, self._next) == made:
+            return self._next
+        return self._storage.get_trial_number_from_id(made)
 
     def _is_first(self, number: int, key: str) -> bool:
         """Whether no trial before it counts for its cell; those whose making was lost end here."""

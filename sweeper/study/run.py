@@ -179,6 +179,7 @@ def _search(
     if settings.study.sampler == "auto":
         whole = n_trials >= len(specs)
         order = proving_order(specs, context.measured) if whole else spread_order(specs, n_trials)
+    context.executor.expect(len(study.open_cells))
     with context.ended_at_once(outbox, lease.leads), context.open_display() as display:
         trials = context.open_trials(outbox, display, lease.require)
         share = bool(order) and _share(settings, space)

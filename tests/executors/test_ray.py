@@ -221,6 +221,46 @@ def test_trials_one_after_another_share_a_slot_that_goes_with_the_study(
     leave(executor, nodes)
 
 
+def test_a_slot_that_is_expected_starts_before_its_trial(
+    nodes, executor, make_spec, tmp_path: Path
+) -> None:
+    executor.expect(9)
+    (expected,) = ray.util.list_named_actors(all_namespaces=True)
+    assert ray.get(slot_named(expected).__ray_ready__.remote(), timeout=60) is not None
+    result = Submitted(executor, make_spec(), tmp_path / "0000", Listener()).result()
+    assert result.outcome is Outcome.COMPLETE, result.reason
+    assert (tmp_path / "0000" / "job").read_text().startswith(f"ray:{expected['name']}/")
+    assert ray.util.list_named_actors(all_namespaces=True) == [expected]
+    leave(executor, nodes)
+
+
+def test_an_expected_slot_that_gave_up_is_not_waited_for(
+    nodes, executor, make_spec, tmp_path: Path
+) -> None:
+    executor.expect(1)
+    (expected,) = ray.util.list_named_actors(all_namespaces=True)
+    slot = slot_named(expected)
+    ray.get(slot.__ray_ready__.remote())
+    ray.kill(slot)
+    until(lambda: ray.util.list_named_actors(all_namespaces=True) == [])
+    result = Submitted(executor, make_spec(), tmp_path / "0000", Listener()).result()
+    assert result.outcome is Outcome.COMPLETE, result.reason
+    assert len(executor._scheduler._slots.names) == 1, "it was not given the trial"
+    leave(executor, nodes)
+
+
+def test_slots_that_are_not_needed_any_more_are_given_back(nodes, executor) -> None:
+    executor.expect(1)
+    until(lambda: len(list(nodes.temporary.glob("sweeper-*"))) == 1)
+    executor.expect(0)
+    until(lambda: nodes.left() == [])
+    leave(executor, nodes)
+
+
+def slot_named(found: dict[str, str]) -> Any:
+    return ray.get_actor(found["name"], found["namespace"])
+
+
 def test_trials_that_wait_for_room_take_the_slots_that_become_free(
     nodes, make_spec, tmp_path: Path
 ) -> None:
