@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from sweeper.config.compose import explain, load_settings, register_schema
 from sweeper.config.conf_dir import CONF_DIR
 from sweeper.config.slips import explain_number, refuse_slips
-from sweeper.errors import EXIT_INTERRUPTED, readable_errors
+from sweeper.errors import EXIT_INTERRUPTED, SettingsError, readable_errors
 from sweeper.executors.emulated import emulate
 from sweeper.executors.supervise import warm_up
 from sweeper.study.space import resolve_space
@@ -33,14 +33,12 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raised, for our own words
     with readable_errors():
         refuse_slips(sys.argv[1:])
-    try:
-        _hydra_main()
-    except HydraException as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        sys.exit(1)
-    except ValueError as error:
-        print(f"error: {explain_number(error, sys.argv[1:])}", file=sys.stderr)
-        sys.exit(1)
+        try:
+            _hydra_main()
+        except HydraException as error:
+            raise SettingsError(explain(error)) from error
+        except ValueError as error:
+            raise SettingsError(explain_number(error, sys.argv[1:])) from error
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")

@@ -4,17 +4,21 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from sweeper.errors import EXIT_INTERRUPTED
 from sweeper.trial.record import Outcome
 from tests.conftest import Listener, Submitted, link_traces
 from tests.executors.test_local import trial_process
 from tests.study.test_optuna_study import ask_next, complete, open_study
 from tests.test_end_to_end import SMALL, sweeper
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -73,3 +77,22 @@ def test_a_child_that_hangs_is_ended(executor, make_spec, tmp_path: Path) -> Non
     result = Submitted(executor, spec, tmp_path, Listener(on_progress=freeze)).result()
     assert result.outcome is Outcome.TIMEOUT
     assert "no sign of life for study.stall_timeout_s=5" in result.reason
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_settings_are_composed_ends_the_command_without_a_traceback(
+    number: signal.Signals,
+) -> None:
+    words = [sys.executable, "-c", SIGNALLED, str(int(number))]
+    ended = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    assert (ended.returncode, ended.stderr) == (EXIT_INTERRUPTED, "")
+
+
+SIGNALLED = """
+import os, sys
+from sweeper import cli
+
+number = int(sys.argv.pop())
+cli._hydra_main = lambda: os.kill(os.getpid(), number)
+cli.main()
+"""
