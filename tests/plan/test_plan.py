@@ -45,10 +45,12 @@ def plan_json(runs: Path, capsys: Capture, *overrides: str) -> dict[str, Any]:
     return document
 
 
-def run(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, code: str | None = None, cwd: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     start = ["-m", "sweeper.plan"] if code is None else ["-c", code]
     command = [sys.executable, *start, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
 def test_a_cell_is_what_predict_vram_says(runs: Path, capsys: Capture) -> None:
@@ -251,7 +253,8 @@ def test_what_ultralytics_says_stays_out_of_the_document(
     (tmp_path / "new").mkdir()
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "new"))  # it says that it writes there
     asked = ("data=custom", f"data.yaml={crowded}", "vram=t4", "batch=2", "amp=true")
-    done = run(*asked, "train.imgsz=320", f"runs_dir={runs}", "plan.format=json")
+    more = ("train.imgsz=320", f"runs_dir={runs}", "plan.format=json")
+    done = run(*asked, *more, cwd=tmp_path)  # in the checkout a plan may have left traces
     assert json.loads(done.stdout)["cells"] and not done.stderr
 
 
