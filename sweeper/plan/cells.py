@@ -55,6 +55,12 @@ class Request:
         fullest = self.setup.contents.fullest_image(self.batch)
         return self.setup.config.with_batch(self.batch, self.accumulate, fullest)
 
+    @property
+    def known_boxes(self) -> float | None:
+        """Mean boxes per image, unless they are assumed."""
+        assumed = self.setup.boxes_source == "assumed"
+        return None if assumed else self.setup.config.boxes_per_image
+
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:

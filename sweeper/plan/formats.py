@@ -167,7 +167,7 @@ def _tight(found: Found) -> str:
 
 
 def verdict_in_words(cell: PlanCell) -> str:
-    over = f", {cell.excess_gib():.2f} GiB over" if cell.verdict is Verdict.NO else ""
+    over = f", {cell.excess_gib:.2f} GiB over" if cell.verdict is Verdict.NO else ""
     return f"{cell.verdict}{over}"
 
 

@@ -33,10 +33,10 @@ class PlanCell(Request):
         """Whether peak and bound keep to the budget."""
         return verdict(self.peak_gib, self.upper_gib, self.setup.budget.limit_gib)
 
-    def excess_gib(self, surely: bool = False) -> float:
-        """Peak, or its bound, minus budget, GiB."""
-        peak_gib = self.upper_gib if surely else self.peak_gib
-        return violation(peak_gib, self.setup.budget.limit_gib)
+    @property
+    def excess_gib(self) -> float:
+        """Peak minus budget."""
+        return violation(self.peak_gib, self.setup.budget.limit_gib)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +130,17 @@ def _answer(
 ) -> tuple[dict[Request, PlanCell], dict[Setup, Found]]:
     predictor = Predictor(cache_dir)
 
-    def cell(setup: Setup, batch: int) -> PlanCell:
-        return predictor.cell(Request(setup, batch, accumulate_for(batch, wanted)))
+    def request(setup: Setup, batch: int) -> Request:
+        return Request(setup, batch, accumulate_for(batch, wanted))
 
     def largest(setup: Setup, surely: bool) -> PlanCell | None:
-        batch = largest_batch(lambda batch: cell(setup, batch).excess_gib(surely), wanted)
-        return cell(setup, batch) if batch else None
+        batch = largest_batch(lambda b: predictor.excess_gib(request(setup, b), surely), wanted)
+        return predictor.cell(request(setup, batch)) if batch else None
 
     def exact(setup: Setup) -> PlanCell | None:
         divisors = (b for b in range(wanted, 0, -1) if wanted % b == 0)
-        return next((c for b in divisors if (c := cell(setup, b)).verdict is Verdict.FITS), None)
+        cells = (predictor.cell(request(setup, batch)) for batch in divisors)
+        return next((cell for cell in cells if cell.verdict is Verdict.FITS), None)
 
     return (
         {request: predictor.cell(request) for request in task.requests},
@@ -159,7 +160,10 @@ def largest_batch(excess: Callable[[int], float], wanted: int) -> int:
     low, high = 0, wanted
     below = above = excess(high)
     while above <= 0:
-        low, high, below = high, 2 * high, above
+        further = high
+        if low and above > below:  # to where the line through both is past the budget
+            further = min(int((high - low) * above / (below - above)) + 1, 7 * high)
+        low, high, below = high, high + further, above
         above = excess(high)
     straight = low > 0  # nothing is known of a peak at 0
     while high - low > 1:
@@ -187,25 +191,36 @@ class Predictor:
         Raises:
             ValueError: Not a model, or a value that cannot be predicted.
         """
-        config, budget = request.config, request.setup.budget
-        if config not in self._known:
-            self._known[config] = self._predict(request)
-        peak = self._known[config].top(budget.limit_gib, budget.context_gib)
-        known = None if request.setup.boxes_source == "assumed" else config.boxes_per_image
+        peaks, budget = self._peaks(request), request.setup.budget
+        peak = peaks.top(budget.limit_gib, budget.context_gib)
         return PlanCell(
             request.setup,
             request.batch,
             request.accumulate,
             peak_gib=peak.reserved_gib + budget.context_gib,
-            upper_gib=upper(peak.reserved_gib, known) + budget.context_gib,
+            upper_gib=peaks.upper_gib(budget.limit_gib, budget.context_gib, request.known_boxes),
             parts={"context": budget.context_gib, **peak.parts},
         )
 
-    def _predict(self, request: Request) -> Peaks:
-        try:
-            return predict_peaks(request.config, self._cache_dir)
-        except ValueError as error:
-            raise ValueError(_as_typed(str(error), request.setup)) from error
+    def excess_gib(self, request: Request, surely: bool) -> float:
+        """What the request needs, or a bound of it, minus budget: as the verdict, but smoother.
+
+        Raises:
+            ValueError: Not a model, or a value that cannot be predicted.
+        """
+        needed_gib, budget = self._peaks(request).needed_gib, request.setup.budget
+        if surely:
+            needed_gib = upper(needed_gib, request.known_boxes)
+        return violation(needed_gib + budget.context_gib, budget.limit_gib)
+
+    def _peaks(self, request: Request) -> Peaks:
+        config = request.config
+        if config not in self._known:
+            try:
+                self._known[config] = predict_peaks(config, self._cache_dir)
+            except ValueError as error:
+                raise ValueError(_as_typed(str(error), request.setup)) from error
+        return self._known[config]
 
 
 def _as_typed(message: str, setup: Setup) -> str:

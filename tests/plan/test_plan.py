@@ -129,6 +129,31 @@ def test_the_search_ends_at_the_limit(limit: int) -> None:
     assert largest_batch(lambda batch: batch - limit - 0.5, 16) == limit
 
 
+@pytest.mark.parametrize("limit", [17, 53, 91, 1000])
+def test_along_a_line_the_search_takes_a_few_steps(limit: int) -> None:
+    asked: list[int] = []
+
+    def excess(batch: int) -> float:
+        asked.append(batch)
+        return 3 + batch - limit - 3.5
+
+    assert largest_batch(excess, 16) == limit and len(asked) <= 5
+
+
+def test_what_a_smaller_batch_only_caches_does_not_make_it_tight(
+    runs: Path, capsys: Capture
+) -> None:
+    """Up to half of the card validation adds to the cache; beyond, Ultralytics empties it."""
+    asked = ("vram=rtx3090", "amp=false", "accumulate=1", "batch=43,46,47,53,54")
+    document = plan_json(runs, capsys, *asked)
+    cells, limit_gib = document["cells"], document["cells"][0]["budget_gib"]
+    assert [cell["verdict"] for cell in cells] == ["fits"] * 4 + ["tight"]
+    peaks = [cell["peak_gib"] for cell in cells]
+    assert peaks[1] > peaks[2], "the cache of batch 46 is not emptied"
+    assert cells[1]["peak_upper_gib"] == limit_gib > cells[2]["peak_upper_gib"]
+    assert document["largest"][0]["largest_batch"] == 53
+
+
 def test_the_effective_batch_of_the_study_selects_cells_and_is_the_one_to_reach(
     runs: Path, capsys: Capture
 ) -> None:

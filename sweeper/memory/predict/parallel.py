@@ -20,7 +20,6 @@ from typing import TypeVar
 
 from sweeper.errors import SettingsError, SweeperError
 from sweeper.memory.config import MemoryConfig, TraceKey
-from sweeper.memory.predict.bound import upper
 from sweeper.memory.predict.peaks import Peaks, predict_peaks
 from sweeper.trial.readings import SIMULATED, MemoryReading
 from sweeper.trial.spec import TrialSpec
@@ -110,7 +109,7 @@ def reading(peaks: Peaks, context_gib: float, limit_gib: float) -> MemoryReading
         val_reserved_gib=validation.reserved_gib,
         context_gib=context_gib,
         parts=top.parts,
-        peak_upper_gib=upper(top.reserved_gib, peaks.config.boxes_per_image) + context_gib,
+        peak_upper_gib=peaks.upper_gib(limit_gib, context_gib, peaks.config.boxes_per_image),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from sweeper.memory.config import MemoryConfig
 from sweeper.memory.predict.allocator import CachingAllocator, Replay, Replayer
 from sweeper.memory.predict.architecture import find_architecture
+from sweeper.memory.predict.bound import LEVEL, upper
 from sweeper.memory.predict.cache import load_trace
 from sweeper.memory.predict.calibration import FITTED, Calibration
 from sweeper.memory.predict.expandable import ExpandableAllocator
@@ -61,6 +62,33 @@ class Peaks:
         reserved_gib = max(peak.reserved_gib for peak in phases)
         cache = fullest.parts["cache"] + reserved_gib - fullest.reserved_gib
         return Peak(reserved_gib, fullest.allocated_gib, {**fullest.parts, "cache": cache})
+
+
+    @property
+    def needed_gib(self) -> float:
+        """What both reserve at least, with nothing cached in between that could be given back."""
+        return max(self.training.reserved_gib, self.validation.reserved_gib)
+
+    def upper_gib(
+        self,
+        limit_gib: float,
+        context_gib: float,
+        boxes_per_image: float | None,
+        level: float = LEVEL,
+    ) -> float:
+        """What the peak on a card of a size stays below, the context included.
+
+        What is only cached never takes more than there is: the allocator gives it back first.
+
+        Args:
+            limit_gib: The card's size, or the budget.
+            context_gib: Of it, for the CUDA context.
+            boxes_per_image: What is known of the data set; None: nothing.
+            level: The probability.
+        """
+        top_gib = self.top(limit_gib, context_gib).reserved_gib
+        needs, takes = (upper(gib, boxes_per_image, level) for gib in (self.needed_gib, top_gib))
+        return max(needs + context_gib, min(takes + context_gib, limit_gib))
 
 
 def predict_peaks(config: MemoryConfig, cache_dir: Path) -> Peaks:

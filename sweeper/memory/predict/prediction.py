@@ -141,7 +141,7 @@ def predict_vram(
     peaks = predict_peaks(config, Path(cache_dir or DEFAULT_DIR))
     training, validation = peaks.within(limit_gib, context_gib)
     top = peaks.top(limit_gib, context_gib)
-    reserved_upper_gib = upper(top.reserved_gib, boxes_per_image, level)
+    peak_upper_gib = peaks.upper_gib(limit_gib, context_gib, boxes_per_image, level)
     return VramPrediction(
         reserved_gib=top.reserved_gib,
         allocated_gib=top.allocated_gib,
@@ -152,7 +152,7 @@ def predict_vram(
         parts=top.parts,
         config=peaks.config,
         accumulate=accumulate,
-        reserved_upper_gib=reserved_upper_gib,
-        peak_upper_gib=reserved_upper_gib + context_gib,
+        reserved_upper_gib=peak_upper_gib - context_gib,
+        peak_upper_gib=peak_upper_gib,
         level=level,
     )
