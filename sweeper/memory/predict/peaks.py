@@ -63,7 +63,6 @@ class Peaks:
         cache = fullest.parts["cache"] + reserved_gib - fullest.reserved_gib
         return Peak(reserved_gib, fullest.allocated_gib, {**fullest.parts, "cache": cache})
 
-
     @property
     def needed_gib(self) -> float:
         """What both reserve at least, with nothing cached in between that could be given back."""
