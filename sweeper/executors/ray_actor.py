@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -58,13 +59,13 @@ class Slot:
 
     def __init__(self) -> None:
         """Start the process that runs the trials: Ray kills the children of a worker it ends."""
-        self._home = Path(tempfile.mkdtemp(prefix="sweeper-"))
+        self._home = Path(tempfile.gettempdir()) / f"sweeper-{uuid.uuid4().hex}"
         self._keeper = subprocess.Popen(
             [sys.executable, "-c", KEEPER, str(self._home)],
             stdin=subprocess.PIPE,
             bufsize=0,
         )
-        self._keeper.wait()  # it has forked
+        self._keeper.wait()  # it has made the folder, and forked
         threading.Thread(target=self._end_with_keeper, daemon=True).start()
 
     def begin(

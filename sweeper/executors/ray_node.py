@@ -65,8 +65,12 @@ def _run(host: Host) -> None:
 
 
 def main(home: str) -> None:
-    """Keep a slot, beyond the end of the process that asked for it."""
+    """Keep a slot, beyond the end of the process that asked for it.
+
+    Whoever makes the folder is there to remove it, even if Ray ends that process meanwhile.
+    """
     actor = os.getppid()
+    Path(home).mkdir(mode=0o700)
     if os.fork():
         return
     os.setsid()

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tomllib
 import torch
 from ultralytics import YOLO
 
@@ -20,9 +19,10 @@ from sweeper.deploy.recording import record
 from sweeper.deploy.rows import Deployment, Row, Status, metrics
 from sweeper.errors import DeployError
 from tests.deploy.conftest import QUICK
-from tests.forks import ROOT, Commands
+from tests.forks import Commands
 from tests.report.synthetic import ARTICLE, write_study
 from tests.test_end_to_end import SMALL
+from tests.test_lock import PROJECT
 
 Refused = Callable[..., str]
 
@@ -148,9 +148,8 @@ def test_a_missing_exporter_is_named_with_its_command() -> None:
 
 def test_pip_knows_some_modules_by_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeper.deploy.formats.find_spec", lambda name: None)
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for name in ("ncnn", "litert"):
-        packages = " ".join(extras["optional-dependencies"][name])
+        packages = " ".join(PROJECT["optional-dependencies"][name])
         assert obstacle(FORMATS[name], False).endswith(f"pip install {packages}")
 
 
