@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,7 +123,12 @@ class Study:
         outbox = outbox or self.outbox()
         with StudyDisplay(Console(file=self.console, width=200)) as display:
             loop = self.loop(executor, outbox, display)
-            done = loop.run(n_trials)
+            try:
+                done = loop.run(n_trials)
+            except BaseException:
+                with suppress(Exception):
+                    outbox.drain()  # its thread would go on beside the next start
+                raise
         self.fault = loop.fault
         if self.lease is None or self.lease.leads:
             outbox.finish_study(done)
