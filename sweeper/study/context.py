@@ -192,6 +192,40 @@ def require_own_folder(folder: StudyFolder, study_id: str, decided: Iterable[int
         )
 
 
+def require_same_data(
+    folder: StudyFolder, decided: Iterable[int], specs: Iterable[TrialSpec]
+) -> str:
+    """Go on only with the data set that the earlier trials had.
+
+    Args:
+        folder: Of the study.
+        decided: The numbers of its trials that have ended and do not run again.
+        specs: What is to be trained now.
+
+    Returns:
+        A caution where it is not quite the same; empty where it is.
+
+    Raises:
+        StudyError: Images or boxes have been added or taken away.
+    """
+    now, caution = {spec.data: spec.dataset for spec in specs}, ""
+    for spec in (folder.trial(number).read_spec() for number in decided):
+        before, facts = spec.dataset, now.get(spec.data)
+        if before is None or facts is None or before.digest == facts.digest:
+            continue
+        if before.size != facts.size:
+            raise StudyError(
+                f"data={spec.data} has {facts.describe()} now; when trial {spec.number} of "
+                f"study.name={spec.study} ran, it had {before.describe()}. Its cells cannot be "
+                "compared across that: bring the data set back, or give another study.name."
+            )
+        caution = (
+            f"caution: data={spec.data} is not quite what earlier trials trained on: its classes, "
+            "its boxes or the sizes of its files have changed"
+        )
+    return caution
+
+
 @contextlib.contextmanager
 def open_context(settings: Settings, name: str) -> Iterator[RunContext]:
     """An executor, the machine where it runs trials, and their budget."""

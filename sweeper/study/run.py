@@ -24,6 +24,7 @@ from sweeper.study.context import (
     open_context,
     refuse_study_folder,
     require_own_folder,
+    require_same_data,
 )
 from sweeper.study.display import StudyDisplay, result_line
 from sweeper.study.identity import identity, new_id
@@ -68,6 +69,8 @@ def run_study(space: Space) -> bool:
             if not lease.leads:
                 await_shared_folder(context.folder, study.id)
             require_own_folder(context.folder, study.id, study.decided)
+            if caution := require_same_data(context.folder, study.decided, spec_of.values()):
+                context.say(caution)
         if study.finished:
             rest = "study.resume=false starts anew" if not study.open_cells else "going on"
             context.say(f"{count(study.finished, 'trial')} of it had run before: {rest}")

@@ -15,6 +15,7 @@ import ultralytics.engine.trainer as engine
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import autocast as ultralytics_autocast
 
+from sweeper.errors import DataError
 from sweeper.memory.recompute import recompute
 from sweeper.numbers import GIB
 from sweeper.training import checkpoint
@@ -143,6 +144,7 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
             raise OutOfMemory(f"batch={self.spec.batch} ran out of device memory")
         self._require_amp()
         super()._build_train_pipeline()
+        self._require_images()
         split_batches(self.test_loader, self.spec.val_batch)
         self._numbers = number_samples(self.train_loader, self.spec.seed)
         total = len(self.train_loader) * self.epochs
@@ -152,6 +154,20 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
                 f"({len(self.train_loader)} per epoch x {self.epochs} epochs) but got "
                 f"{self.spec.accumulate}. Lower accumulate or raise train.epochs."
             )
+
+    def _require_images(self) -> None:
+        """Refuse another data set than the one that was read: Ultralytics leaves images out."""
+        facts = self.spec.dataset
+        if facts is None:
+            return
+        wanted = facts.images if self.args.fraction == 1 else 0  # 0: not known
+        splits = ("train", self.train_loader, wanted), ("val", self.test_loader, facts.val_images)
+        for split, loader, known in splits:
+            if known and (found := len(loader.dataset)) != known:
+                raise DataError(
+                    f"Ultralytics loads {found} images for {split} where {known} were read: mend "
+                    "those that it leaves out, or take them out of the data set."
+                )
 
     def _require_bf16(self) -> None:
         """Refuse cards before Ampere ahead of all kernels; Ultralytics does in its first batch."""

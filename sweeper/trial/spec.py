@@ -58,6 +58,16 @@ class DatasetFacts:
     val_images: int = 0
     unlabelled: int = 0
 
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """How many images and boxes it holds."""
+        return self.images, self.boxes, self.val_images
+
+    def describe(self) -> str:
+        """``60 training images with 145 boxes, 15 validation images``."""
+        boxes = f"{self.images} training images with {self.boxes} boxes"
+        return f"{boxes}, {self.val_images} validation images"
+
 
 @dataclass(frozen=True, slots=True)
 class TrialSpec:

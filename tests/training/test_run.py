@@ -23,6 +23,7 @@ from sweeper.training.trainer import TrialTrainer
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.readings import EpochReport
 from sweeper.trial.record import Outcome, TrialFacts, TrialResult
+from sweeper.trial.spec import DatasetFacts
 
 
 class Link:
@@ -282,6 +283,25 @@ def test_an_accumulate_longer_than_the_run_is_refused(make_spec, tmp_path: Path)
     result = train(make_spec(accumulate=7), tmp_path)
     assert result.outcome is Outcome.CRASHED
     assert "must not exceed the 6 micro-batches of this run" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("images", "val_images", "said"),
+    [(13, 4, "loads 12 images for train where 13 were read"), (12, 3, "loads 4 images for val")],
+)
+def test_images_that_ultralytics_leaves_out_or_adds_end_the_trial(
+    make_spec, tmp_path: Path, images: int, val_images: int, said: str
+) -> None:
+    spec = make_spec(dataset=DatasetFacts("0", images, 18, val_images))
+    result = train(spec, tmp_path)
+    assert result.outcome is Outcome.CRASHED and said in result.reason
+
+
+def test_a_fraction_of_the_images_is_no_other_data_set(make_spec, tmp_path: Path) -> None:
+    facts = DatasetFacts("0", 12, 18, 4)
+    spec = make_spec(dataset=facts, train_args={"fraction": 0.5})
+    result = train(spec, tmp_path)
+    assert result.outcome is Outcome.COMPLETE, result.reason
 
 
 def test_a_stopped_trial_keeps_what_it_measured(make_spec, tmp_path: Path) -> None:
