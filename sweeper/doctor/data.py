@@ -67,6 +67,7 @@ def check_data(settings: Settings) -> tuple[list[Finding], Reading | None]:
 def report(settings: Settings, reading: Reading) -> list[Finding]:
     """Every finding on a dataset, its faults first."""
     found = [_overview(settings, reading), *_faults(reading), *_unlabelled(reading)]
+    found += _shared(reading)
     if not any(image.boxes for image in reading.train):
         return found
     found += [_classes(reading), _boxes_per_image(reading)]
@@ -104,6 +105,17 @@ def _unlabelled(reading: Reading) -> list[Finding]:
         f"background: {_listed(without)}."
     )
     return [warning("labels", text, "Add label files, or leave these images out.")]
+
+
+def _shared(reading: Reading) -> list[Finding]:
+    shared = {image.path for image in reading.train} & {image.path for image in reading.val}
+    if not shared:
+        return []
+    text = (
+        f"{len(shared):,} of {count(len(reading.val), 'validation image')} are trained on too: "
+        "mAP@0.5 also tells how well they are remembered."
+    )
+    return [warning("dataset", text, "Validate on other images, if there are any.")]
 
 
 def _classes(reading: Reading) -> Finding:

@@ -54,6 +54,10 @@ UNLABELLED = (
     "{} of {} of {} have no label file and count as background: training teaches to miss the "
     "objects in them. `python -m sweeper.doctor data=custom data.yaml={}` names them."
 )
+SHARED = (
+    "{} of {} of {} are trained on too: mAP@0.5 also tells how well they are remembered, and images "
+    "that were never seen may rank the cells in another order."
+)
 FINISH = "`study.finish=true` trains the recommended one to its end."
 IN_PARTS = (
     "The trials trained the first part of the planned run, on its schedule; what its end will be "
@@ -113,11 +117,16 @@ def _retries(trial: RecordedTrial) -> int:
 
 
 def _data(findings: Findings) -> Iterator[str]:
-    """Which data sets have images that nobody may have meant as background."""
+    """Which data sets have images that nobody may have meant as background, or to train on."""
     for spec in {t.spec.data_yaml: t.spec for t in findings.trials}.values():
-        if (facts := spec.dataset) is not None and facts.unlabelled:
+        facts = spec.dataset
+        if facts is not None and facts.unlabelled:
             images = count(facts.images + facts.val_images, "image")
             yield UNLABELLED.format(facts.unlabelled, images, spec.data, spec.data_yaml)
+        if facts is not None and facts.shared:
+            yield SHARED.format(
+                facts.shared, count(facts.val_images, "validation image"), spec.data
+            )
 
 
 def _training(findings: Findings) -> list[str]:

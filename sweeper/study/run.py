@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from sweeper.config.settings import Settings
@@ -131,8 +132,8 @@ def _specs(context: RunContext, space: Space) -> dict[Cell, TrialSpec]:
     context.say(_training(specs))
     if all(spec.epochs == 1 for spec in specs):
         context.say(ONE_EPOCH)
-    cautions = (context.builder.dataset(cell.settings).caution for cell in space.cells)
-    for caution in filter(None, dict.fromkeys(cautions)):
+    datasets = (context.builder.dataset(cell.settings) for cell in space.cells)
+    for caution in dict.fromkeys(chain.from_iterable(d.cautions for d in datasets)):
         context.say(caution)
     return dict(zip(space.cells, context.predict(specs), strict=True))
 

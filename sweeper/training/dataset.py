@@ -33,6 +33,7 @@ class Dataset:
         boxes: Boxes of each image of the training split, in the order of `split_images`.
         unlabelled: Images without a label file, of both splits: background to Ultralytics.
         digest: Of its classes, the names and sizes of its images, and its labels.
+        shared: Images of the validation split that are in the training split too.
     """
 
     yaml: Path
@@ -42,12 +43,14 @@ class Dataset:
     boxes: tuple[int, ...]
     unlabelled: tuple[Path, ...] = ()
     digest: str = ""
+    shared: int = 0
 
     @property
     def facts(self) -> DatasetFacts:
         """What its records say of it."""
         train, val = self.train_images, self.val_images
-        return DatasetFacts(self.digest, train, sum(self.boxes), val, len(self.unlabelled))
+        more = val, len(self.unlabelled), self.shared
+        return DatasetFacts(self.digest, train, sum(self.boxes), *more)
 
     @classmethod
     def of(cls, reading: Reading) -> Dataset:
@@ -60,19 +63,26 @@ class Dataset:
         train, val = reading.train, reading.val
         boxes = tuple(len(image.boxes or ()) for image in train)
         unlabelled = tuple(image.path for image in (*train, *val) if image.boxes is None)
-        counts = len(train), len(val)
-        return cls(reading.yaml, reading.names, *counts, boxes, unlabelled, reading.digest)
+        shared = len({i.path for i in train} & {i.path for i in val})
+        more = boxes, unlabelled, reading.digest, shared
+        return cls(reading.yaml, reading.names, len(train), len(val), *more)
 
     @property
-    def caution(self) -> str:
-        """What nobody may have meant; empty where there is nothing."""
-        if not self.unlabelled:
-            return ""
-        images = self.train_images + self.val_images
-        return (
-            f"{len(self.unlabelled)} of {images} images have no label file, e.g. "
-            f"{self.unlabelled[0]}: they are taken for background."
-        )
+    def cautions(self) -> tuple[str, ...]:
+        """What nobody may have meant."""
+        found = []
+        if self.unlabelled:
+            images = self.train_images + self.val_images
+            found.append(
+                f"{len(self.unlabelled)} of {images} images have no label file, e.g. "
+                f"{self.unlabelled[0]}: they are taken for background."
+            )
+        if self.shared:
+            found.append(
+                f"{self.shared} of {self.val_images} validation images are trained on too: mAP@0.5 "
+                "also tells how well they are remembered."
+            )
+        return tuple(found)
 
 
 def prepare_dataset(data: DataSettings, runs_dir: Path) -> Dataset:

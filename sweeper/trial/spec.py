@@ -50,6 +50,7 @@ class DatasetFacts:
         boxes: Boxes in them.
         val_images: Images of the validation split.
         unlabelled: Images of both without a label file, which train and count as background.
+        shared: Images of both, which are trained on and validated.
     """
 
     digest: str
@@ -57,6 +58,7 @@ class DatasetFacts:
     boxes: int
     val_images: int = 0
     unlabelled: int = 0
+    shared: int = 0
 
     @property
     def size(self) -> tuple[int, int, int]:

@@ -177,6 +177,16 @@ def test_images_without_labels_are_said_in_the_page_too(tmp_path: Path) -> None:
     assert "no label file" not in render(Findings(study), set())
 
 
+def test_validation_images_that_are_trained_on_are_said_in_the_page(tmp_path: Path) -> None:
+    study = recorded([Row(4, 1, False, peak_gib=9.0, map50=(0.4,), wall_time_s=9.0)])
+    facts = DatasetFacts("0123abcd", images=90, boxes=300, val_images=10, shared=10)
+    (trial,) = study.trials
+    trial = replace(trial, spec=replace(trial.spec, dataset=facts))
+    said = "10 of 10 validation images of coco128 are trained on too"
+    assert said in render(Findings(replace(study, trials=(trial,))), set())
+    assert said not in render(Findings(study), set())
+
+
 def test_an_emulated_study_never_calls_itself_measured() -> None:
     rows = [
         Row(4, 1, amp, peak_gib=9.0, map50=(0.4,), wall_time_s=9.0, source="emulated")

@@ -116,9 +116,22 @@ def test_an_image_without_labels_is_background(tmp_path: Path) -> None:
     (tmp_path / "labels/train/0.txt").unlink()
     found = check_dataset(path)
     assert sum(found.boxes) == 1
-    assert found.caution.startswith("1 of 4 images have no label file, e.g. ")
+    (caution,) = found.cautions
+    assert caution.startswith("1 of 4 images have no label file, e.g. ")
     assert found.unlabelled == (tmp_path / "images/train/0.jpg",)
     assert (found.facts.images + found.facts.val_images, found.facts.unlabelled) == (4, 1)
+
+
+def test_validation_images_that_are_trained_on_are_counted(tmp_path: Path) -> None:
+    path = write_set(tmp_path)
+    assert check_dataset(path).cautions == ()
+    path.write_text(path.read_text().replace("val: images/val", "val: [images/val, images/train]"))
+    found = check_dataset(path)
+    assert found.cautions == (
+        "2 of 4 validation images are trained on too: mAP@0.5 also tells how well they are "
+        "remembered.",
+    )
+    assert found.facts.shared == 2
 
 
 def test_labels_without_any_box_are_refused(tmp_path: Path) -> None:
