@@ -55,8 +55,8 @@ UNLABELLED = (
     "objects in them. `python -m sweeper.doctor data=custom data.yaml={}` names them."
 )
 SHARED = (
-    "{} of {} of {} are trained on too: mAP@0.5 also tells how well they are remembered, and images "
-    "that were never seen may rank the cells in another order."
+    "{} of {} of {} are trained on too: mAP@0.5 also tells how well they are remembered, and "
+    "images that were never seen may rank the cells in another order."
 )
 FINISH = "`study.finish=true` trains the recommended one to its end."
 IN_PARTS = (

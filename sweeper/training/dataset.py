@@ -79,8 +79,8 @@ class Dataset:
             )
         if self.shared:
             found.append(
-                f"{self.shared} of {self.val_images} validation images are trained on too: mAP@0.5 "
-                "also tells how well they are remembered."
+                f"{self.shared} of {self.val_images} validation images are trained on too: "
+                "mAP@0.5 also tells how well they are remembered."
             )
         return tuple(found)
 
