@@ -58,7 +58,8 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
 
 
 def jobs() -> list[str]:
-    command = ["squeue", "--me", "--noheader", "--format=%i %j"]
+    """Those that wait or run: Slurm lists one a while longer, as it cleans up."""
+    command = ["squeue", "--me", "--noheader", "--states=PD,R", "--format=%i %j"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [line.split()[0] for line in listed.splitlines() if line.endswith("sweeper-s")]
 
