@@ -8,6 +8,7 @@ import shlex
 from sweeper.numbers import count, gib, limit
 from sweeper.report.certainty import certainty
 from sweeper.report.findings import LEAST_MAP50, Findings
+from sweeper.report.markdown import literal, plain, verbatim
 from sweeper.report.picks import picks_in_words
 from sweeper.report.price import prices_in_words
 from sweeper.report.words import cell_in_words, costs, end_in_words
@@ -29,7 +30,7 @@ def answer(findings: Findings) -> str:
 
 def plain_answer(findings: Findings) -> str:
     """The same as plain text."""
-    return re.sub(r"[*`]", "", answer(findings))
+    return plain(answer(findings))
 
 
 def short_answer(findings: Findings) -> str:
@@ -63,7 +64,7 @@ def verdict(findings: Findings) -> str:
         said = f"Use {cell}" if findings.ended else _so_far(findings, cell)
         return f"**{said}**: {costs(winner, findings)}."
     if not tally.trials:
-        return f"**No trial has run yet.** Start them: `{command(findings)}`"
+        return f"**No trial has run yet.** Start them: {verbatim(command(findings))}"
     if tally.infeasible and tally.infeasible == tally.trials - tally.running:
         return _nothing_fits(findings)
     broken = any(trial.outcome in BROKEN for trial in findings.trials)
@@ -73,7 +74,7 @@ def verdict(findings: Findings) -> str:
         return "**No answer: no trial completed.** The reasons are below, with what to change."
     return (
         "**No answer: no trial completed.** The reasons are below; mend them and run again: "
-        f"`{command(findings)}`"
+        f"{verbatim(command(findings))}"
     )
 
 
@@ -113,7 +114,7 @@ def _nothing_fits(findings: Findings) -> str:
     least = min(known, key=lambda c: c.need_gib or 0.0, default=None)
     closest = ""
     if least is not None:
-        closest = f" The smallest, {least.name}, needs {gib(least.need_gib)} GiB."
+        closest = f" The smallest, {literal(least.name)}, needs {gib(least.need_gib)} GiB."
     so_far = " so far" if findings.tally.running else ""
     return (
         f"**Nothing fits {limit(findings.limit_gib)} GiB{so_far}.**{closest} Try a smaller "
