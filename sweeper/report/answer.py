@@ -24,7 +24,9 @@ BROKEN = {
 
 def answer(findings: Findings) -> str:
     """What a terminal shows, in markdown: a paragraph, and what else one may take."""
-    first = " ".join(s for s in (verdict(findings), grounds(findings)) if s)
+    said = verdict(findings)
+    between = "\n\n" if said.endswith("`") else " "  # a command shall end where its line does
+    first = between.join(s for s in (said, grounds(findings)) if s)
     return "\n\n".join(text for text in (first, picks_in_words(findings)) if text)
 
 
