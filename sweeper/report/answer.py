@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from sweeper.numbers import count, gib, limit
+from sweeper.numbers import count, gib, limit, score
 from sweeper.report.certainty import certainty
 from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.report.markdown import literal, plain, verbatim
@@ -56,10 +56,8 @@ def verdict(findings: Findings) -> str:
     winner, tally = findings.winner, findings.tally
     if winner is not None and findings.recommended is None:
         return (
-            "**No recommendation: the best cell detects nothing yet**, its mAP@0.5 is below "
-            f"{LEAST_MAP50}. Train longer, e.g. with more train.epochs. The "
-            "fastest that fits is "
-            f"{cell_in_words(winner)}: {costs(winner, findings)}."
+            f"{_too_early(findings)} Train longer, e.g. with more train.epochs. The fastest that "
+            f"fits is {cell_in_words(winner)}: {costs(winner, findings)}."
         )
     if winner is not None:
         cell = cell_in_words(winner)
@@ -77,6 +75,20 @@ def verdict(findings: Findings) -> str:
     return (
         "**No answer: no trial completed.** The reasons are below; mend them and run again: "
         f"{verbatim(command(findings))}"
+    )
+
+
+def _too_early(findings: Findings) -> str:
+    """That the cell chosen has not begun to detect, and whether another one has."""
+    best = max(findings.contenders, key=lambda c: c.map50 or 0.0)
+    if (best.map50 or 0.0) < LEAST_MAP50:
+        return (
+            "**No recommendation: the best cell detects nothing yet**, its mAP@0.5 is below "
+            f"{LEAST_MAP50}."
+        )
+    return (
+        "**No recommendation: it is too early to tell the cells apart**, mAP@0.5 is "
+        f"{score(best.map50)} at best so far ({literal(best.name)})."
     )
 
 
