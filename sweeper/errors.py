@@ -11,16 +11,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXIT_INTERRUPTED = 130
+COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48; Ultralytics puts them into errors
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, its type where it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """The first line of an error's message without colours, its type where it has none."""
+    lines = COLOUR.sub("", str(error)).strip().splitlines()
+    return next(iter(lines), type(error).__name__)
 
 
 class SweeperError(Exception):

@@ -1,5 +1,6 @@
 """A full disk, a locked database, a hung child: said, survived, resumed."""
 
+import io
 import os
 import signal
 import sqlite3
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from sweeper.errors import EXIT_INTERRUPTED
 from sweeper.trial.record import Outcome
@@ -96,3 +98,27 @@ number = int(sys.argv.pop())
 cli._hydra_main = lambda: os.kill(os.getpid(), number)
 cli.main()
 """
+
+
+def test_a_study_of_which_every_trial_crashes_is_reported_and_ends_with_an_error(
+    tmp_path: Path, traces: Path
+) -> None:
+    link_traces(tmp_path / "runs", traces)
+    image = io.BytesIO()
+    Image.effect_noise((64, 64), 50).convert("RGB").save(image, "png")
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (tmp_path / "data" / kind / split).mkdir(parents=True)
+        for i in range(4):
+            cut = image.getvalue()[:2000]  # Ultralytics leaves such images out
+            (tmp_path / f"data/images/{split}/{i}.png").write_bytes(cut)
+            (tmp_path / f"data/labels/{split}/{i}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "data/data.yaml").write_text("train: images/train\nval: images/val\nnames: [a]\n")
+    data = ["data=custom", "data.yaml=data/data.yaml", "data.imgsz=64", "train.epochs=1"]
+    cells = ["batch=2,4", "accumulate=1", "amp=false", "vram=rtx3090", "study.name=cut"]
+    ended = sweeper(tmp_path, "-m", *data, *cells, "train.workers=0")
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "No answer: no trial completed" in ended.stdout
+    assert "every trial that ran has crashed" in ended.stderr
+    assert "runs/cut/trials/0001/log.txt" in ended.stderr
+    assert "| crashed |" in (tmp_path / "runs/cut/report.md").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sweeper.deploy.rows import Deployment, Row, Speed, Status, find
+from sweeper.report.markdown import bold
 
 CPU_ONLY = "not measured: no GPU was here"
 EMULATED = "not measured: the GPU was emulated, the CPU computed"
@@ -36,7 +37,7 @@ def recommendations(deployment: Deployment) -> list[list[str]]:
 
 def _split(text: str) -> list[str]:
     use, _, why = text.partition(": ")
-    return ["–" if use == "not measured" else f"**{use}**", why or use]
+    return ["–" if use == "not measured" else bold(use), why or use]
 
 
 def _most_images(rows: list[Row], pt: Row | None, otherwise: str = NOTHING_RAN) -> str:

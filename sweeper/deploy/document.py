@@ -8,7 +8,7 @@ from sweeper.deploy.advice import claims, recommendations
 from sweeper.deploy.formats import FORMATS, PT
 from sweeper.deploy.rows import Deployment, Row, Status, find
 from sweeper.report.findings import LEAST_MAP50
-from sweeper.report.markdown import Table, render_table
+from sweeper.report.markdown import Table, literal, render_table
 
 FP32_HINT = (
     "`openvino_fp32` is the file of `openvino`; whoever loads it says so first: "
@@ -21,8 +21,8 @@ def render(deployment: Deployment) -> str:
     rows = list(deployment.rows)
     measured = any(r.speeds for r in rows)
     sections = [
-        f"# Deployment of {deployment.study}",
-        f"From {deployment.origin}.",
+        f"# Deployment of {literal(deployment.study)}",
+        f"From {literal(deployment.origin)}.",
         _untrained(rows),
         "## Speed and memory",
         _table(speed_table(rows, deployment.conditions["gpu"]))
@@ -161,7 +161,7 @@ def _left_out(deployment: Deployment) -> list[str]:
     left = [r for r in deployment.rows if r.status is not Status.OK]
     if not left:
         return []
-    lines = "\n".join(f"- {r.name}: {r.status.value}, {r.reason}" for r in left)
+    lines = "\n".join(f"- {r.name}: {r.status.value}, {literal(r.reason)}" for r in left)
     sections = ["## What was not exported or failed", lines]
     if deployment.commands:
         lines = "\n".join(deployment.commands)

@@ -14,7 +14,7 @@ from sweeper.gpu_check.cells import Trained
 from sweeper.gpu_check.probes import SamplerCost, TorchFacts
 from sweeper.memory.measure.nvml import Device
 from sweeper.numbers import NOTHING, change, count, duration, gib, percent
-from sweeper.report.markdown import Table, render_table
+from sweeper.report.markdown import Table, literal, render_table
 from sweeper.trial.readings import MemoryReading
 from sweeper.trial.record import Outcome, TrialResult
 
@@ -82,7 +82,7 @@ class Check:
 def render(check: Check) -> str:
     """The whole document."""
     device = check.device
-    faults = [f"- {fault}" for fault in check.faults] or ["- nothing that must not be"]
+    faults = [f"- {literal(fault)}" for fault in check.faults] or ["- nothing that must not be"]
     cuda = f"; torch for CUDA {check.torch.cuda}" if isinstance(check.torch, TorchFacts) else ""
     sections = [
         f"# GPU check: {device.name}, {gib(device.total_gib)} GiB, capability {check.capability}",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 
-from sweeper.numbers import count, gib, limit
+from sweeper.numbers import count, gib, limit, score
 from sweeper.report.certainty import certainty
 from sweeper.report.findings import LEAST_MAP50, Findings
+from sweeper.report.markdown import literal, plain, verbatim
 from sweeper.report.picks import picks_in_words
 from sweeper.report.price import prices_in_words
 from sweeper.report.words import cell_in_words, costs, end_in_words
@@ -23,13 +24,15 @@ BROKEN = {
 
 def answer(findings: Findings) -> str:
     """What a terminal shows, in markdown: a paragraph, and what else one may take."""
-    first = " ".join(s for s in (verdict(findings), grounds(findings)) if s)
+    said = verdict(findings)
+    between = "\n\n" if said.endswith("`") else " "  # a command shall end where its line does
+    first = between.join(s for s in (said, grounds(findings)) if s)
     return "\n\n".join(text for text in (first, picks_in_words(findings)) if text)
 
 
 def plain_answer(findings: Findings) -> str:
     """The same as plain text."""
-    return re.sub(r"[*`]", "", answer(findings))
+    return plain(answer(findings))
 
 
 def short_answer(findings: Findings) -> str:
@@ -53,17 +56,15 @@ def verdict(findings: Findings) -> str:
     winner, tally = findings.winner, findings.tally
     if winner is not None and findings.recommended is None:
         return (
-            "**No recommendation: the best cell detects nothing yet**, its mAP@0.5 is below "
-            f"{LEAST_MAP50}. Train longer, e.g. with more train.epochs. The "
-            "fastest that fits is "
-            f"{cell_in_words(winner)}: {costs(winner, findings)}."
+            f"{_too_early(findings)} Train longer, e.g. with more train.epochs. The fastest that "
+            f"fits is {cell_in_words(winner)}: {costs(winner, findings)}."
         )
     if winner is not None:
         cell = cell_in_words(winner)
         said = f"Use {cell}" if findings.ended else _so_far(findings, cell)
         return f"**{said}**: {costs(winner, findings)}."
     if not tally.trials:
-        return f"**No trial has run yet.** Start them: `{command(findings)}`"
+        return f"**No trial has run yet.** Start them: {verbatim(command(findings))}"
     if tally.infeasible and tally.infeasible == tally.trials - tally.running:
         return _nothing_fits(findings)
     broken = any(trial.outcome in BROKEN for trial in findings.trials)
@@ -73,7 +74,21 @@ def verdict(findings: Findings) -> str:
         return "**No answer: no trial completed.** The reasons are below, with what to change."
     return (
         "**No answer: no trial completed.** The reasons are below; mend them and run again: "
-        f"`{command(findings)}`"
+        f"{verbatim(command(findings))}"
+    )
+
+
+def _too_early(findings: Findings) -> str:
+    """That the cell chosen has not begun to detect, and whether another one has."""
+    best = max(findings.contenders, key=lambda c: c.map50 or 0.0)
+    if (best.map50 or 0.0) < LEAST_MAP50:
+        return (
+            "**No recommendation: the best cell detects nothing yet**, its mAP@0.5 is below "
+            f"{LEAST_MAP50}."
+        )
+    return (
+        "**No recommendation: it is too early to tell the cells apart**, mAP@0.5 is "
+        f"{score(best.map50)} at best so far ({literal(best.name)})."
     )
 
 
@@ -113,7 +128,7 @@ def _nothing_fits(findings: Findings) -> str:
     least = min(known, key=lambda c: c.need_gib or 0.0, default=None)
     closest = ""
     if least is not None:
-        closest = f" The smallest, {least.name}, needs {gib(least.need_gib)} GiB."
+        closest = f" The smallest, {literal(least.name)}, needs {gib(least.need_gib)} GiB."
     so_far = " so far" if findings.tally.running else ""
     return (
         f"**Nothing fits {limit(findings.limit_gib)} GiB{so_far}.**{closest} Try a smaller "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from sweeper.memory.verdict import Verdict, reading_verdict
 from sweeper.numbers import count
 from sweeper.report.findings import Findings
+from sweeper.report.markdown import literal, verbatim
 from sweeper.trial.readings import EMULATED, MEASURED, SIMULATED
 from sweeper.trial.record import Outcome
 from sweeper.trial.study_record import RecordedTrial
@@ -31,7 +32,7 @@ TIGHT = (
     "a smaller batch is safer where running out of memory is expensive."
 )
 CONFIGURED = (
-    "torch's allocator was configured by `PYTORCH_ALLOC_CONF={}`, which changes what fits: a "
+    "torch's allocator was configured by {}, which changes what fits: a "
     "training without a study needs it, too."
 )
 MIXED = (
@@ -52,7 +53,7 @@ DEVICES = (
 )
 UNLABELLED = (
     "{} of {} of {} have no label file and count as background: training teaches to miss the "
-    "objects in them. `python -m sweeper.doctor data=custom data.yaml={}` names them."
+    "objects in them. {} names them."
 )
 SHARED = (
     "{} of {} of {} are trained on too: mAP@0.5 also tells how well they are remembered, and "
@@ -91,7 +92,7 @@ def _tight(findings: Findings) -> Iterator[str]:
     """Which cells are simulated to fit, without their bound doing so as well."""
     tight = [c.name for c in findings.ranked if any(_is_tight(t) for t in c.complete)]
     if tight:
-        yield TIGHT.format(", ".join(tight))
+        yield TIGHT.format(literal(", ".join(tight)))
 
 
 def _is_tight(trial: RecordedTrial) -> bool:
@@ -105,10 +106,10 @@ def _allocator(findings: Findings) -> Iterator[str]:
     """What torch's allocator had to do, and was told."""
     edge = [c.name for c in findings.ranked if any(_retries(t) for t in c.complete)]
     if edge:
-        yield AT_THE_EDGE.format(", ".join(edge))
+        yield AT_THE_EDGE.format(literal(", ".join(edge)))
     results = (t.result for t in findings.trials if t.result)
     for configured in dict.fromkeys(r.memory.alloc_conf for r in results if r.memory):
-        yield CONFIGURED.format(configured) if configured else ""
+        yield CONFIGURED.format(verbatim(f"PYTORCH_ALLOC_CONF={configured}")) if configured else ""
 
 
 def _retries(trial: RecordedTrial) -> int:
@@ -122,11 +123,11 @@ def _data(findings: Findings) -> Iterator[str]:
         facts = spec.dataset
         if facts is not None and facts.unlabelled:
             images = count(facts.images + facts.val_images, "image")
-            yield UNLABELLED.format(facts.unlabelled, images, spec.data, spec.data_yaml)
+            doctor = verbatim(f"python -m sweeper.doctor data=custom data.yaml={spec.data_yaml}")
+            yield UNLABELLED.format(facts.unlabelled, images, literal(spec.data), doctor)
         if facts is not None and facts.shared:
-            yield SHARED.format(
-                facts.shared, count(facts.val_images, "validation image"), spec.data
-            )
+            validated = count(facts.val_images, "validation image")
+            yield SHARED.format(facts.shared, validated, literal(spec.data))
 
 
 def _training(findings: Findings) -> list[str]:
@@ -155,7 +156,7 @@ def _devices(findings: Findings) -> str:
     """Which kinds of device the times are of, where there are several."""
     ran = (t.result.device for t in findings.trials if t.result)
     *some, last = dict.fromkeys(filter(None, ran)) or [""]
-    return DEVICES.format(f"{', '.join(some)} and {last}") if some else ""
+    return DEVICES.format(literal(f"{', '.join(some)} and {last}")) if some else ""
 
 
 def _records(findings: Findings) -> list[str]:
@@ -164,7 +165,7 @@ def _records(findings: Findings) -> list[str]:
     lost = sum(t.outcome is Outcome.COMPLETE and t.map50 is None for t in findings.trials)
     return [
         f"{count(unreadable, 'record')} left out, not readable as a trial: "
-        f"{', '.join(findings.unreadable[:3])}{', …' if unreadable > 3 else ''}."
+        f"{literal(', '.join(findings.unreadable[:3]))}{', …' if unreadable > 3 else ''}."
         if unreadable
         else "",
         f"{count(lost, 'trial')} recorded as complete but without a mAP@0.5: not ranked."

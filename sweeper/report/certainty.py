@@ -10,6 +10,7 @@ from scipy.special import stdtrit
 from sweeper.numbers import count
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
+from sweeper.report.markdown import literal
 from sweeper.trial.field import MARGIN, Gap
 
 FOUR_OF_FIVE = "4 times of 5"
@@ -78,7 +79,8 @@ def _alone(findings: Findings) -> str:
 
 def _compare(gap: Gap, level: str, winner: CellSummary, rival: CellSummary) -> str:
     """One sentence, with the interval of the difference at the end."""
-    name, span = f"{rival.name}{_time(winner, rival)}", f"difference {_span(gap)}, {level}"
+    name = f"{literal(rival.name)}{_time(winner, rival)}"
+    span = f"difference {_span(gap)}, {level}"
     expected = "is expected to end" if winner.paused or rival.paused else "ended"
     points = f"{abs(100 * gap.expected):.1f} points {'above' if gap.expected >= 0 else 'below'}"
     side = f"{expected} {points} {name}"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sweeper.numbers import NOTHING, count, duration, gib, score
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
-from sweeper.report.markdown import Table, code
+from sweeper.report.markdown import Table, bold, code
 from sweeper.report.picks import best_in
 from sweeper.report.words import headroom_in_words
 
@@ -81,7 +81,7 @@ def _rate(cell: CellSummary, findings: Findings) -> str:
 
 
 _ROWS: dict[str, Callable[[CellSummary, Findings], str]] = {
-    "cell": lambda cell, findings: f"**{cell.name}**",
+    "cell": lambda cell, findings: bold(cell.name),
     "mAP@0.5 at the end": _end,
     "interval, 4 times of 5": _interval,
     "mAP@0.5:0.95 as trained": lambda cell, findings: score(cell.map50_95),

@@ -13,7 +13,7 @@ from sweeper.report.classes import classes, classes_source
 from sweeper.report.decision import commands, decision
 from sweeper.report.deployment import deployment, deployment_source
 from sweeper.report.findings import Findings
-from sweeper.report.markdown import Table, code, render_table
+from sweeper.report.markdown import Table, code, literal, render_table, verbatim
 from sweeper.trial.command import needs_python, whole_training
 
 # The plots, in the order of the report: file name and what it shows.
@@ -93,20 +93,20 @@ def title(findings: Findings) -> str:
     if findings.trials:
         model, data = (_values(findings, key) for key in ("model", "data"))
         name += f": {model} on {data}"
-    return f"{name} within {limit(findings.limit_gib)} GiB"
+    return f"{literal(name)} within {limit(findings.limit_gib)} GiB"
 
 
 def _asked(findings: Findings) -> list[str]:
     study = findings.study
     started = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(study.started))
     facts = {
-        "space": f"`{study.space}`" if study.space else "",
-        "budget": _budget(findings),
-        "training": _training(findings),
+        "space": verbatim(study.space) if study.space else "",
+        "budget": literal(_budget(findings)),
+        "training": literal(_training(findings)),
         "started": started if study.started else "",
-        "machine": study.machine,
-        "versions": study.versions,
-        "sweeper commit": study.git_commit,
+        "machine": literal(study.machine),
+        "versions": literal(study.versions),
+        "sweeper commit": literal(study.git_commit),
     }
     lines = [f"- {name}: {text}" for name, text in facts.items() if text]
     return ["## What was asked", "\n".join(lines)]
@@ -152,10 +152,12 @@ def _reference(findings: Findings) -> str:
     reference, baseline = findings.reference, findings.baseline
     if reference is None:
         return ""
-    text = f"The last three columns are changes of the whole run against {reference.title}"
+    text = (
+        f"The last three columns are changes of the whole run against {literal(reference.title)}"
+    )
     if baseline is not None and baseline is not reference:
         state = "does not fit" if baseline.infeasible else f"is {baseline.state}"
-        return f"{text}: the baseline, {baseline.name}, {state}."
+        return f"{text}: the baseline, {literal(baseline.name)}, {state}."
     if baseline is None:
         return f"{text}, the largest batch that completed without accumulate and amp."
     return f"{text}."

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from sweeper.report.markdown import plain
 
 # Plots are drawn on white; in the dark they are turned over, and their hues turned back.
 STYLE = """
@@ -50,23 +54,25 @@ code { font: .87em ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: a
 """
 
 
-def to_html(markdown: str, folder: Path) -> str:
+def to_html(markdown: str, folder: Path, images: Sequence[Path] = ()) -> str:
     """The document with its images inside.
 
     Args:
         markdown: The report; its images are paths relative to ``folder``.
         folder: Where report.md lies.
+        images: The report's own; any other that it names stays out, as its name.
     """
     parser = _parser()
     tokens = parser.parse(markdown)
+    own = {image.relative_to(folder).as_posix(): image for image in images}
     for token in tokens:
         for child in token.children or []:
             if child.type == "image":
-                child.attrSet("src", _data_uri(folder / str(child.attrGet("src"))))
+                _fill(child, own)
     body = parser.renderer.render(tokens, parser.options, {})
     body = body.replace("<table>", '<div class="table"><table>')
     body = body.replace("</table>", "</table></div>")
-    title = escape(markdown.partition("\n")[0].removeprefix("# "))
+    title = escape(plain(markdown.partition("\n")[0].removeprefix("# ")))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -82,6 +88,15 @@ def to_fragment(markdown: str) -> str:
 
 def _parser() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": False}).enable("table")
+
+
+def _fill(link: Token, images: dict[str, Path]) -> None:
+    """Put a known image in the place of its link, and the text of any other."""
+    image = images.get(str(link.attrGet("src")))
+    if image is None:
+        link.type, link.tag, link.children = "text", "", None
+    else:
+        link.attrSet("src", _data_uri(image))
 
 
 def _data_uri(image: Path) -> str:

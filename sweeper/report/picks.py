@@ -7,6 +7,7 @@ from collections import defaultdict
 from sweeper.numbers import count, duration, gib
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import LEAST_MAP50, Findings
+from sweeper.report.markdown import literal
 from sweeper.report.words import end_in_words
 
 INTRODUCTION = "If one thing counts more than the rest, of the cells that were trained:"
@@ -46,7 +47,7 @@ def picks(findings: Findings) -> dict[str, CellSummary]:
 def picks_in_words(findings: Findings) -> str:
     """A list in markdown; empty where the recommended cell is the best in everything."""
     lines = [
-        f"- {name}: {cell.name}, {_figures(cell, findings)}{_caution(cell, findings)}"
+        f"- {name}: {literal(cell.name)}, {_figures(cell, findings)}{_caution(cell, findings)}"
         for name, cell in picks(findings).items()
     ]
     return "\n".join([INTRODUCTION, "", *lines]) if lines else ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sweeper.numbers import change
 from sweeper.report.cells import CellSummary
 from sweeper.report.effects import without
+from sweeper.report.markdown import literal
 from sweeper.trial.levers import LEVERS, in_words, pulled
 from sweeper.trial.readings import MEASURED
 from sweeper.trial.spec import AMP_SUFFIX
@@ -60,7 +61,7 @@ def _words(price: Price) -> str:
     before, after = price.before.spec, price.after.spec
     beside = [w for w in in_words(pulled(after)).split() if w != price.lever]
     beside += [price.after.name.removeprefix(after.label).strip()]
-    where = " ".join(w for w in (AMP_SUFFIX[after.amp].strip(), *beside) if w)
+    where = literal(" ".join(w for w in (AMP_SUFFIX[after.amp].strip(), *beside) if w))
     more = "more" if price.time_percent >= 0 else "less"
     return (
         f"{price.lever} buys batch {after.batch} instead of {before.batch} for "

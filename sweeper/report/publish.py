@@ -99,7 +99,7 @@ def _write_documents(
     html = folder / "report.html"
     if wanted.format != "html" and not html.exists():
         return [report]
-    html.write_text(to_html(report.read_text(encoding="utf-8"), folder), "utf-8")
+    html.write_text(to_html(report.read_text(encoding="utf-8"), folder, images), "utf-8")
     return [report, html] if wanted.format == "html" else [html, report]
 
 

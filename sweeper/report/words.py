@@ -5,6 +5,7 @@ from __future__ import annotations
 from sweeper.numbers import NOTHING, count, duration, gib, limit, score
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
+from sweeper.report.markdown import bold, literal
 from sweeper.trial.levers import pulled
 from sweeper.trial.record import Outcome
 from sweeper.trial.spec import AMP_WORDS
@@ -17,7 +18,7 @@ def cell_in_words(cell: CellSummary) -> str:
     words = f"batch {spec.batch} × accumulate {spec.accumulate}, amp {AMP_WORDS[spec.amp]}"
     words = ", ".join([words, *(f"{name} {value}" for name, value in pulled(spec).items())])
     extra = cell.name.removeprefix(spec.label).strip()
-    return f"{words} ({extra})" if extra else words
+    return literal(f"{words} ({extra})" if extra else words)
 
 
 def end_in_words(cell: CellSummary, findings: Findings) -> str:
@@ -68,7 +69,7 @@ def costs(cell: CellSummary, findings: Findings) -> str:
 def verdict(cell: CellSummary, findings: Findings) -> str:
     """What became of a cell: recommended, or why it is not."""
     if cell is findings.recommended:
-        return "**recommended**" if findings.ended else "**leads so far**"
+        return bold("recommended" if findings.ended else "leads so far")
     if cell.infeasible:
         return "does not fit"
     reason = reason_of(cell.first, cell, findings)

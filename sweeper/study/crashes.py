@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.spec import TrialSpec
+from sweeper.trial.study_folder import StudyFolder
+from sweeper.trial.study_record import RecordedTrial
 
 ALIKE = 3
 _CRASHED = """\
 {alike} trials in a row crashed for the same reason, so the study has stopped:
+  {reason}
+  log: {log}
+Mend it and give the same command again: it runs crashed trials again."""
+_NOTHING_ELSE = """\
+every trial that ran has crashed, the last one with:
   {reason}
   log: {log}
 Mend it and give the same command again: it runs crashed trials again."""
@@ -40,6 +48,18 @@ def fault(result: TrialResult, log: Path) -> str:
     """What a person must mend where trials crash, or are disturbed."""
     words = _DISTURBED if result.outcome is Outcome.DISTURBED else _CRASHED
     return words.format(alike=ALIKE, reason=result.reason, log=log)
+
+
+def nothing_but_crashes(trials: Sequence[RecordedTrial], folder: StudyFolder) -> str:
+    """What a person must mend where no trial came to anything but a crash; else empty.
+
+    Those that were interrupted, and those that do not fit, are left out.
+    """
+    told = [t for t in trials if t.outcome not in {None, Outcome.INTERRUPTED} and not t.infeasible]
+    if not told or any(t.outcome is not Outcome.CRASHED for t in told):
+        return ""
+    last = told[-1]
+    return _NOTHING_ELSE.format(reason=last.reason, log=folder.trial(last.number).log)
 
 
 def _in_general(spec: TrialSpec, result: TrialResult) -> str:

@@ -27,6 +27,7 @@ from sweeper.study.context import (
     require_own_folder,
     require_same_data,
 )
+from sweeper.study.crashes import nothing_but_crashes
 from sweeper.study.display import StudyDisplay, result_line
 from sweeper.study.identity import identity, new_id
 from sweeper.study.lease import Lease, study_lease
@@ -163,7 +164,7 @@ def _search(
     """Run the cells, then the confirmations, and say what came of it; False when interrupted.
 
     Raises:
-        MachineError: Trials end as if it were not for their cells.
+        MachineError: Trials end as if it were not for their cells, or do nothing but crash.
         StudyError: Another driver has taken the study over.
     """
     settings = context.settings
@@ -206,6 +207,8 @@ def _search(
         context.say(f"report: {publish(settings, context.name, tracked).path}")
         raise MachineError(loop.fault)
     _say_outcome(context, study, done, tracked)
+    if done and (crashes := nothing_but_crashes(found.trials, context.folder)):
+        raise MachineError(crashes)
     return done
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.report.answer import answer
+from sweeper.report.answer import answer, plain_answer
 from sweeper.report.cells import CellSummary
 from sweeper.report.effects import effect, strategy_changes, summarise
 from sweeper.report.findings import Findings, Tally, pareto_front
@@ -134,6 +134,14 @@ def test_a_resumed_study_in_which_nothing_fits_says_so() -> None:
         Row(4, 1, False, Outcome.OUT_OF_MEMORY, 30.0),
     ]
     assert answer(Findings(recorded(rows))).startswith("**Nothing fits 23.65 GiB.**")
+
+
+def test_a_command_and_the_sentence_after_it_stand_in_lines_of_their_own() -> None:
+    crashed = recorded([Row(4, 1, False, Outcome.CRASHED, reason="no kernel image")])
+    again = "study.name=article\n\n1 trial of 1 failed; the reasons are below."
+    assert plain_answer(Findings(crashed)).endswith(again)
+    empty = replace(crashed, trials=(), study=replace(crashed.study, status=StudyStatus.KILLED))
+    assert "study.name=article\n\nThe study was stopped: " in plain_answer(Findings(empty))
 
 
 def test_strategies_on_two_models_have_two_titles() -> None:

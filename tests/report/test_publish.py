@@ -1,7 +1,9 @@
 import csv
 import re
 import shutil
+from base64 import b64encode
 from collections.abc import Callable
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from sweeper.errors import StudyError
 from sweeper.report import publish as module
 from sweeper.report.__main__ import main
 from sweeper.report.html import to_html
-from sweeper.report.markdown import Table, render_table
+from sweeper.report.markdown import Table, bold, literal, plain, render_table, verbatim
 from sweeper.report.publish import publish
 from sweeper.tracking import reader
 from sweeper.trial.record import Outcome
@@ -56,6 +58,70 @@ def test_a_reason_is_text_and_not_markup(tmp_path: Path) -> None:
     text = render_table(Table(["a", "why"], [["1", "<b>in</b>\n| out"]], left=("why",)))
     assert "| 1 | \\<b>in\\</b> \\| out |" in text
     assert "<td>&lt;b&gt;in&lt;/b&gt; | out</td>" in to_html(text, tmp_path)
+
+
+# What a class, a folder or an error may be called.
+FOREIGN = [
+    "__background__",
+    "_a_ snake_case",
+    "a*b*c **d**",
+    "`x` ``y``",
+    "![x](/etc/hostname)",
+    "![i](http://x/y.png)",
+    "![own](report/cells.png)",
+    "[link](http://x) [ref]",
+    "<http://x/y>",
+    "<b>b</b> &lt; &#60; & ~~gone~~",
+    "a|b \\| c\\",
+    "\\*not\\_em\\`",
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_text_that_is_not_ours_shows_as_it_is(name: str, tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    own = tmp_path / "report/cells.png"
+    own.write_bytes(b"png")
+    table = render_table(Table(["class", "n"], [[name, "0.5"], [bold(name), "–"]]))
+    text = f"# {literal(name)}\n\n{table}\n\nOf {literal(name)}, {verbatim(name)}.\n"
+    shown = to_html(text, tmp_path, [own])
+    for element in ("<title>{}</title>", "<h1>{}</h1>", "<td>{}</td>", "<strong>{}</strong>"):
+        assert element.format(escape(name)) in shown
+    assert f"<p>Of {escape(name)}, <code>{escape(name)}</code>.</p>" in shown
+    assert "<img" not in shown and "<a " not in shown
+    assert plain(f"**Of** {literal(name)}, {verbatim(name)}") == f"Of {name}, {name}"
+
+
+def test_only_the_reports_own_plots_are_read_into_the_html(tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    for name in ("report/cells.png", "report/other.png", "secret"):
+        (tmp_path / name).write_text(name)
+    links = ["report/cells.png", "report/other.png", "secret", f"{tmp_path}/secret", "http://x/y"]
+    text = "# T\n\n" + "\n\n".join(f"![of {link}]({link})" for link in links)
+    shown = to_html(text, tmp_path, [tmp_path / "report/cells.png"])
+    assert re.findall(r'src="([^"]*)"', shown) == [
+        f"data:image/png;base64,{b64encode(b'report/cells.png').decode()}"
+    ]
+    assert "<p>of secret</p>" in shown
+
+
+def test_the_names_of_classes_study_and_data_show_in_both_documents(tmp_path: Path) -> None:
+    odd, file = "__a__ *b* `c`", "![x](/etc/hostname)"
+    row = Row(
+        4, 1, False, peak_gib=2.0, map50=(0.5,), wall_time_s=5.0, classes={odd: 0.4, file: 1}
+    )
+    failed = Row(8, 1, False, Outcome.CRASHED, reason=f"{odd} {file}")
+    write_study(tmp_path, [row, failed], name="a_*b*_", machine=odd, space=odd, versions=file)
+    settings = compose_settings([f"runs_dir={tmp_path}", "report.format=html"])
+    shown = publish(settings, "a_*b*_").path.read_text()
+    assert "<title>Study a_*b*_: " in shown and "<h1>Study a_*b*_: " in shown
+    assert f"<td>{odd}</td>" in shown and f"<td>{file}</td>" in shown
+    assert f">{odd} {file}</td>" in shown
+    assert f"machine: {odd}</li>" in shown and f"space: <code>{odd}</code>" in shown
+    assert f"versions: {file}</li>" in shown
+    assert all(
+        s.startswith("data:image/png;base64,iVBOR") for s in re.findall(r'src="(.*?)"', shown)
+    )
 
 
 def test_once_fresh_seeds_repeat_the_best_cell_only_their_mean_is_told(tmp_path: Path) -> None:

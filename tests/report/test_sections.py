@@ -90,6 +90,19 @@ class TestEffects:
         assert rows["amp on instead of off"][4] == "-15 % (-20 % to -10 %)"
 
 
+def test_where_another_cell_than_the_chosen_one_detects_something_that_is_said() -> None:
+    slow = Row(2, 1, False, map50=(0.0, 0.001, 0.013), wall_time_s=14.0)
+    fast = Row(4, 1, False, map50=(0.0, 0.0, 0.0), wall_time_s=8.5)
+    found = findings(fast, slow)
+    assert found.recommended is None and found.winner and found.winner.name == "b4×a1"
+    said = verdict(found)
+    assert "too early to tell the cells apart**, mAP@0.5 is 0.013 at best so far (b2×a1)" in said
+    assert "The fastest that fits is batch 4 × accumulate 1" in said and "below" not in said
+    assert "the best cell detects nothing yet" in verdict(
+        findings(fast, replace(slow, map50=(0.0,)))
+    )
+
+
 class TestClasses:
     def test_the_winners_come_worst_first_with_their_trial(self) -> None:
         found = findings(replace(FAST, classes={"dog": 0.61, "kite": 0.23}))

@@ -1,9 +1,13 @@
 """Which ends are alike, and not those of a cell."""
 
+from pathlib import Path
+
 import pytest
 
-from sweeper.study.crashes import Crashes
+from sweeper.study.crashes import Crashes, nothing_but_crashes
 from sweeper.trial.record import Outcome, TrialResult
+from sweeper.trial.study_folder import StudyFolder
+from sweeper.trial.study_record import RecordedTrial
 
 KERNEL = "AcceleratorError: CUDA error: no kernel image is available. See log.txt."
 
@@ -40,3 +44,28 @@ def test_what_other_processes_do_is_one_reason_whatever_it_looks_like(make_spec)
     looks = ["tried to allocate 20 MiB", "no room for a context", "the GPU's use grew by 3 GiB"]
     disturbed = [TrialResult(Outcome.DISTURBED, reason) for reason in looks]
     assert [crashes.add(make_spec(), result) for result in disturbed] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "told"),
+    [
+        ("crashed", True),
+        ("crashed crashed", True),
+        ("out_of_memory implied crashed interrupted", True),
+        ("complete crashed", False),
+        ("crashed complete", False),
+        ("crashed diverged", False),
+        ("out_of_memory interrupted", False),
+        ("", False),
+    ],
+)
+def test_a_study_that_did_nothing_but_crash_says_what_to_mend(
+    make_spec, outcomes: str, told: bool
+) -> None:
+    results = [TrialResult(Outcome(o), f"reason {i}") for i, o in enumerate(outcomes.split())]
+    trials = [RecordedTrial(make_spec(number=i), result) for i, result in enumerate(results)]
+    said = nothing_but_crashes(trials, StudyFolder(Path("runs/s")))
+    assert bool(said) is told
+    if told:
+        last = max(i for i, o in enumerate(outcomes.split()) if o == "crashed")
+        assert f"reason {last}" in said and f"runs/s/trials/{last:04d}/log.txt" in said

@@ -20,6 +20,15 @@ HALF = "held = take(1)"
 EMPTY_AGAIN = "held = fill(); del held[:]; torch.cuda.empty_cache()"  # as Ultralytics does
 
 
+def test_the_colours_of_a_terminal_do_not_come_into_a_reason() -> None:
+    error = ValueError("\x1b[34m\x1b[1mtrain: \x1b[0mNo labels found in x.cache.\nmore")
+    assert classify(error, None) == (
+        Ending.ERROR,
+        "ValueError: train: No labels found in x.cache.",
+    )
+    assert classify(ValueError("\x1b[0m"), None) == (Ending.ERROR, "ValueError: ValueError")
+
+
 @pytest.mark.parametrize(
     ("said", "before", "ending", "remark"),
     [
