@@ -30,10 +30,10 @@ def label_path(image: Path) -> Path:
 
 def read_labels(path: Path, nc: int, faults: list[str]) -> tuple[Box, ...] | None:
     """The boxes of a label file, None if there is no file; faulty lines are told in ``faults``."""
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
+    if not path.is_file():  # a pipe would be waited for
         return None
+    try:
+        lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         faults.append(f"{path} cannot be read: {error}")
         return ()

@@ -1,0 +1,15 @@
+import os
+from pathlib import Path
+
+from sweeper.training.labels import read_labels
+
+BOX = "0 0.5 0.5 0.2 0.2"
+
+
+def test_a_pipe_or_a_folder_is_no_label_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "folder.txt").mkdir()
+    faults: list[str] = []
+    assert read_labels(tmp_path / "pipe.txt", 1, faults) is None
+    assert read_labels(tmp_path / "folder.txt", 1, faults) is None
+    assert not faults
