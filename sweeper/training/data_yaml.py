@@ -118,7 +118,7 @@ def images(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
         if place.is_dir():
             yield from _sorted_images(place.rglob("*"))
         elif place.is_file():
-            lines = [s.strip() for s in place.read_text().splitlines() if s.strip()]
+            lines = [s.strip() for s in place.read_text("utf-8-sig").splitlines() if s.strip()]
             listed = [place.parent / s[2:] if s.startswith("./") else Path(s) for s in lines]
             missing = [p for p in listed if not p.is_file()]
             if missing:

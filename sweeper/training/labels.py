@@ -33,7 +33,7 @@ def read_labels(path: Path, nc: int, faults: list[str]) -> tuple[Box, ...] | Non
     if not path.is_file():  # a pipe would be waited for
         return None
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         faults.append(f"{path} cannot be read: {error}")
         return ()

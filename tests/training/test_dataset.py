@@ -169,6 +169,12 @@ def test_a_text_list_of_images_is_read(tmp_path: Path) -> None:
     assert check_dataset(path).train_images == 1
 
 
+def test_a_text_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = write_set(tmp_path, train="train.txt")
+    (tmp_path / "train.txt").write_text("./images/train/0.jpg\n", "utf-8-sig")
+    assert check_dataset(path).train_images == 1
+
+
 def test_a_path_with_a_space_in_a_text_list_is_one_path(tmp_path: Path) -> None:
     path = write_set(tmp_path / "my data", train="train.txt")
     (tmp_path / "my data/train.txt").write_text("./images/train/0.jpg\n")

@@ -13,3 +13,10 @@ def test_a_pipe_or_a_folder_is_no_label_file(tmp_path: Path) -> None:
     assert read_labels(tmp_path / "pipe.txt", 1, faults) is None
     assert read_labels(tmp_path / "folder.txt", 1, faults) is None
     assert not faults
+
+
+def test_a_byte_order_mark_is_no_part_of_the_class(tmp_path: Path) -> None:
+    (tmp_path / "0.txt").write_text(BOX, "utf-8-sig")
+    faults: list[str] = []
+    assert read_labels(tmp_path / "0.txt", 1, faults) == ((0, 0.2, 0.2),)
+    assert not faults
