@@ -38,14 +38,25 @@ def read_labels(path: Path, nc: int, faults: list[str]) -> tuple[Box, ...] | Non
         faults.append(f"{path} cannot be read: {error}")
         return ()
     boxes: list[Box] = []
-    for number, line in enumerate(lines, 1):
-        if row := line.split():
-            found = _read_row(row, nc)
-            if isinstance(found, Box):
-                boxes.append(found)
-            else:
-                faults.append(f"{path}:{number}: {found}")
+    rows = {number: row for number, line in enumerate(lines, 1) if (row := line.split())}
+    for number, row in rows.items():
+        found = _read_row(row, nc)
+        if isinstance(found, Box):
+            boxes.append(found)
+        else:
+            faults.append(f"{path}:{number}: {found}")
+    if fault := _mixture(rows):
+        faults.append(f"{path} {fault}")
     return tuple(boxes)
+
+
+def _mixture(rows: dict[int, list[str]]) -> str:
+    """That boxes and polygons lie in one file, which Ultralytics drops; else empty."""
+    box = next((number for number, row in rows.items() if len(row) == 5), None)
+    polygon = next((number for number, row in rows.items() if len(row) > 6), None)
+    if box is None or polygon is None:
+        return ""
+    return f"mixes boxes (line {box}) and polygons (line {polygon}); keep to one of them"
 
 
 def _read_row(row: list[str], nc: int) -> Box | str:

@@ -20,3 +20,16 @@ def test_a_byte_order_mark_is_no_part_of_the_class(tmp_path: Path) -> None:
     faults: list[str] = []
     assert read_labels(tmp_path / "0.txt", 1, faults) == ((0, 0.2, 0.2),)
     assert not faults
+
+
+def test_boxes_and_polygons_in_one_file_are_a_fault(tmp_path: Path) -> None:
+    polygon = "0 0.1 0.1 0.3 0.1 0.2 0.6"
+    for name, rows in (("mixed", (BOX, "", polygon)), ("polygons", (polygon, polygon))):
+        (tmp_path / name).write_text("\n".join(rows))
+    faults: list[str] = []
+    assert len(read_labels(tmp_path / "polygons", 1, faults) or ()) == 2
+    assert not faults
+    read_labels(tmp_path / "mixed", 1, faults)
+    assert faults == [
+        f"{tmp_path}/mixed mixes boxes (line 1) and polygons (line 3); keep to one of them"
+    ]
