@@ -69,9 +69,12 @@ def _read_row(row: list[str], nc: int) -> Box | str:
         return f"expected 'class x y w h' but got {len(row)} columns"
     if not (values[0].is_integer() and 0 <= values[0] < nc):
         return f"class {row[0]} is not one of 0 to {nc - 1}"
-    if not all(-TOLERANCE <= v <= 1 + TOLERANCE for v in values[1:]):
-        return f"coordinates must be fractions from 0 to 1 but got {' '.join(row[1:5])}"
+    outside = [v for v in row[1:] if not -TOLERANCE <= float(v) <= 1 + TOLERANCE]
+    if outside:
+        return f"coordinates must be fractions from 0 to 1 but got {' '.join(outside[:4])}"
     if len(row) == 5:
-        return Box(int(values[0]), max(values[3], 0.0), max(values[4], 0.0))
+        if min(values[3:]) < 0:
+            return f"width and height cannot be negative but are {row[3]} and {row[4]}"
+        return Box(int(values[0]), values[3], values[4])
     xs, ys = values[1::2], values[2::2]
     return Box(int(values[0]), max(xs) - min(xs), max(ys) - min(ys))

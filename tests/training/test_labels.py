@@ -1,6 +1,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from sweeper.training.labels import read_labels
 
 BOX = "0 0.5 0.5 0.2 0.2"
@@ -33,3 +35,18 @@ def test_boxes_and_polygons_in_one_file_are_a_fault(tmp_path: Path) -> None:
     assert faults == [
         f"{tmp_path}/mixed mixes boxes (line 1) and polygons (line 3); keep to one of them"
     ]
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ("0 .5 .5 -.005 .2", "width and height cannot be negative but are -.005 and .2"),
+        ("0 .1 .1 .2 .1 .2 1.7", "coordinates must be fractions from 0 to 1 but got 1.7"),
+        ("0 .5 .5 .2 nan", "coordinates must be fractions from 0 to 1 but got nan"),
+    ],
+)
+def test_the_value_that_is_wrong_is_shown(tmp_path: Path, row: str, fault: str) -> None:
+    (tmp_path / "0.txt").write_text(row)
+    faults: list[str] = []
+    read_labels(tmp_path / "0.txt", 1, faults)
+    assert faults == [f"{tmp_path}/0.txt:1: {fault}"]
