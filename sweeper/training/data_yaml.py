@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ import yaml
 from sweeper.config.arguments import package_cfg
 from sweeper.errors import DataError
 
-IMAGE_NAME = re.compile(
-    r"\.(avif|bmp|dng|heic|heif|jp2|jpe?g|jpeg2000|mpo|png|tiff?|webp)$", re.IGNORECASE
-)
+IMAGE_FORMATS = frozenset(
+    "avif bmp dng heic heif jp2 jpeg jpg mpo png tif tiff webp".split()
+)  # as Ultralytics' IMG_FORMATS
 SPLITS = ("train", "val")
 
 
@@ -171,4 +170,4 @@ def _root(content: dict[str, Any], path: Path) -> Path:
 
 
 def _sorted_images(files: Iterable[Path]) -> list[Path]:
-    return sorted(f for f in files if IMAGE_NAME.search(f.name))
+    return sorted(f for f in files if f.suffix[1:].lower() in IMAGE_FORMATS)
