@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from sweeper.config.arguments import package_cfg
 from sweeper.errors import DataError
 
 IMAGE_FORMATS = frozenset(
-    "avif bmp dng heic heif jp2 jpeg jpg mpo png tif tiff webp".split()
+    ["avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp"]
 )  # as Ultralytics' IMG_FORMATS
 SPLITS = ("train", "val")
 
@@ -108,26 +110,37 @@ def split_images(path: Path, split: str) -> list[Path]:
     Raises:
         DataError: The YAML, or a folder or list that it names, cannot be used.
     """
-    return list(images(read_yaml(path), split, path))
+    return images(read_yaml(path), split, path)
 
 
-def images(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
+def images(content: dict[str, Any], split: str, path: Path) -> list[Path]:
     """Image files of a split: folders (recursively) and .txt lists, as Ultralytics reads them."""
+    found: list[str] = []
     for place in _places(content, split, path):
-        if place.is_dir():
-            yield from _sorted_images(place.rglob("*"))
+        if place.is_dir():  # links are followed, what is hidden is left out
+            found += glob.glob(f"{glob.escape(str(place))}/**/*.*", recursive=True)
         elif place.is_file():
-            lines = [s.strip() for s in place.read_text("utf-8-sig").splitlines() if s.strip()]
-            listed = [place.parent / s[2:] if s.startswith("./") else Path(s) for s in lines]
-            missing = [p for p in listed if not p.is_file()]
-            if missing:
-                raise DataError(f"{place} lists {len(missing)} missing images, e.g. {missing[0]}.")
-            yield from listed
+            found += _listed(place)
         else:
             raise DataError(
                 f"{path}: '{split}' points to {place}, which does not exist. Give the data set's "
                 "folder as an absolute 'path:', or leave 'path:' out where the YAML lies in it."
             )
+    return [Path(name) for name in sorted(filter(_is_image, found))]
+
+
+def _listed(place: Path) -> list[str]:
+    """The images that a list names, one a line."""
+    lines = place.read_text("utf-8-sig").strip().splitlines()
+    listed = [f"{place.parent}/{s[2:]}" if s.startswith("./") else s for s in lines]
+    missing = [name for name in listed if _is_image(name.strip()) and not os.path.isfile(name)]
+    if missing:
+        raise DataError(f"{place} lists {len(missing)} missing images, e.g. {missing[0]}.")
+    return listed
+
+
+def _is_image(name: str) -> bool:
+    return name.rpartition(".")[-1].lower() in IMAGE_FORMATS
 
 
 def splits_exist(path: Path) -> bool:
@@ -167,7 +180,3 @@ def _root(content: dict[str, Any], path: Path) -> Path:
     if root.is_absolute() or root.is_dir():
         return root.resolve()
     return path.parent if root == Path(path.parent.name) else path.parent / root
-
-
-def _sorted_images(files: Iterable[Path]) -> list[Path]:
-    return sorted(f for f in files if f.suffix[1:].lower() in IMAGE_FORMATS)

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from ultralytics.data.base import BaseDataset
+
+from sweeper.errors import DataError
+from sweeper.training.data_yaml import split_images
+
+
+def write_yaml(root: Path, **changes: object) -> Path:
+    for split in ("train", "val"):
+        write_image(root / "images" / split / "0.jpg")
+    content = {"train": "images/train", "val": "images/val", "names": ["cat", "dog"]} | changes
+    (root / "data.yaml").write_text(yaml.safe_dump(content))
+    return root / "data.yaml"
+
+
+def write_image(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32)).save(path)
+
+
+def found_by_ultralytics(place: Path) -> list[Path]:
+    """What its own search finds there."""
+    dataset = BaseDataset.__new__(BaseDataset)
+    dataset.prefix, dataset.fraction = "", 1.0
+    return [Path(name) for name in dataset.get_img_files(str(place))]
+
+
+def test_the_images_of_a_folder_are_those_that_ultralytics_finds(tmp_path: Path) -> None:
+    path, train = write_yaml(tmp_path), tmp_path / "images/train"
+    for name in ("a/1.jpg", "a-b.jpg", "[c].JPG", ".thumbs/0.jpg", "a/._1.jpg"):
+        write_image(train / name)
+    write_image(tmp_path / "store/5.jpg")
+    (train / "linked").symlink_to(tmp_path / "store")
+    (train / "notes.jpeg2000").touch()
+    found = split_images(path, "train")
+    names = ["0.jpg", "[c].JPG", "a-b.jpg", "a/1.jpg", "linked/5.jpg"]
+    assert found == found_by_ultralytics(train) == [train / name for name in names]
+
+
+def test_the_images_of_a_list_are_those_that_ultralytics_finds(tmp_path: Path) -> None:
+    path, place = write_yaml(tmp_path, train="train.txt"), tmp_path / "train.txt"
+    place.write_text("# a comment\n./images/val/0.jpg\n\n./images/train/0.jpg\n")
+    found = split_images(path, "train")
+    assert found == found_by_ultralytics(place)
+    assert found == [tmp_path / f"images/{split}/0.jpg" for split in ("train", "val")]
+
+
+def test_a_listed_image_with_a_blank_behind_it_is_missing(tmp_path: Path) -> None:
+    path = write_yaml(tmp_path, train="train.txt")
+    (tmp_path / "train.txt").write_text("./images/val/0.jpg \n./images/train/0.jpg\n")
+    with pytest.raises(DataError, match="lists 1 missing images"):
+        split_images(path, "train")
