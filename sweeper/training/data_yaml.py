@@ -14,9 +14,10 @@ import yaml
 from sweeper.config.arguments import package_cfg
 from sweeper.errors import DataError
 
-IMAGE_FORMATS = frozenset(
-    ["avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp"]
-)  # as Ultralytics' IMG_FORMATS
+IMAGE_FORMATS = {  # as Ultralytics' IMG_FORMATS
+    *("avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg"),
+    *("mpo", "png", "tif", "tiff", "webp"),
+}
 SPLITS = ("train", "val")
 
 
@@ -28,7 +29,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(f"data.yaml={path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"data.yaml={path} is not a YAML mapping with train, val and names.")
@@ -120,7 +121,13 @@ def images(content: dict[str, Any], split: str, path: Path) -> list[Path]:
         if place.is_dir():  # links are followed, what is hidden is left out
             found += glob.glob(f"{glob.escape(str(place))}/**/*.*", recursive=True)
         elif place.is_file():
-            found += _listed(place)
+            try:
+                found += _listed(place)
+            except (OSError, UnicodeDecodeError) as error:
+                raise DataError(
+                    f"{path}: '{split}' points to {place}, which is neither a folder nor a list of "
+                    f"images in UTF-8 ({error}). Give the folder of the images, or such a list."
+                ) from error
         else:
             raise DataError(
                 f"{path}: '{split}' points to {place}, which does not exist. Give the data set's "
@@ -178,5 +185,5 @@ def _root(content: dict[str, Any], path: Path) -> Path:
     """The folder that the splits are relative to: ``path``, or where the YAML lies."""
     root = Path(content.get("path") or path.parent)
     if root.is_absolute() or root.is_dir():
-        return root.resolve()
+        return Path(os.path.realpath(root))  # unlike resolve(), takes links in a circle
     return path.parent if root == Path(path.parent.name) else path.parent / root

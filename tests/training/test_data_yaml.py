@@ -54,3 +54,25 @@ def test_a_listed_image_with_a_blank_behind_it_is_missing(tmp_path: Path) -> Non
     (tmp_path / "train.txt").write_text("./images/val/0.jpg \n./images/train/0.jpg\n")
     with pytest.raises(DataError, match="lists 1 missing images"):
         split_images(path, "train")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0", "größe.jpg".encode("latin-1")])
+def test_what_is_neither_a_folder_nor_a_list_is_named(tmp_path: Path, content: bytes) -> None:
+    path = write_yaml(tmp_path, train="images.zip")
+    (tmp_path / "images.zip").write_bytes(content)
+    with pytest.raises(DataError, match=r"'train' points to .*/images\.zip, which is neither a"):
+        split_images(path, "train")
+
+
+def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    path = write_yaml(tmp_path, path=str(tmp_path / "loop"))
+    with pytest.raises(DataError, match=r"'train' points to .*, which does not exist"):
+        split_images(path, "train")
+
+
+def test_a_date_that_is_none_is_named(tmp_path: Path) -> None:
+    path = write_yaml(tmp_path)
+    path.write_text(path.read_text() + "exported: 2024-02-30\n")
+    with pytest.raises(DataError, match=r"data\.yaml=.* cannot be read: day is out of range"):
+        split_images(path, "train")

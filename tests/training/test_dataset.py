@@ -41,6 +41,17 @@ def test_the_digest_is_that_of_what_lies_there_not_of_where(tmp_path: Path) -> N
     assert check_dataset(tmp_path / "b/data.yaml").digest != first.digest
 
 
+def test_a_name_that_is_not_utf_8_has_its_share_of_the_digest(tmp_path: Path) -> None:
+    path, train = write_set(tmp_path), os.fsencode(tmp_path / "images/train")
+    before = check_dataset(path).digest
+    os.rename(train + b"/1.jpg", train + b"/1\xf6.jpg")
+    os.rename(
+        tmp_path / "labels/train/1.txt",
+        os.fsdecode(b"%s/1\xf6.txt" % train.replace(b"/images/", b"/labels/")),
+    )
+    assert check_dataset(path).digest != before
+
+
 @pytest.mark.parametrize(
     ("label", "fault"),
     [
