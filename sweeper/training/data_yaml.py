@@ -50,20 +50,39 @@ def class_names(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     Raises:
         DataError: They are not named, or not as Ultralytics wants them.
     """
-    names = content.get("names")
-    if names is None and isinstance(content.get("nc"), int):
-        return tuple(f"class_{i}" for i in range(content["nc"]))
+    names, nc = content.get("names"), _count(content, path)
+    if names is None and nc is not None:
+        return tuple(f"class_{i}" for i in range(nc))
     if isinstance(names, dict):
-        if set(names) != set(range(len(names))):
+        numbered = {_whole(key): name for key, name in names.items()}
+        if set(numbered) != set(range(len(names))):
             raise DataError(f"{path}: the keys of 'names' must be 0 to {len(names) - 1}.")
-        names = [names[i] for i in range(len(names))]
+        names = [numbered[i] for i in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DataError(f"{path} needs 'names', the classes in order.")
     if not all(isinstance(name, str | int | float) for name in names):
         raise DataError(f"{path}: 'names' must be words, one for each class.")
-    if "nc" in content and content["nc"] != len(names):
-        raise DataError(f"{path}: nc is {content['nc']} but 'names' has {len(names)} entries.")
+    if nc not in (None, len(names)):
+        raise DataError(f"{path}: nc is {nc} but 'names' has {len(names)} entries.")
     return tuple(str(n) for n in names)
+
+
+def _count(content: dict[str, Any], path: Path) -> int | None:
+    """The number of classes, if it is given."""
+    if "nc" not in content:
+        return None
+    if (nc := _whole(content["nc"])) is None or nc < 1:
+        raise DataError(f"{path}: nc must be a whole number from 1 on but is {content['nc']!r}.")
+    return nc
+
+
+def _whole(value: object) -> int | None:
+    """The number, also of a word or a fraction without a rest, as Ultralytics takes them."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+        return int(number) if number.is_integer() else None
+    except (TypeError, ValueError):
+        return None
 
 
 def read_class_names(name: str) -> tuple[str, ...]:
@@ -125,8 +144,8 @@ def images(content: dict[str, Any], split: str, path: Path) -> list[Path]:
                 found += _listed(place)
             except (OSError, UnicodeDecodeError) as error:
                 raise DataError(
-                    f"{path}: '{split}' points to {place}, which is neither a folder nor a list of "
-                    f"images in UTF-8 ({error}). Give the folder of the images, or such a list."
+                    f"{path}: '{split}' points to {place}, which is neither a folder nor a list "
+                    f"of images in UTF-8 ({error}). Give the folder of the images, or such a list."
                 ) from error
         else:
             raise DataError(

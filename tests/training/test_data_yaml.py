@@ -6,7 +6,7 @@ from PIL import Image
 from ultralytics.data.base import BaseDataset
 
 from sweeper.errors import DataError
-from sweeper.training.data_yaml import split_images
+from sweeper.training.data_yaml import class_names, split_images
 
 
 def write_yaml(root: Path, **changes: object) -> Path:
@@ -76,3 +76,23 @@ def test_a_date_that_is_none_is_named(tmp_path: Path) -> None:
     path.write_text(path.read_text() + "exported: 2024-02-30\n")
     with pytest.raises(DataError, match=r"data\.yaml=.* cannot be read: day is out of range"):
         split_images(path, "train")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"nc": "2", "names": ["cat", "dog"]},
+        {"nc": 2.0, "names": {0: "cat", 1: "dog"}},
+        {"names": {"1": "dog", "0": "cat"}},
+    ],
+)
+def test_numbers_may_be_words(content: dict[str, object]) -> None:
+    assert class_names(content, Path("data.yaml")) == ("cat", "dog")
+
+
+@pytest.mark.parametrize("nc", ["two", 1.9, None, [2], 0])
+def test_a_number_of_classes_that_is_none_is_named(nc: object) -> None:
+    with pytest.raises(
+        DataError, match=r"data\.yaml: nc must be a whole number from 1 on but is "
+    ):
+        class_names({"nc": nc, "names": ["cat", "dog"]}, Path("data.yaml"))

@@ -42,13 +42,10 @@ def test_the_digest_is_that_of_what_lies_there_not_of_where(tmp_path: Path) -> N
 
 
 def test_a_name_that_is_not_utf_8_has_its_share_of_the_digest(tmp_path: Path) -> None:
-    path, train = write_set(tmp_path), os.fsencode(tmp_path / "images/train")
+    path = write_set(tmp_path)
     before = check_dataset(path).digest
-    os.rename(train + b"/1.jpg", train + b"/1\xf6.jpg")
-    os.rename(
-        tmp_path / "labels/train/1.txt",
-        os.fsdecode(b"%s/1\xf6.txt" % train.replace(b"/images/", b"/labels/")),
-    )
+    for file in (tmp_path / "images/train/1.jpg", tmp_path / "labels/train/1.txt"):
+        file.rename(file.with_stem(os.fsdecode(b"1\xf6")))
     assert check_dataset(path).digest != before
 
 
