@@ -190,19 +190,19 @@ def absolute_yaml(path: Path, runs_dir: Path) -> Path:
 
 
 def _places(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
-    """The folders and .txt lists of a split, there or not."""
+    """The folders and .txt lists of a split, there or not; links resolved, as Ultralytics does."""
     root = _root(content, path)
     entries = content[split]
     for entry in [entries] if isinstance(entries, str) else entries:
         place = root / entry
         if not place.exists() and str(entry).startswith("../"):
             place = root / str(entry)[3:]
-        yield place
+        yield Path(os.path.realpath(place))  # unlike resolve(), takes links in a circle
 
 
 def _root(content: dict[str, Any], path: Path) -> Path:
     """The folder that the splits are relative to: ``path``, or where the YAML lies."""
     root = Path(content.get("path") or path.parent)
     if root.is_absolute() or root.is_dir():
-        return Path(os.path.realpath(root))  # unlike resolve(), takes links in a circle
+        return Path(os.path.realpath(root))
     return path.parent if root == Path(path.parent.name) else path.parent / root

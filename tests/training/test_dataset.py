@@ -119,6 +119,18 @@ def test_missing_labels_are_named_by_where_they_should_be(tmp_path: Path) -> Non
         check_dataset(path)
 
 
+def test_labels_are_looked_for_where_a_linked_folder_lies(tmp_path: Path) -> None:
+    path, train = write_set(tmp_path / "set"), tmp_path / "set/images/train"
+    train.rename(tmp_path / "pictures")
+    train.symlink_to(tmp_path / "pictures")
+    with pytest.raises(
+        DataError, match=rf"label file, e\.g\. {tmp_path}/pictures/0\.txt is missing"
+    ):
+        check_dataset(path)
+    (tmp_path / "pictures/0.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    assert check_dataset(path).boxes == (1, 0)
+
+
 def test_an_image_without_labels_is_background(tmp_path: Path) -> None:
     path = write_set(tmp_path)
     (tmp_path / "labels/train/0.txt").unlink()
