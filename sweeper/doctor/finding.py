@@ -30,7 +30,8 @@ class Finding:
     def line(self) -> str:
         """The finding for a terminal: one line, unless its text has several."""
         remedy = ("\n  " if "\n" in self.text else " ") + self.remedy if self.remedy else ""
-        return f"{self.level.value:<8} {self.check:<12} {self.text}{remedy}"
+        line = f"{self.level.value:<8} {self.check:<12} {self.text}{remedy}"
+        return line.encode("utf-8", "backslashreplace").decode()  # of names that are not UTF-8
 
 
 def ok(check: str, text: str) -> Finding:

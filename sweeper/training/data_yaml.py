@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
-import re
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import yaml
 from sweeper.config.arguments import package_cfg
 from sweeper.errors import DataError
 
-IMAGE_NAME = re.compile(
-    r"\.(avif|bmp|dng|heic|heif|jp2|jpe?g|jpeg2000|mpo|png|tiff?|webp)$", re.IGNORECASE
-)
+IMAGE_FORMATS = {  # as Ultralytics' IMG_FORMATS
+    *("avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg"),
+    *("mpo", "png", "tif", "tiff", "webp"),
+}
 SPLITS = ("train", "val")
 
 
@@ -27,7 +29,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(f"data.yaml={path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise DataError(f"data.yaml={path} is not a YAML mapping with train, val and names.")
@@ -48,20 +50,39 @@ def class_names(content: dict[str, Any], path: Path) -> tuple[str, ...]:
     Raises:
         DataError: They are not named, or not as Ultralytics wants them.
     """
-    names = content.get("names")
-    if names is None and isinstance(content.get("nc"), int):
-        return tuple(f"class_{i}" for i in range(content["nc"]))
+    names, nc = content.get("names"), _count(content, path)
+    if names is None and nc is not None:
+        return tuple(f"class_{i}" for i in range(nc))
     if isinstance(names, dict):
-        if set(names) != set(range(len(names))):
+        numbered = {_whole(key): name for key, name in names.items()}
+        if set(numbered) != set(range(len(names))):
             raise DataError(f"{path}: the keys of 'names' must be 0 to {len(names) - 1}.")
-        names = [names[i] for i in range(len(names))]
+        names = [numbered[i] for i in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DataError(f"{path} needs 'names', the classes in order.")
     if not all(isinstance(name, str | int | float) for name in names):
         raise DataError(f"{path}: 'names' must be words, one for each class.")
-    if "nc" in content and content["nc"] != len(names):
-        raise DataError(f"{path}: nc is {content['nc']} but 'names' has {len(names)} entries.")
+    if nc not in (None, len(names)):
+        raise DataError(f"{path}: nc is {nc} but 'names' has {len(names)} entries.")
     return tuple(str(n) for n in names)
+
+
+def _count(content: dict[str, Any], path: Path) -> int | None:
+    """The number of classes, if it is given."""
+    if "nc" not in content:
+        return None
+    if (nc := _whole(content["nc"])) is None or nc < 1:
+        raise DataError(f"{path}: nc must be a whole number from 1 on but is {content['nc']!r}.")
+    return nc
+
+
+def _whole(value: object) -> int | None:
+    """The number, also of a word or a fraction without a rest, as Ultralytics takes them."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+        return int(number) if number.is_integer() else None
+    except (TypeError, ValueError):
+        return None
 
 
 def read_class_names(name: str) -> tuple[str, ...]:
@@ -109,26 +130,43 @@ def split_images(path: Path, split: str) -> list[Path]:
     Raises:
         DataError: The YAML, or a folder or list that it names, cannot be used.
     """
-    return list(images(read_yaml(path), split, path))
+    return images(read_yaml(path), split, path)
 
 
-def images(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
+def images(content: dict[str, Any], split: str, path: Path) -> list[Path]:
     """Image files of a split: folders (recursively) and .txt lists, as Ultralytics reads them."""
+    found: list[str] = []
     for place in _places(content, split, path):
-        if place.is_dir():
-            yield from _sorted_images(place.rglob("*"))
+        if place.is_dir():  # links are followed, what is hidden is left out
+            found += glob.glob(f"{glob.escape(str(place))}/**/*.*", recursive=True)
         elif place.is_file():
-            lines = [s.strip() for s in place.read_text().splitlines() if s.strip()]
-            listed = [place.parent / s[2:] if s.startswith("./") else Path(s) for s in lines]
-            missing = [p for p in listed if not p.is_file()]
-            if missing:
-                raise DataError(f"{place} lists {len(missing)} missing images, e.g. {missing[0]}.")
-            yield from listed
+            try:
+                found += _listed(place)
+            except (OSError, UnicodeDecodeError) as error:
+                raise DataError(
+                    f"{path}: '{split}' points to {place}, which is neither a folder nor a list "
+                    f"of images in UTF-8 ({error}). Give the folder of the images, or such a list."
+                ) from error
         else:
             raise DataError(
                 f"{path}: '{split}' points to {place}, which does not exist. Give the data set's "
                 "folder as an absolute 'path:', or leave 'path:' out where the YAML lies in it."
             )
+    return [Path(name) for name in sorted(filter(_is_image, found))]
+
+
+def _listed(place: Path) -> list[str]:
+    """The images that a list names, one a line."""
+    lines = place.read_text("utf-8-sig").strip().splitlines()
+    listed = [f"{place.parent}/{s[2:]}" if s.startswith("./") else s for s in lines]
+    missing = [name for name in listed if _is_image(name.strip()) and not os.path.isfile(name)]
+    if missing:
+        raise DataError(f"{place} lists {len(missing)} missing images, e.g. {missing[0]}.")
+    return listed
+
+
+def _is_image(name: str) -> bool:
+    return name.rpartition(".")[-1].lower() in IMAGE_FORMATS
 
 
 def splits_exist(path: Path) -> bool:
@@ -152,23 +190,19 @@ def absolute_yaml(path: Path, runs_dir: Path) -> Path:
 
 
 def _places(content: dict[str, Any], split: str, path: Path) -> Iterator[Path]:
-    """The folders and .txt lists of a split, there or not."""
+    """The folders and .txt lists of a split, there or not; links resolved, as Ultralytics does."""
     root = _root(content, path)
     entries = content[split]
     for entry in [entries] if isinstance(entries, str) else entries:
         place = root / entry
         if not place.exists() and str(entry).startswith("../"):
             place = root / str(entry)[3:]
-        yield place
+        yield Path(os.path.realpath(place))  # unlike resolve(), takes links in a circle
 
 
 def _root(content: dict[str, Any], path: Path) -> Path:
     """The folder that the splits are relative to: ``path``, or where the YAML lies."""
     root = Path(content.get("path") or path.parent)
     if root.is_absolute() or root.is_dir():
-        return root.resolve()
+        return Path(os.path.realpath(root))
     return path.parent if root == Path(path.parent.name) else path.parent / root
-
-
-def _sorted_images(files: Iterable[Path]) -> list[Path]:
-    return sorted(f for f in files if IMAGE_NAME.search(f.name))

@@ -30,22 +30,33 @@ def label_path(image: Path) -> Path:
 
 def read_labels(path: Path, nc: int, faults: list[str]) -> tuple[Box, ...] | None:
     """The boxes of a label file, None if there is no file; faulty lines are told in ``faults``."""
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
+    if not path.is_file():  # a pipe would be waited for
         return None
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         faults.append(f"{path} cannot be read: {error}")
         return ()
     boxes: list[Box] = []
-    for number, line in enumerate(lines, 1):
-        if row := line.split():
-            found = _read_row(row, nc)
-            if isinstance(found, Box):
-                boxes.append(found)
-            else:
-                faults.append(f"{path}:{number}: {found}")
+    rows = {number: row for number, line in enumerate(lines, 1) if (row := line.split())}
+    for number, row in rows.items():
+        found = _read_row(row, nc)
+        if isinstance(found, Box):
+            boxes.append(found)
+        else:
+            faults.append(f"{path}:{number}: {found}")
+    if fault := _mixture(rows):
+        faults.append(f"{path} {fault}")
     return tuple(boxes)
+
+
+def _mixture(rows: dict[int, list[str]]) -> str:
+    """That boxes and polygons lie in one file, which Ultralytics drops; else empty."""
+    box = next((number for number, row in rows.items() if len(row) == 5), None)
+    polygon = next((number for number, row in rows.items() if len(row) > 6), None)
+    if box is None or polygon is None:
+        return ""
+    return f"mixes boxes (line {box}) and polygons (line {polygon}); keep to one of them"
 
 
 def _read_row(row: list[str], nc: int) -> Box | str:
@@ -58,9 +69,12 @@ def _read_row(row: list[str], nc: int) -> Box | str:
         return f"expected 'class x y w h' but got {len(row)} columns"
     if not (values[0].is_integer() and 0 <= values[0] < nc):
         return f"class {row[0]} is not one of 0 to {nc - 1}"
-    if not all(-TOLERANCE <= v <= 1 + TOLERANCE for v in values[1:]):
-        return f"coordinates must be fractions from 0 to 1 but got {' '.join(row[1:5])}"
+    outside = [v for v in row[1:] if not -TOLERANCE <= float(v) <= 1 + TOLERANCE]
+    if outside:
+        return f"coordinates must be fractions from 0 to 1 but got {' '.join(outside[:4])}"
     if len(row) == 5:
-        return Box(int(values[0]), max(values[3], 0.0), max(values[4], 0.0))
+        if min(values[3:]) < 0:
+            return f"width and height cannot be negative but are {row[3]} and {row[4]}"
+        return Box(int(values[0]), values[3], values[4])
     xs, ys = values[1::2], values[2::2]
     return Box(int(values[0]), max(xs) - min(xs), max(ys) - min(ys))

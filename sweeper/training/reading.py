@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class Reading:
         found = hashlib.sha256(repr(self.names).encode())
         for image in (*self.train, *self.val):
             size = image.path.stat().st_size
-            found.update(f"{image.path.name} {size} {image.boxes} ".encode())
+            found.update(os.fsencode(f"{image.path.name} {size} {image.boxes} "))
         return found.hexdigest()[:8]
 
     def require_soundness(self) -> None:

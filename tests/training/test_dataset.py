@@ -41,6 +41,14 @@ def test_the_digest_is_that_of_what_lies_there_not_of_where(tmp_path: Path) -> N
     assert check_dataset(tmp_path / "b/data.yaml").digest != first.digest
 
 
+def test_a_name_that_is_not_utf_8_has_its_share_of_the_digest(tmp_path: Path) -> None:
+    path = write_set(tmp_path)
+    before = check_dataset(path).digest
+    for file in (tmp_path / "images/train/1.jpg", tmp_path / "labels/train/1.txt"):
+        file.rename(file.with_stem(os.fsdecode(b"1\xf6")))
+    assert check_dataset(path).digest != before
+
+
 @pytest.mark.parametrize(
     ("label", "fault"),
     [
@@ -111,6 +119,18 @@ def test_missing_labels_are_named_by_where_they_should_be(tmp_path: Path) -> Non
         check_dataset(path)
 
 
+def test_labels_are_looked_for_where_a_linked_folder_lies(tmp_path: Path) -> None:
+    path, train = write_set(tmp_path / "set"), tmp_path / "set/images/train"
+    train.rename(tmp_path / "pictures")
+    train.symlink_to(tmp_path / "pictures")
+    with pytest.raises(
+        DataError, match=rf"label file, e\.g\. {tmp_path}/pictures/0\.txt is missing"
+    ):
+        check_dataset(path)
+    (tmp_path / "pictures/0.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    assert check_dataset(path).boxes == (1, 0)
+
+
 def test_an_image_without_labels_is_background(tmp_path: Path) -> None:
     path = write_set(tmp_path)
     (tmp_path / "labels/train/0.txt").unlink()
@@ -179,6 +199,12 @@ def test_an_image_that_cannot_be_trained_on_is_named(tmp_path: Path) -> None:
 def test_a_text_list_of_images_is_read(tmp_path: Path) -> None:
     path = write_set(tmp_path, train="train.txt")
     (tmp_path / "train.txt").write_text("./images/train/0.jpg\n")
+    assert check_dataset(path).train_images == 1
+
+
+def test_a_text_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = write_set(tmp_path, train="train.txt")
+    (tmp_path / "train.txt").write_text("./images/train/0.jpg\n", "utf-8-sig")
     assert check_dataset(path).train_images == 1
 
 
