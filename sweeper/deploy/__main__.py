@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 from sweeper.config.compose import compose_settings
 from sweeper.deploy.document import render
 from sweeper.deploy.rows import Status
 from sweeper.deploy.run import deploy
-from sweeper.errors import readable_errors
 from sweeper.executors.emulated import emulate
+from sweeper.tools import run_tool
 
 
 def main(overrides: list[str]) -> int:
@@ -23,5 +21,4 @@ def main(overrides: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    with readable_errors():
-        sys.exit(main(sys.argv[1:]))
+    run_tool(main, __doc__)

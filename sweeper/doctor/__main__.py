@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 from sweeper.config.compose import compose_settings
 from sweeper.doctor.checks import full_check
 from sweeper.doctor.finding import as_json, failures
-from sweeper.errors import readable_errors
 from sweeper.executors.emulated import emulate
+from sweeper.tools import run_tool
 
 
 def main(arguments: list[str]) -> int:
@@ -22,5 +20,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    with readable_errors():
-        sys.exit(main(sys.argv[1:]))
+    run_tool(main, __doc__)

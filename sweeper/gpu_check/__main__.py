@@ -6,14 +6,13 @@ Exit code 1 when something was found that must not be.
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from sweeper.config.compose import compose_settings
 from sweeper.config.settings import Settings
 from sweeper.doctor.checks import full_check
-from sweeper.errors import MachineError, readable_errors
+from sweeper.errors import MachineError
 from sweeper.executors.devices import find_devices
 from sweeper.executors.machine import machine_here
 from sweeper.gpu_check.caps import capped_specs, read_caps
@@ -24,6 +23,7 @@ from sweeper.gpu_check.probes import TorchFacts, ask_torch, sampler_cost
 from sweeper.memory.cards import find_budget
 from sweeper.memory.measure.nvml import Device, capability
 from sweeper.study.provenance import describe_origin
+from sweeper.tools import run_tool
 from sweeper.trial.spec import TrialSpec
 
 NO_GPU = (
@@ -104,5 +104,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    with readable_errors():
-        sys.exit(main(sys.argv[1:]))
+    run_tool(main, __doc__)

@@ -22,8 +22,8 @@ import gc
 import sys
 from pathlib import Path
 
-from sweeper.errors import readable_errors
 from sweeper.fork_server import start_fork_server
+from sweeper.tools import run_tool
 
 TRACES = Path("runs/cache/vram")  # where nothing is there yet, torch is needed
 PLOTS = (".png", ".svg", ".pdf")
@@ -90,8 +90,4 @@ def main(overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if {"-h", "--help"} & set(sys.argv):
-        print(__doc__)
-        sys.exit()
-    with readable_errors():
-        main([argument for argument in sys.argv[1:] if argument not in ("-m", "--multirun")])
+    run_tool(main, __doc__)

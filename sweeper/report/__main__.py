@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from sweeper.config.compose import compose_settings
-from sweeper.errors import readable_errors
 from sweeper.report.publish import publish
+from sweeper.tools import run_tool
 
 
 def main(overrides: list[str]) -> None:
@@ -25,5 +25,4 @@ def main(overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with readable_errors():
-        main(sys.argv[1:])
+    run_tool(main, __doc__)

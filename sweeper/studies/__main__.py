@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 from sweeper.config.compose import compose_settings
-from sweeper.errors import SettingsError, readable_errors
+from sweeper.errors import SettingsError
 from sweeper.studies.listing import list_studies, show_study
 from sweeper.studies.removal import remove_study
+from sweeper.tools import run_tool
 
 
 def main(overrides: list[str]) -> None:
@@ -32,5 +31,4 @@ def main(overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with readable_errors():
-        main(sys.argv[1:])
+    run_tool(main, __doc__)

@@ -1,0 +1,35 @@
+"""How the tools beside the study are started."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeper.tools import run_tool
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("tool", ["deploy", "doctor", "gpu_check", "report", "studies"])
+def test_help_is_what_a_tool_says_of_itself(tool: str) -> None:
+    words = [sys.executable, "-m", f"sweeper.{tool}", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and not done.stderr
+    assert done.stdout.startswith(f"``python -m sweeper.{tool} [")
+
+
+@pytest.mark.parametrize(("returned", "code"), [(None, None), (0, 0), (1, 1)])
+def test_the_arguments_of_a_study_may_be_pasted(
+    monkeypatch: pytest.MonkeyPatch, returned: int | None, code: int | None
+) -> None:
+    heard: list[str] = []
+
+    def main(arguments: list[str]) -> int | None:
+        heard.extend(arguments)
+        return returned
+
+    monkeypatch.setattr(sys, "argv", ["tool", "-m", "batch=2", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        run_tool(main, "about")
+    assert (ended.value.code, heard) == (code, ["batch=2", "--json"])
