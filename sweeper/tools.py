@@ -24,4 +24,4 @@ def run_tool(main: Callable[[list[str]], int | None], about: str | None) -> NoRe
         print(about)
         sys.exit()
     with readable_errors():
-        sys.exit(main(arguments))
+        sys.exit(main(arguments) or 0)

@@ -20,12 +20,14 @@ _FILES = {"data": "data.yaml", "model": "model.file"}  # keys for what no choice
 def refuse_slips(overrides: Iterable[str]) -> None:
     """Refuse ``batch=[2,4]``, which is no sweep, and ``--batch``, which is no option of Hydra.
 
-    Of a group in brackets Hydra would take the last one.
+    Of a group in brackets Hydra would take the last one, and of ``data.yaml`` without
+    ``data=custom`` nothing.
 
     Raises:
-        SettingsError: A key has a list, or dashes.
+        SettingsError: A key has a list, or dashes, or needs another one.
     """
-    for override in overrides:
+    words = list(overrides)
+    for override in words:
         dashed = re.match(r"--([\w.]+)", override)
         if dashed and dashed[1] in (*_keys(), *_groups()):
             raise SettingsError(
@@ -37,6 +39,9 @@ def refuse_slips(overrides: Iterable[str]) -> None:
                 f"{override} is a list. Several values are typed without brackets, "
                 f"{listed[1]}={listed[2]}, and python -m sweeper takes them with -m only."
             )
+    own = next((word for word in words if word.startswith("data.yaml=")), None)
+    if own and not any(re.match(r"\+?(data|experiment)=", word) for word in words):
+        raise SettingsError(f"{own} needs data=custom: without it the digits are trained on.")
 
 
 def explain_number(error: ValueError, words: Iterable[str]) -> str:

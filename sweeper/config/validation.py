@@ -38,11 +38,6 @@ def validate(settings: Settings) -> None:
     _one_of("memory.allocator", settings.memory.allocator, ALLOCATORS)
     _one_of("memory.checkpoint", settings.memory.checkpoint, CHECKPOINTS)
     _one_of("executor.name", settings.executor.name, EXECUTORS)
-    if settings.data.digits is not None and settings.data.yaml is not None:
-        raise SettingsError(
-            f"data.yaml={settings.data.yaml} needs data=custom: data={settings.data.name} "
-            "composes its own images."
-        )
     _check_places(settings)
     _check_rungs(settings)
     _check_register(settings)
