@@ -108,11 +108,10 @@ def _unlabelled(reading: Reading) -> list[Finding]:
 
 
 def _shared(reading: Reading) -> list[Finding]:
-    shared = {image.path for image in reading.train} & {image.path for image in reading.val}
-    if not shared:
+    if not reading.shared:
         return []
     text = (
-        f"{len(shared):,} of {count(len(reading.val), 'validation image')} are trained on too: "
+        f"{reading.shared:,} of {count(len(reading.val), 'validation image')} are trained on too: "
         "mAP@0.5 also tells how well they are remembered."
     )
     return [warning("dataset", text, "Validate on other images, if there are any.")]

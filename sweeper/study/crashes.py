@@ -12,13 +12,10 @@ from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import RecordedTrial
 
 ALIKE = 3
+_ALL_ALIKE = f"{ALIKE} trials in a row crashed for the same reason, so the study has stopped:"
+_NOTHING_ELSE = "every trial that ran has crashed, the last one with:"
 _CRASHED = """\
-{alike} trials in a row crashed for the same reason, so the study has stopped:
-  {reason}
-  log: {log}
-Mend it and give the same command again: it runs crashed trials again."""
-_NOTHING_ELSE = """\
-every trial that ran has crashed, the last one with:
+{what}
   {reason}
   log: {log}
 Mend it and give the same command again: it runs crashed trials again."""
@@ -47,7 +44,7 @@ class Crashes:
 def fault(result: TrialResult, log: Path) -> str:
     """What a person must mend where trials crash, or are disturbed."""
     words = _DISTURBED if result.outcome is Outcome.DISTURBED else _CRASHED
-    return words.format(alike=ALIKE, reason=result.reason, log=log)
+    return words.format(what=_ALL_ALIKE, reason=result.reason, log=log)
 
 
 def nothing_but_crashes(trials: Sequence[RecordedTrial], folder: StudyFolder) -> str:
@@ -59,7 +56,8 @@ def nothing_but_crashes(trials: Sequence[RecordedTrial], folder: StudyFolder) ->
     if not told or any(t.outcome is not Outcome.CRASHED for t in told):
         return ""
     last = told[-1]
-    return _NOTHING_ELSE.format(reason=last.reason, log=folder.trial(last.number).log)
+    log = folder.trial(last.number).log
+    return _CRASHED.format(what=_NOTHING_ELSE, reason=last.reason, log=log)
 
 
 def _in_general(spec: TrialSpec, result: TrialResult) -> str:

@@ -63,8 +63,7 @@ class Dataset:
         train, val = reading.train, reading.val
         boxes = tuple(len(image.boxes or ()) for image in train)
         unlabelled = tuple(image.path for image in (*train, *val) if image.boxes is None)
-        shared = len({i.path for i in train} & {i.path for i in val})
-        more = boxes, unlabelled, reading.digest, shared
+        more = boxes, unlabelled, reading.digest, reading.shared
         return cls(reading.yaml, reading.names, len(train), len(val), *more)
 
     @property

@@ -66,6 +66,11 @@ class Reading:
         return tuple({image.path: image for image in (*self.train, *self.val)}.values())
 
     @property
+    def shared(self) -> int:
+        """Images that are in both."""
+        return len({i.path for i in self.train} & {i.path for i in self.val})
+
+    @property
     def digest(self) -> str:
         """Of classes, names and sizes of image files, and boxes; eight digits, as MLflow's own."""
         found = hashlib.sha256(repr(self.names).encode())
