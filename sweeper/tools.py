@@ -16,7 +16,8 @@ def run_tool(main: Callable[[list[str]], int | None], about: str | None) -> NoRe
     """Call a tool with its arguments, and exit with what it returns.
 
     Args:
-        main: The tool; None is success.
+        main: The tool, which imports what it needs itself: while it does, Ctrl-C is handled, and
+            ``--help`` need not wait for it. None is success.
         about: What ``--help`` prints.
     """
     arguments = [argument for argument in sys.argv[1:] if argument not in SWEEP]

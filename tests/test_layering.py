@@ -96,8 +96,8 @@ def test_a_library_enters_only_through_its_door(library: str) -> None:
 
 def test_the_parent_process_never_imports_torch() -> None:
     code = (
-        "import sys, sweeper.study.run, sweeper.report.__main__, sweeper.doctor.__main__\n"
-        "import sweeper.deploy.__main__; print('torch' in sys.modules)"
+        "import sys, sweeper.study.run, sweeper.report.publish, sweeper.doctor.checks\n"
+        "import sweeper.deploy.run; print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "False", done.stderr

@@ -9,6 +9,7 @@ import pytest
 from sweeper.tools import run_tool
 
 ROOT = Path(__file__).parents[1]
+TOOLS = ("deploy", "doctor", "plan", "report", "studies")
 
 
 @pytest.mark.parametrize("tool", ["deploy", "doctor", "gpu_check", "report", "studies"])
@@ -33,3 +34,21 @@ def test_the_arguments_of_a_study_may_be_pasted(
     with pytest.raises(SystemExit) as ended:
         run_tool(main, "about")
     assert (ended.value.code, heard) == (code, ["batch=2", "--json"])
+
+
+@pytest.mark.parametrize("module", ["sweeper", *(f"sweeper.{t}" for t in TOOLS)])
+def test_stopped_while_it_imports_a_tool_says_nothing(module: str) -> None:
+    script = f"""
+import runpy, sys
+
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == "hydra":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Stop())
+sys.argv = [{module!r}]
+runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from sweeper.config.compose import compose_settings
-from sweeper.doctor.checks import full_check
-from sweeper.doctor.finding import as_json, failures
-from sweeper.executors.emulated import emulate
 from sweeper.tools import run_tool
 
 
 def main(arguments: list[str]) -> int:
     """Print each finding, or all of them as JSON, and return the exit code."""
+    from sweeper.config.compose import compose_settings
+    from sweeper.doctor.checks import full_check
+    from sweeper.doctor.finding import as_json, failures
+    from sweeper.executors.emulated import emulate
+
     as_document = "--json" in arguments
     settings = compose_settings([a for a in arguments if a != "--json"])
     emulate(settings.vram, settings.executor)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 
-# Signals to the whole process group are the parent's to handle; this one lives as long as it does.
-for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-    signal.signal(_number, signal.SIG_IGN)
+from sweeper.fork_server import become_server
+
+become_server()
 
 # Ultralytics greets on stdout when it is imported; the terminal belongs to the study.
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

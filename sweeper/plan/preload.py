@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 import os
 
+from sweeper.fork_server import become_server
+
+become_server()
 gc.disable()  # an import leaves nothing to collect, and looking for it takes a seventh of the time
 
 # Ultralytics greets on stdout when it is imported; the terminal belongs to the plan.

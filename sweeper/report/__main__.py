@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from sweeper.config.compose import compose_settings
-from sweeper.report.publish import publish
 from sweeper.tools import run_tool
 
 
@@ -14,6 +12,9 @@ def main(overrides: list[str]) -> None:
 
     Where MLflow does not take it, the report is written all the same, with a warning.
     """
+    from sweeper.config.compose import compose_settings
+    from sweeper.report.publish import publish
+
     settings = compose_settings(overrides)
     report = publish(settings, settings.study.name)
     path = report.path

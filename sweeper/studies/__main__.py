@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from sweeper.config.compose import compose_settings
-from sweeper.errors import SettingsError
-from sweeper.studies.listing import list_studies, show_study
-from sweeper.studies.removal import remove_study
 from sweeper.tools import run_tool
 
 
@@ -15,6 +11,11 @@ def main(overrides: list[str]) -> None:
     Raises:
         SweeperError: A person must act, as the message says.
     """
+    from sweeper.config.compose import compose_settings
+    from sweeper.errors import SettingsError
+    from sweeper.studies.listing import list_studies, show_study
+    from sweeper.studies.removal import remove_study
+
     settings = compose_settings(overrides)
     name = settings.study.name
     if settings.studies.remove and name is None:

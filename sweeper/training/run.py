@@ -49,7 +49,7 @@ class Link(Protocol):
 def child_main(folder: str, device: str, connection: Connection) -> None:
     """Run the trial of ``folder``; everything the process prints goes to its log.txt."""
     os.setsid()  # a Ctrl-C in the terminal is the parent's to handle
-    for number in (signal.SIGHUP, signal.SIGTERM):  # undo sweeper.executors.preload
+    for number in (signal.SIGHUP, signal.SIGTERM):  # undo sweeper.fork_server
         signal.signal(number, signal.SIG_DFL)
     files = TrialFolder(Path(folder))
     spec = files.read_spec()

@@ -65,6 +65,7 @@ def in_children(work: Callable[[T], R], groups: list[list[T]]) -> list[R]:
     Raises:
         SettingsError: A child raised ValueError.
         SweeperError: A child was killed, or a library is broken.
+        KeyboardInterrupt: A signal stopped it; all children of this process are killed.
     """
     context = multiprocessing.get_context("forkserver")
     pool = ProcessPoolExecutor(CHILDREN, mp_context=context, initializer=_begin)
@@ -80,6 +81,10 @@ def in_children(work: Callable[[T], R], groups: list[list[T]]) -> list[R]:
         raise SweeperError(
             "the process that predicts memory was killed; host memory may be short"
         ) from error
+    except KeyboardInterrupt:
+        for child in multiprocessing.active_children():  # one that starts is deaf to signals
+            child.kill()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -128,7 +133,7 @@ def _predict(spec: TrialSpec, cache_dir: Path) -> TrialSpec:
 def _begin() -> None:
     """Leave stdout, where Ultralytics may speak, to the parent, and end with it or with Ctrl-C."""
     sys.stdout = sys.stderr
-    for number in (signal.SIGINT, signal.SIGTERM):  # undo sweeper.executors.preload
+    for number in (signal.SIGINT, signal.SIGTERM):  # undo sweeper.fork_server
         signal.signal(number, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -55,3 +57,23 @@ def test_where_the_first_fails_the_others_are_not_tried(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="a cannot be built"):
         in_children(_refuse, groups)
     assert not [*tmp_path.iterdir()]
+
+
+def _deaf(begun: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    begun.touch()
+    time.sleep(600)
+
+
+def test_stopped_it_does_not_wait_for_children_that_hear_nothing(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    main = threading.get_ident()
+
+    def stop() -> None:
+        while not begun.exists():
+            time.sleep(0.01)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(KeyboardInterrupt):
+        in_children(_deaf, [[begun]])
