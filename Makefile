@@ -3,6 +3,7 @@
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.10,\
   $(shell $(p) -c 'print("$(p)")' 2>/dev/null)) python3)
 NAME ?=
+PORT ?= 5000
 ARGS ?=
 BIN := .venv/bin
 
@@ -43,9 +44,9 @@ report: .venv/.ready ## write runs/<study>/report.md (NAME=study, default the la
 studies: .venv/.ready ## list the studies under runs/ (NAME=study shows one)
 	$(BIN)/python -m sweeper.studies $(if $(NAME),study.name=$(NAME))
 
-ui: .venv/.ready ## open the MLflow UI on http://127.0.0.1:5000
-	@echo "runs: http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning"
-	$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///runs/mlflow.db
+ui: .venv/.ready ## open the MLflow UI on http://127.0.0.1:5000 (PORT=another, where that is in use)
+	@echo "runs: http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning"
+	$(BIN)/mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///runs/mlflow.db
 
 plan: .venv/.ready ## what fits on which card, simulated (ARGS="model=yolo11x vram=rtx3090")
 	$(BIN)/python -m sweeper.plan $(ARGS)

@@ -46,8 +46,8 @@ def _most_images(rows: list[Row], pt: Row | None, otherwise: str = NOTHING_RAN) 
     best = max(rows, key=lambda r: r.speeds[-1].ratio)  # in turns: a busy minute hits both
     speed = best.speeds[-1]
     return (
-        f"{best.name}: most images per second at batch {speed.batch} "
-        f"({speed.images_per_s:.0f}, {speed.ratio:.2f} × the .pt){_accuracy(best, pt)}"
+        f"{best.name}: most images per second at batch {speed.batch}, in turns with the .pt: "
+        f"{speed.ratio:.2f} × as many ({speed.images_per_s:.0f}){_accuracy(best, pt)}"
     )
 
 
@@ -66,7 +66,8 @@ def _quickest(rows: list[Row], pt: Row | None) -> str:
     small = min(rows, key=lambda r: r.size_mib or 0.0)
     here = "the GPU of this machine" if best.on_gpu else "this machine"
     return (
-        f"{best.name}: lowest latency at batch 1 ({best.speeds[0].median_ms:.1f} ms on "
+        f"{best.name}: lowest latency at batch 1, in turns with the .pt: "
+        f"{best.speeds[0].ratio:.2f} × as fast ({best.speeds[0].median_ms:.1f} ms on "
         f"{here}, an edge device was not measured){_accuracy(best, pt)}; "
         f"smallest file: {small.name}, {small.size_mib:.1f} MiB"
     )

@@ -15,6 +15,7 @@ from sweeper.errors import DeployError, StudyError
 from sweeper.executors.devices import find_devices
 from sweeper.executors.machine import CPU
 from sweeper.numbers import count, duration
+from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
 from sweeper.report.load import load_record
 from sweeper.study.display import StudyDisplay
@@ -121,16 +122,19 @@ def require_detections(source: Source, map50: float, images: str, least: float) 
 def _winner(settings: Settings) -> Source:
     findings = Findings(load_record(settings, settings.study.name))
     name = findings.study.name
-    if findings.winner is None:
+    best = findings.winner
+    if best is None:
         raise StudyError(
             f"study.name={name} has no trial that completed within its budget, so there is "
             f"nothing to deploy. See python -m sweeper.report study.name={name}."
         )
-    winner = findings.winner.first
+    winner = best.first
     spec = winner.spec
     weights = StudyFolder(Path(settings.runs_dir) / name).trial(winner.number).best_weights
     if weights.is_file():
         require_weights(weights, str(weights))
+    elif settings.deploy.epochs is None and not best.paused:
+        _require_training_enough(best, name, settings.deploy.min_map)
     if not Path(spec.data_yaml).is_file():
         raise StudyError(f"{spec.data_yaml}, the dataset of study.name={name}, is gone.")
     text = f"trial {winner.number} ({spec.label}) of study {name}"
@@ -144,6 +148,18 @@ def _winner(settings: Settings) -> Source:
         data_yaml=Path(spec.data_yaml),
         imgsz=settings.deploy.imgsz or spec.imgsz,
     )
+
+
+def _require_training_enough(winner: CellSummary, study: str, least: float) -> None:
+    """Refuse to train once more, just as long, what came to detect nothing."""
+    reached = winner.map50 or 0.0
+    if reached < least:
+        raise StudyError(
+            f"the best cell of study.name={study}, {winner.name}, ended with mAP@0.5 "
+            f"{reached:.4f}, less than deploy.min_map={least:g}, and its weights were not kept. "
+            "Train it longer with deploy.epochs=N, or set deploy.min_map=0 to deploy it all the "
+            "same."
+        )
 
 
 def train_again(

@@ -8,27 +8,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, failure, ok, warning
+from sweeper.doctor.sizes import check_sizes
 from sweeper.errors import DataError, SweeperError
 from sweeper.numbers import count
 from sweeper.training.contents import read_contents
-from sweeper.training.data_yaml import is_shipped
+from sweeper.training.data_yaml import files_meant, is_shipped
 from sweeper.training.dataset import Dataset, locate
 from sweeper.training.reading import LabelledImage, Reading, list_faults, read_dataset
 
 NAMED = 3  # images or classes, before the rest is only counted
 CLASSES_SHOWN = 10
-FINEST_PX = 8  # a cell of YOLO11's finest grid, its stride
-SMALL_PX = 32  # below it COCO calls an object small
-STRIDE_PX = 32  # train.imgsz is a multiple of it
-LEAST_IMGSZ, LARGEST_IMGSZ = 320, 1280  # to suggest
-SMALLEST = 0.05  # of the boxes, which a suggested image size may leave too small
-MOST = "95 %"  # the others
-
-Sides = NDArray[np.float64]
 
 
 def check_presence(settings: Settings) -> Finding:
@@ -40,9 +32,8 @@ def check_presence(settings: Settings) -> Finding:
         return ok("dataset", f"{data.yaml} is there")
     if data.yaml and is_shipped(data.yaml):
         return ok("dataset", f"{data.yaml} is one that Ultralytics can download")
-    if data.yaml and Path(data.yaml).expanduser().is_dir():
-        inside = Path(data.yaml) / "data.yaml"
-        return failure("dataset", f"data.yaml={data.yaml} is a folder.", f"Give {inside}.")
+    if data.yaml and (folder := Path(data.yaml).expanduser()).is_dir():
+        return failure("dataset", f"data.yaml={data.yaml} is a folder.", files_meant(folder))
     text = f"data.yaml={data.yaml} does not exist." if data.yaml else "data.yaml is not set."
     return failure("dataset", text, "Give your data.yaml: data=custom data.yaml=PATH.")
 
@@ -70,10 +61,8 @@ def report(settings: Settings, reading: Reading) -> list[Finding]:
     found += _shared(reading)
     if not any(image.boxes for image in reading.train):
         return found
-    found += [_classes(reading), _boxes_per_image(reading)]
-    if (sides := _sides(reading.train)).size:
-        imgsz = settings.train.imgsz
-        found += [_box_sizes(sides, imgsz), _image_sizes(reading, imgsz), _imgsz(sides, imgsz)]
+    found += [_classes(reading), *_unvalidated(reading), _boxes_per_image(reading)]
+    found += check_sizes(reading, settings.train.imgsz)
     return found if reading.faults else [*found, _fullest(settings, reading)]
 
 
@@ -119,7 +108,7 @@ def _shared(reading: Reading) -> list[Finding]:
 
 def _classes(reading: Reading) -> Finding:
     """Boxes of each class in training, the most frequent first."""
-    boxes = Counter(box.number for image in reading.train for box in image.boxes or ())
+    boxes = _boxes_of_classes(reading.train)
     ranked = [f"{reading.names[number]} {n:,}" for number, n in boxes.most_common()]
     shown = _listed(ranked, CLASSES_SHOWN if len(ranked) > CLASSES_SHOWN else len(ranked))
     text = f"boxes to train on: {shown}"
@@ -132,6 +121,24 @@ def _classes(reading: Reading) -> Finding:
     return warning("classes", text, "They cannot be learned: add examples, or drop the names.")
 
 
+def _unvalidated(reading: Reading) -> list[Finding]:
+    """The classes that are trained on and counted in no validation."""
+    train, val = map(_boxes_of_classes, (reading.train, reading.val))
+    unseen = [reading.names[number] for number, _ in train.most_common() if number not in val]
+    if not unseen:
+        return []
+    classes = count(len(train), "class", "classes")
+    text = (
+        f"{len(unseen)} of {classes} that are trained on have no box to validate on: "
+        f"{_listed(unseen)}."
+    )
+    return [warning("validation", text, "mAP says nothing of them: validate on images of them.")]
+
+
+def _boxes_of_classes(images: Iterable[LabelledImage]) -> Counter[int]:
+    return Counter(box.number for image in images for box in image.boxes or ())
+
+
 def _boxes_per_image(reading: Reading) -> Finding:
     numbers = [len(image.boxes or ()) for image in reading.train]
     most = max(reading.train, key=lambda image: len(image.boxes or ()))
@@ -141,76 +148,6 @@ def _boxes_per_image(reading: Reading) -> Finding:
         f"{count(numbers.count(0), 'image')} without any"
     )
     return ok("boxes", text)
-
-
-def _sides(images: Iterable[LabelledImage]) -> Sides:
-    """The sides of squares as large as the boxes, as fractions of the image's longer side."""
-    return np.array(
-        [
-            math.sqrt(box.width * width * box.height * height) / max(width, height)
-            for image in images
-            if image.size is not None
-            for width, height in [image.size]
-            for box in image.boxes or ()
-        ]
-    )
-
-
-def _box_sizes(sides: Sides, imgsz: int) -> Finding:
-    px = sides * imgsz
-    text = (
-        f"at train.imgsz={imgsz} the median side is {np.median(px):.0f} px; "
-        f"{_share(px < SMALL_PX)} of the boxes are small, below {SMALL_PX} px, "
-        f"{_share(px < FINEST_PX)} below {FINEST_PX} px"
-    )
-    return ok("box sizes", text)
-
-
-def _image_sizes(reading: Reading, imgsz: int) -> Finding:
-    longer = np.array([max(image.size) for image in reading.images if image.size is not None])
-    text = (
-        f"longer side {longer.min()} to {longer.max()} px, median {np.median(longer):.0f}; "
-        f"{_share(longer < imgsz)} are enlarged to train.imgsz={imgsz}"
-    )
-    return ok("image sizes", text)
-
-
-def _imgsz(sides: Sides, imgsz: int) -> Finding:
-    """Whether the boxes are large enough for the finest grid, or larger than they need be."""
-    smallest = float(np.quantile(sides, SMALLEST))
-    least, ample = (_imgsz_for(px, smallest) for px in (FINEST_PX, SMALL_PX))
-    if imgsz < least:
-        text = (
-            f"{imgsz} is little: {_share(sides * imgsz < FINEST_PX)} of the boxes are smaller "
-            f"than a cell of the finest grid, {FINEST_PX} px."
-        )
-        return warning("imgsz", text, _larger(least, imgsz))
-    ample = max(ample, LEAST_IMGSZ)
-    if ample < imgsz:
-        text = (
-            f"{ample} may do: {MOST} of the boxes have {SMALL_PX} px or more there, and "
-            f"activations take {(ample / imgsz) ** 2 * 100:.0f} % of their memory at {imgsz}"
-        )
-        return ok("imgsz", text)
-    text = (
-        f"{imgsz}, as set, suits the boxes: {MOST} have {smallest * imgsz:.0f} px or more, a "
-        f"cell of the finest grid {FINEST_PX} px"
-    )
-    return ok("imgsz", text)
-
-
-def _larger(least: int, imgsz: int) -> str:
-    """What to do about boxes that are too small."""
-    if least <= LARGEST_IMGSZ:
-        times = (least / imgsz) ** 2
-        return f"Try train.imgsz={least}; activations take {times:.1f} times the memory there."
-    larger = f"Try train.imgsz={LARGEST_IMGSZ}, or cut" if imgsz < LARGEST_IMGSZ else "Cut"
-    return f"{larger} the images into tiles: {MOST} are larger from {least} px on only."
-
-
-def _imgsz_for(px: int, smallest: float) -> int:
-    """The image size at which a side, a fraction of the image's, has so many pixels."""
-    return STRIDE_PX * math.ceil(px / max(smallest, 1e-6) / STRIDE_PX)
 
 
 def _fullest(settings: Settings, reading: Reading) -> Finding:
@@ -248,7 +185,3 @@ def _listed(names: Sequence[str], shown: int = NAMED) -> str:
 def _at_most(numbers: Sequence[int]) -> int:
     """The least number that 95 of 100 keep to."""
     return sorted(numbers)[math.ceil(0.95 * len(numbers)) - 1]
-
-
-def _share(which: NDArray[np.bool_]) -> str:
-    return f"{100 * which.mean():.0f} %"

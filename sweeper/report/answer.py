@@ -117,9 +117,9 @@ def standing(findings: Findings) -> str:
         return f"*The study was stopped: {done}. The same command continues it.*"
     if study.status is StudyStatus.RUNNING or tally.running:
         return f"*The study has not ended: {done}, {tally.running} running.*"
-    if tally.failed:
-        return f"*{count(tally.failed, 'trial')} of {tally.trials} failed; the reasons are below.*"
-    return ""
+    parts = {"failed": tally.failed, "interrupted": tally.interrupted}
+    known = ", ".join(f"{number} {what}" for what, number in parts.items() if number)
+    return f"*Of {count(tally.trials, 'trial')}: {known}; the reasons are below.*" if known else ""
 
 
 def _nothing_fits(findings: Findings) -> str:

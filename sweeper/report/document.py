@@ -14,6 +14,7 @@ from sweeper.report.decision import commands, decision
 from sweeper.report.deployment import deployment, deployment_source
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, code, literal, render_table, verbatim
+from sweeper.report.picks import left_out
 from sweeper.trial.command import needs_python, whole_training
 
 # The plots, in the order of the report: file name and what it shows.
@@ -83,7 +84,7 @@ CHANGES = (
 def _decision(findings: Findings) -> list[str]:
     """The figures side by side, the verdict, how sure it is, and the commands to copy."""
     table = decision(findings)
-    figures = [render_table(table)] if table.rows else []
+    figures = [render_table(table), left_out(findings)] if table.rows else []
     return [*figures, verdict(findings), grounds(findings), commands(findings)]
 
 
@@ -192,7 +193,8 @@ def _use(findings: Findings) -> list[str]:
 STUDY_AGAIN = "Go on with the study, or with `study.resume=false` run all of it again:"
 ACCUMULATE = (
     "Ultralytics has no `accumulate`: it accumulates `nbs / batch` batches, and fewer during its "
-    "warm-up, where sweeper holds the number constant."
+    "warm-up, where sweeper holds the number constant. Ultralytics also logs to an MLflow of its "
+    "own in the folder it is started in, unless told not to: `yolo settings mlflow=False`."
 )
 
 

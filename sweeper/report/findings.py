@@ -190,7 +190,8 @@ class Findings:
         infeasible = sum(t.infeasible for t in trials)
         pruned = sum(t.outcome is Outcome.PRUNED for t in trials)
         covered = sum(t.outcome is Outcome.COVERED for t in trials)
-        failed = len(trials) - running - complete - infeasible - pruned - covered
+        interrupted = sum(t.outcome is Outcome.INTERRUPTED for t in trials)
+        other = running + complete + infeasible + pruned + covered + interrupted
         asked = sum(
             t.outcome is not None
             and not t.outcome.runs_again
@@ -199,16 +200,26 @@ class Findings:
             for t in trials
         )
         decided = sum(t.implied_by is not None for t in trials)
-        return Tally(len(trials), running, complete, infeasible, pruned, failed, asked, decided)
+        return Tally(
+            trials=len(trials),
+            running=running,
+            complete=complete,
+            infeasible=infeasible,
+            pruned=pruned,
+            interrupted=interrupted,
+            failed=len(trials) - other,
+            asked=asked,
+            decided=decided,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
     """Numbers of trials; one that runs again and has counts once.
 
-    ``failed`` are diverged, timed out, crashed, interrupted, disturbed and those whose amp was
-    refused; ``asked`` have ended and count in ``study.n_trials``: neither those that run again,
-    nor implied or covered ones, which are ``decided`` by others, nor repetitions.
+    ``failed`` are diverged, timed out, crashed, disturbed and those whose amp was refused;
+    ``asked`` have ended and count in ``study.n_trials``: neither those that run again, nor implied
+    or covered ones, which are ``decided`` by others, nor repetitions.
     """
 
     trials: int
@@ -216,6 +227,7 @@ class Tally:
     complete: int
     infeasible: int
     pruned: int
+    interrupted: int
     failed: int
     asked: int
     decided: int

@@ -35,6 +35,23 @@ def best_in(findings: Findings) -> dict[str, CellSummary]:
     }
 
 
+def left_out(findings: Findings) -> str:
+    """The cells that seem to be better in something than the one named for it, and why not."""
+    best = best_in(findings)
+    if not best:
+        return ""
+    shortest = best["fastest to the end"].whole_s or 0.0
+    highest = findings.end(best["best mAP@0.5"]) or 0.0
+    others = [c for c in findings.cells if not c.infeasible]
+    reasons = [
+        *(f"{literal(c.name)} is faster, but detects nothing yet"
+          for c in others if c.whole_s and c.whole_s < shortest),
+        *(f"{literal(c.name)} may end higher, but was stopped after {c.trained} epochs"
+          for c in others if not c.fits and (findings.end(c) or 0.0) > highest),
+    ]  # fmt: skip
+    return f"Not counted: {'; '.join(reasons)}." if reasons else ""
+
+
 def picks(findings: Findings) -> dict[str, CellSummary]:
     """The same, each cell once, without what the recommended one is best in."""
     names: dict[CellSummary, list[str]] = defaultdict(list)

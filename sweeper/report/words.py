@@ -76,6 +76,9 @@ def verdict(cell: CellSummary, findings: Findings) -> str:
     if cell.compared:
         return reason
     state = cell.state.replace("_", " ")
+    by = cell.first.implied_by
+    if by is not None and by in findings.by_number:  # the reason stands with the trials
+        return f"{state} by {findings.by_number[by].spec.label}"
     return f"{state}: {reason}" if reason else state
 
 

@@ -145,7 +145,9 @@ class StudyDisplay:
         if self._grid is not None:
             self._grid.set(spec, paused_mark(result.map50))
         if not self._console.is_terminal:
-            waits = f"{result.trained}/{spec.epochs} epochs"
+            # A part that is cut short may have told of no epoch.
+            reached = max(result.trained, spec.trained)
+            waits = f"{reached}/{spec.epochs} epochs"
             self._note_going_on(spec, result_line(result, waits))
         self._tell_pace()
 

@@ -193,7 +193,8 @@ def _search(
         found = Findings(context.folder.read_with_trials(asked))
         if done and lease.leads and (best := found.to_confirm(settings.study.confirm.top)):
             seeds = fresh_seeds(spec_of.values(), settings.study.confirm.seeds)
-            display.note(f"confirming trials {best} with the seeds {[*seeds]}")
+            cells = ", ".join(trials.folder(number).read_spec().label for number in best)
+            display.note(f"confirming {cells} with seeds {', '.join(map(str, seeds))}")
             done = confirm(best, seeds, trials, display)
         if done and lease.leads and settings.study.finish:
             done = _finish(context, trials, display)
@@ -245,6 +246,8 @@ def _say_result(context: RunContext, result: TrialResult, folder: TrialFolder) -
             f"{count(result.iterations, 'micro-batch', 'micro-batches')} in {result.amp_dtype}"
         )
     context.say(f"records: {folder.path}")
+    if folder.best_weights.is_file():
+        context.say(f"weights: {folder.best_weights}")
 
 
 def _training(specs: list[TrialSpec]) -> str:

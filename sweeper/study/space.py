@@ -18,6 +18,7 @@ from sweeper.config.compose import amp_typed, load_settings, open_conf, read_set
 from sweeper.config.settings import STUDY_WIDE, Settings, of_the_trial
 from sweeper.config.slips import refuse_slips
 from sweeper.errors import SettingsError
+from sweeper.numbers import count
 from sweeper.trial.levers import LEVERS
 
 MEMORY_KEYS = ("batch", "accumulate", "amp")
@@ -62,9 +63,7 @@ class Space:
 
     def describe(self) -> str:
         """One line for people: ``batch=2,4,8 accumulate=1,4 (6 cells)``."""
-        swept = " ".join(self.swept)
-        count = len(self.cells)
-        return f"{swept} ({count} cell{'s' if count != 1 else ''})"
+        return " ".join([*self.swept, f"({count(len(self.cells), 'cell')})"])
 
     def names(self, key: str) -> bool:
         """Whether a key is swept or fixed, rather than left to conf/."""

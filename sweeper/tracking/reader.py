@@ -109,10 +109,12 @@ def open_study(
             parent = find_study(client, found.experiment_id, name)
         if parent is not None:
             return client, parent
-    wanted = f"study.name={name}" if name else "any study"
-    raise StudyError(
-        f"{wanted} is not in {uri}. Run one first: python -m sweeper -m experiment=demo"
-    )
+    if name:
+        raise StudyError(
+            f"study.name={name} is not in {uri}. python -m sweeper.studies lists those under "
+            "runs_dir; give another runs_dir or tracking.uri for others."
+        )
+    raise StudyError(f"no study is in {uri}. Run one first: python -m sweeper -m experiment=demo")
 
 
 def read_study(uri: str, experiment: str, name: str | None) -> RecordedStudy:

@@ -19,6 +19,7 @@ IMAGE_FORMATS = {  # as Ultralytics' IMG_FORMATS
     *("mpo", "png", "tif", "tiff", "webp"),
 }
 SPLITS = ("train", "val")
+FILES_NAMED = 3  # of those that may be meant
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -113,15 +114,21 @@ def shipped_yaml(name: str) -> Path:
     """
     path = package_cfg() / "datasets" / name
     if Path(name).expanduser().is_dir():
-        raise DataError(
-            f"data.yaml={name} is a folder. Give the file in it, e.g. {name}/data.yaml."
-        )
+        raise DataError(f"data.yaml={name} is a folder. {files_meant(Path(name).expanduser())}")
     if not path.is_file():
         raise DataError(
             f"data.yaml={name} is neither a file nor a dataset that Ultralytics knows. "
             "Give the path of your data.yaml, e.g. data=custom data.yaml=path/to/data.yaml."
         )
     return path
+
+
+def files_meant(folder: Path) -> str:
+    """Which file of a folder, or of the one above, is meant instead."""
+    found = [path for at in (folder, folder.parent) for path in sorted(at.glob("*.y*ml"))]
+    if not found:
+        return "Give your data.yaml; neither there nor in the folder above is one."
+    return f"Give the file: {' or '.join(map(str, found[:FILES_NAMED]))}."
 
 
 def split_images(path: Path, split: str) -> list[Path]:

@@ -57,7 +57,7 @@ def _files(folder: Path) -> dict[Path, int]:
 
 
 def test_without_any_study_nothing_is_created(refused: Refused, tmp_path: Path) -> None:
-    assert "any study is not in sqlite:///runs/mlflow.db" in refused(tmp_path)
+    assert "no study is in sqlite:///runs/mlflow.db" in refused(tmp_path)
     assert not list(tmp_path.iterdir())
 
 

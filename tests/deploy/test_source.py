@@ -60,6 +60,18 @@ def test_a_winner_that_paused_at_a_rung_is_trained_again_from_its_start(
     assert asked == [replace(found.spec, keep_weights=True, timeout_s=0.0)]
 
 
+def test_a_winner_that_detects_nothing_is_not_trained_once_more_for_it(runs: Path) -> None:
+    here = f"runs_dir={runs}"
+    refusal = (
+        r"the best cell of study\.name=article, b4×a4 amp, ended with mAP@0\.5 0\.\d+, less than "
+        r"deploy\.min_map=0\.9, and its weights were not kept\. Train it longer with deploy\.epoc"
+    )
+    with pytest.raises(StudyError, match=refusal):
+        find_source(compose_settings([here, "deploy.min_map=0.9"]))
+    longer = find_source(compose_settings([here, "deploy.min_map=0.9", "deploy.epochs=300"]))
+    assert longer.weights is None
+
+
 def test_a_dataset_that_is_gone_is_said(runs: Path) -> None:
     Path("coco128.yaml").unlink()
     with pytest.raises(StudyError, match=r"coco128\.yaml, the dataset of study\.name=article"):

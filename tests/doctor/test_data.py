@@ -72,6 +72,14 @@ def test_images_without_labels_are_counted_and_the_first_ones_named(tmp_path: Pa
     )
 
 
+def test_classes_that_no_validation_counts_are_named(tmp_path: Path) -> None:
+    path = write_set(tmp_path, boxes(0, 2), boxes(1, 1))
+    (tmp_path / "labels/val/1.txt").write_text(boxes(0, 1))
+    found = check(path)["validation"]
+    assert found.level is Level.WARNING
+    assert found.text == "1 of 2 classes that are trained on have no box to validate on: dog."
+
+
 def test_classes_without_a_box_to_train_on_are_named(tmp_path: Path) -> None:
     path = write_set(tmp_path, boxes(0, 2), names=("cat", "dog", "emu"))
     (tmp_path / "labels/val/0.txt").write_text(boxes(1, 1))  # to validate only

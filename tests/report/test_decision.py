@@ -9,7 +9,7 @@ from sweeper.report.answer import answer
 from sweeper.report.certainty import certainty, paired_gap
 from sweeper.report.document import render
 from sweeper.report.findings import Findings
-from sweeper.report.picks import picks, picks_in_words
+from sweeper.report.picks import left_out, picks, picks_in_words
 from sweeper.report.tables import comparison, every_trial, memory
 from sweeper.trial.record import Outcome
 from tests.report.synthetic import Row, recorded
@@ -256,6 +256,15 @@ class TestPicks:
         found = findings(part(8, 16, 0.9, 1.0), part(2, 6, 1.2, 2.0, **out))
         assert list(picks(found)) == ["least memory"]
         assert "stopped after 6 of 40 epochs" in picks_in_words(found)
+
+    def test_what_seems_better_and_is_not_counted_is_said(self) -> None:
+        assert left_out(findings(*self.ROWS)) == (
+            "Not counted: b32×a1 is faster, but detects nothing yet."
+        )
+        out = {"outcome": Outcome.PRUNED, "reason": "stopped after 6 of 40 epochs: behind"}
+        above = findings(part(8, 16, 0.8, 2.0), part(2, 6, 1.2, 1.5, **out))
+        assert "b2×a1 may end higher, but was stopped after 6 of 40 epochs" in left_out(above)
+        assert left_out(findings(whole(8, 0.8, 100.0))) == ""
 
     def test_a_single_run_beside_confirmed_cells_is_called_so(self) -> None:
         found = with_seeds((2, 0.70, [0.70, 0.70], 90.0), (8, 0.9, [], 100.0))

@@ -208,7 +208,7 @@ def test_amp_that_was_refused_is_no_row_with_amp_on() -> None:
     listed = re.findall(r"^\|.*b4×a1 amp .*", text, re.MULTILINE)
     assert sum(" amp refused" in row for row in listed) == 2, "among the cells and the trials"
     assert why in listed[-1]
-    assert "1 trial of 2 failed; the reasons are below" in text
+    assert "Of 2 trials: 1 failed; the reasons are below" in text
     assert "amp on instead of off" not in text
 
 

@@ -9,6 +9,7 @@ from sweeper.report.answer import answer, plain_answer
 from sweeper.report.cells import CellSummary
 from sweeper.report.effects import effect, strategy_changes, summarise
 from sweeper.report.findings import Findings, Tally, pareto_front
+from sweeper.report.words import verdict
 from sweeper.trial.record import Outcome
 from sweeper.trial.study_record import StudyStatus
 from tests.report.synthetic import Row, recorded
@@ -112,7 +113,15 @@ def test_how_a_study_is_run_makes_no_cells_and_no_failures() -> None:
     findings = Findings(recorded(rows))
     assert [c.name for c in findings.cells] == ["b4×a1", "b2×a1", "b8×a1", "b16×a1"]
     assert findings.tally == Tally(
-        trials=5, running=0, complete=2, infeasible=2, pruned=0, failed=1, asked=2, decided=1
+        trials=5,
+        running=0,
+        complete=2,
+        infeasible=2,
+        pruned=0,
+        interrupted=1,
+        failed=0,
+        asked=2,
+        decided=1,
     )
 
 
@@ -128,6 +137,19 @@ def test_a_stopped_study_says_how_many_cells_need_no_trial() -> None:
     assert said in answer(Findings(stopped))
 
 
+def test_a_covered_cell_names_the_one_that_speaks_for_it() -> None:
+    reason = "not run: trial 0, b8×a1, takes the same optimizer steps of 8 images in larger ones"
+    rows = [
+        Row(8, 1, False, map50=(0.4,)),
+        Row(4, 2, False, Outcome.COVERED, implied_by=0, reason=reason),
+    ]
+    findings = Findings(recorded(rows))
+    assert [verdict(c, findings) for c in findings.cells] == [
+        "**recommended**",
+        "covered by b8×a1",
+    ]
+
+
 def test_a_resumed_study_in_which_nothing_fits_says_so() -> None:
     rows = [
         Row(4, 1, False, Outcome.INTERRUPTED),
@@ -138,7 +160,7 @@ def test_a_resumed_study_in_which_nothing_fits_says_so() -> None:
 
 def test_a_command_and_the_sentence_after_it_stand_in_lines_of_their_own() -> None:
     crashed = recorded([Row(4, 1, False, Outcome.CRASHED, reason="no kernel image")])
-    again = "study.name=article\n\n1 trial of 1 failed; the reasons are below."
+    again = "study.name=article\n\nOf 1 trial: 1 failed; the reasons are below."
     assert plain_answer(Findings(crashed)).endswith(again)
     empty = replace(crashed, trials=(), study=replace(crashed.study, status=StudyStatus.KILLED))
     assert "study.name=article\n\nThe study was stopped: " in plain_answer(Findings(empty))

@@ -237,6 +237,19 @@ def test_a_path_that_is_no_yaml_is_refused(tmp_path: Path, name: str) -> None:
         prepare_dataset(DataSettings("custom", str(tmp_path / name)), tmp_path)
 
 
+def test_of_a_folder_the_file_in_it_or_above_it_is_named(tmp_path: Path) -> None:
+    images = tmp_path / "own/images"
+    images.mkdir(parents=True)
+    with pytest.raises(DataError, match=r"is a folder\. Give your data\.yaml; neither there nor"):
+        prepare_dataset(DataSettings("custom", str(images)), tmp_path)
+    (tmp_path / "own/pets.yml").touch()
+    for folder in (images, images.parent):
+        with pytest.raises(
+            DataError, match=rf"is a folder\. Give the file: {tmp_path}/own/pets.yml"
+        ):
+            prepare_dataset(DataSettings("custom", str(folder)), tmp_path)
+
+
 def test_a_set_of_ultralytics_that_cannot_be_downloaded_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"coco8\.yaml could not be found or downloaded"):
         prepare_dataset(DataSettings("coco8", "coco8.yaml"), tmp_path)
