@@ -13,7 +13,8 @@ Slurm at once, without any sweeper, and so shows what Slurm itself adds.
 The wall time counts from the beginning of the first trial to the end of the last one. Beside it:
 the same from when every slot has begun, as eight slots that start on two cores take turns, and
 what passes before the first trial begins. Two trials more than there are slots are submitted to
-Ray and Slurm (`executor.slots`), so that no slot waits for the driver.
+Ray and Slurm (`executor.slots`), so that no slot waits for the driver. Slurm's node must have as
+many CPUs as the most slots, or a multiple; the jobs of fewer slots ask for more of them each.
 """
 
 from __future__ import annotations
@@ -111,7 +112,16 @@ def on_ray(work: Work) -> list[Span]:
 
 def on_slurm(work: Work) -> list[Span]:
     """`executor=slurm`."""
-    return work.study("executor=slurm", "executor.slurm.cpus=1")
+    return work.study("executor=slurm", f"executor.slurm.cpus={cores_of_a_job(work.slots)}")
+
+
+def cores_of_a_job(slots: int) -> int:
+    """What a job must ask the node for, so that no more than ``slots`` of them run at once."""
+    asked = ("sinfo", "--noheader", "--format=%c")
+    cores = int(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
+    if cores % slots:
+        raise SystemExit(f"Slurm's node has {cores} CPUs, which {slots} slots cannot share")
+    return cores // slots
 
 
 def by_sbatch(work: Work) -> list[Span]:
@@ -123,7 +133,8 @@ def by_sbatch(work: Work) -> list[Span]:
         "echo $begun $(date +%s.%N) >$ms\n"
     )
     array = f"--array=0-{len(work.waits) - 1}%{work.slots}"
-    work.call("sbatch", array, "--cpus-per-task=1", "--output=/dev/null", "--wait", "job.sh")
+    cores = f"--cpus-per-task={cores_of_a_job(work.slots)}"
+    work.call("sbatch", array, cores, "--output=/dev/null", "--wait", "job.sh")
     return _noted(work)
 
 

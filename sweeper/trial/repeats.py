@@ -15,7 +15,7 @@ def repeat_number(number: int, repeat: int) -> int:
 
 
 def trial_in_words(spec: TrialSpec, noun: str = "trial ") -> str:
-    """``trial 2``, or of a repetition ``repeat 1 of trial 2``."""
+    """``trial 2``, or of a repetition ``trial 2, repeat 1``."""
     if spec.confirms is None:
         return f"{noun}{spec.number}"
-    return f"repeat {spec.number - repeat_number(spec.confirms, 0)} of {noun}{spec.confirms}"
+    return f"{noun}{spec.confirms}, repeat {spec.number - repeat_number(spec.confirms, 0)}"

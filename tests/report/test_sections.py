@@ -123,4 +123,4 @@ class TestClasses:
 
 def test_a_repetition_is_named_by_the_trial_that_it_repeats() -> None:
     again = replace(FAST, seed=1, confirms=0)
-    assert [row[0] for row in every_trial(findings(FAST, again)).rows] == ["0", "repeat 1 of 0"]
+    assert [row[0] for row in every_trial(findings(FAST, again)).rows] == ["0", "0, repeat 1"]

@@ -47,10 +47,10 @@ def test_a_table_that_leaves_trials_out_says_how_many_and_where_they_are(make_sp
 def test_a_repetition_is_called_by_the_trial_that_it_repeats(make_spec) -> None:
     spec = make_spec(number=repeat_number(2, 1), confirms=2)
     assert spec.number == 1_002_001, "as studies of before have numbered it"
-    assert trial_in_words(spec) == "repeat 1 of trial 2"
+    assert trial_in_words(spec) == "trial 2, repeat 1"
     display = StudyDisplay(Console(file=io.StringIO()))
     display.trial_finished(spec, TrialResult(Outcome.COMPLETE))
-    assert "repeat 1 of 2" in shown(display) and "1002001" not in shown(display)
+    assert "2, repeat 1" in shown(display) and "1002001" not in shown(display)
 
 
 @pytest.mark.parametrize("terminal", [False, True])
