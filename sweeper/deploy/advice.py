@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweeper.deploy.rows import Deployment, Row, Speed, Status, find
-from sweeper.report.markdown import bold
+from sweeper.report.markdown import Markdown, bold, literal
 
 CPU_ONLY = "not measured: no GPU was here"
 EMULATED = "not measured: the GPU was emulated, the CPU computed"
@@ -37,7 +37,8 @@ def recommendations(deployment: Deployment) -> list[list[str]]:
 
 def _split(text: str) -> list[str]:
     use, _, why = text.partition(": ")
-    return ["–" if use == "not measured" else bold(use), why or use]
+    because = Markdown(literal(why or use))  # which is not cut
+    return ["–" if use == "not measured" else bold(use), because]
 
 
 def _most_images(rows: list[Row], pt: Row | None, otherwise: str = NOTHING_RAN) -> str:
