@@ -65,13 +65,13 @@ def cell_map(findings: Findings) -> Chart:
     chart.colorbar(ScalarMappable(colours, SCORES), ax=chart.axes, label=f"mAP@0.5 {ends}")
     source = " and ".join(findings.sources)
     every = len(findings.cells)
-    cut = f" {len(cells)} of {every} cells are shown" if len(cells) < every else ""
+    cut = f"\n{len(cells)} of {every} cells are shown" if len(cells) < every else ""
     if len(alike) < every:
         cut += ": those that differ from it in batch, accumulate and amp alone"
     chart.suptitle(
         f"Bar: peak memory, GiB ({source}); the stroke is the budget of "
         f"{limit(findings.limit_gib)}.\nHatched: not judged. Frame: recommended. "
-        f"In the corner: the cell's mark in the other plots.{cut}{'.' * bool(cut)}",
+        f"In the corner: the cell's mark in the other plots.{cut}",
         fontsize=8, color=GREY,
     )  # fmt: skip
     return chart

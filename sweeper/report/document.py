@@ -84,8 +84,9 @@ CHANGES = (
 def _decision(findings: Findings) -> list[str]:
     """The figures side by side, the verdict, how sure it is, and the commands to copy."""
     table = decision(findings)
-    figures = [render_table(table), left_out(findings)] if table.rows else []
-    return [*figures, verdict(findings), grounds(findings), commands(findings)]
+    figures = [render_table(table)] if table.rows else []
+    grounded = verdict(findings), left_out(findings), grounds(findings)
+    return [*figures, *grounded, commands(findings)]
 
 
 def title(findings: Findings) -> str:

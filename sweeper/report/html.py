@@ -21,9 +21,10 @@ STYLE = """
           --code: #20252a; --box: #16293a; --edge: #56b4e9; --link: #7cc4f2; }
   img { filter: invert(1) hue-rotate(180deg); mix-blend-mode: screen; }
 }
-body { margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: var(--ink);
+body { margin: 2rem auto; max-width: 76rem; padding: 0 1rem; color: var(--ink);
        background: var(--page);
        font: 16px/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+p, ul, pre { max-width: 60rem; box-sizing: border-box; }
 a { color: var(--link); }
 h1 { font-size: 1.6rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 h1 + p, h1 + .table + p { border-left: 5px solid var(--edge); background: var(--box);
