@@ -32,8 +32,8 @@ def start_fork_server(preload: str) -> None:
 def become_server() -> None:
     """Within the server: leave signals to the parent, and children that it left to themselves.
 
-    A child whose parent has ended while it started does not find the parent's locks, the only
-    file that it looks for; nobody is left to be told.
+    A child whose parent has ended while it started does not find the parent's locks, which are
+    files without a name; nobody is left to be told.
     """
     for number in PARENTS:
         signal.signal(number, signal.SIG_IGN)
@@ -44,15 +44,16 @@ def become_server() -> None:
 def _tell_all_but_lost_locks(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    if not isinstance(error, FileNotFoundError):
+    if not isinstance(error, FileNotFoundError) or error.filename is not None:
         sys.__excepthook__(kind, error, trace)
 
 
 @contextmanager
 def _held_signals() -> Iterator[None]:
     """Hold signals back from a process that starts, until it can say what it does about them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, PARENTS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, PARENTS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -9,7 +9,7 @@ import pytest
 from sweeper.tools import run_tool
 
 ROOT = Path(__file__).parents[1]
-TOOLS = ("deploy", "doctor", "plan", "report", "studies")
+TOOLS = ("deploy", "doctor", "gpu_check", "plan", "report", "studies")
 
 
 @pytest.mark.parametrize("tool", ["deploy", "doctor", "gpu_check", "report", "studies"])

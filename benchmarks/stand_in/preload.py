@@ -1,9 +1,8 @@
 """For sweeper.executors.preload: the fork server imports what waits, as it would what trains."""
 
-import signal
+from sweeper.fork_server import become_server
 
-for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-    signal.signal(number, signal.SIG_IGN)
+become_server()
 
 import sweeper.executors.supervise  # noqa: E402
 import sweeper.training.run  # noqa: E402, F401

@@ -61,9 +61,11 @@ def report(settings: Settings, reading: Reading) -> list[Finding]:
     found += _shared(reading)
     if not any(image.boxes for image in reading.train):
         return found
-    found += [_classes(reading), *_unvalidated(reading), _boxes_per_image(reading)]
+    found += [_classes(reading), _boxes_per_image(reading)]
     found += check_sizes(reading, settings.train.imgsz)
-    return found if reading.faults else [*found, _fullest(settings, reading)]
+    if reading.faults:
+        return found
+    return [*found, *_unvalidated(reading), _fullest(settings, reading)]
 
 
 def _overview(settings: Settings, reading: Reading) -> Finding:

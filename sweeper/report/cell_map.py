@@ -67,7 +67,8 @@ def cell_map(findings: Findings) -> Chart:
     every = len(findings.cells)
     cut = f"\n{len(cells)} of {every} cells are shown" if len(cells) < every else ""
     if len(alike) < every:
-        cut += ": those that differ from it in batch, accumulate and amp alone"
+        near = "of those" if len(cells) < len(alike) else "those"
+        cut += f": {near} that differ from {shown.name} in batch, accumulate and amp alone"
     chart.suptitle(
         f"Bar: peak memory, GiB ({source}); the stroke is the budget of "
         f"{limit(findings.limit_gib)}.\nHatched: not judged. Frame: recommended. "

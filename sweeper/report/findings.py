@@ -49,7 +49,7 @@ class Findings:
         if self.choice is None:
             return None
         finished = [c for c in self.ranked if c.finished]
-        return next(iter(finished), None) or self._cell_of(self.choice.order[0])
+        return next(iter(finished), None) or self.cell_of(self.choice.order[0])
 
     @cached_property
     def choice(self) -> Choice | None:
@@ -62,8 +62,8 @@ class Findings:
         trials = tuple(t for t in self.trials if t.spec.confirms is None)
         searched = Findings(RecordedStudy(self.study, trials))
         order = searched.choice.order if searched.choice else ()
-        cells = {self._cell_of(number).name for number in begun}
-        others = (n for n in order if self._cell_of(n).name not in cells)
+        cells = {self.cell_of(number).name for number in begun}
+        others = (n for n in order if self.cell_of(n).name not in cells)
         return [*sorted(begun), *others][:top]
 
     @cached_property
@@ -115,7 +115,8 @@ class Findings:
         rivals = [c for c in self.contenders if c is not self.winner]
         return leads(standings_of([self.winner, *rivals]), self.winner.name)
 
-    def _cell_of(self, number: int) -> CellSummary:
+    def cell_of(self, number: int) -> CellSummary:
+        """The cell that a trial belongs to."""
         return next(c for c in self.cells for t in c.trials if t.number == number)
 
     def _rank(self, cell: CellSummary) -> tuple[float, float]:

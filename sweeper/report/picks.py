@@ -10,6 +10,7 @@ from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.report.markdown import literal
 from sweeper.report.words import end_in_words
 
+NAMED = 3  # cells left out for one reason, before the rest is only counted
 INTRODUCTION = "If one thing counts more than the rest, of the cells that were trained:"
 
 
@@ -42,14 +43,25 @@ def left_out(findings: Findings) -> str:
         return ""
     shortest = best["fastest to the end"].whole_s or 0.0
     highest = findings.end(best["best mAP@0.5"]) or 0.0
-    others = [c for c in findings.cells if not c.infeasible]
-    reasons = [
-        *(f"{literal(c.name)} is faster, but detects nothing yet"
-          for c in others if c.whole_s and c.whole_s < shortest),
-        *(f"{literal(c.name)} may end higher, but was stopped after {c.trained} epochs"
-          for c in others if not c.fits and (findings.end(c) or 0.0) > highest),
-    ]  # fmt: skip
-    return f"Not counted: {'; '.join(reasons)}." if reasons else ""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for cell in findings.cells:
+        if cell.infeasible:
+            continue
+        if cell.whole_s and cell.whole_s < shortest:
+            blank = (cell.map50 or 0.0) < LEAST_MAP50
+            why = "detected nothing" if blank else "had an end that cannot be told yet"
+            reasons[f"took less time, but {why}"].append(literal(cell.name))
+        elif not cell.fits and (findings.end(cell) or 0.0) > highest:
+            stopped = f"stopped after {cell.trained} epochs, might have ended higher"
+            reasons[stopped].append(literal(cell.name))
+    parts = [f"{_names(cells)} {why}" for why, cells in reasons.items()]
+    return f"Not counted: {'; '.join(parts)}." if parts else ""
+
+
+def _names(cells: list[str]) -> str:
+    """``b2×a1, b4×a1 and 3 more``."""
+    rest = len(cells) - NAMED
+    return ", ".join(cells[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def picks(findings: Findings) -> dict[str, CellSummary]:

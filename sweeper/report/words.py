@@ -78,7 +78,7 @@ def verdict(cell: CellSummary, findings: Findings) -> str:
     state = cell.state.replace("_", " ")
     by = cell.first.implied_by
     if by is not None and by in findings.by_number:  # the reason stands with the trials
-        return f"{state} by {findings.by_number[by].spec.label}"
+        return f"{state} by {findings.cell_of(by).name}"
     return f"{state}: {reason}" if reason else state
 
 

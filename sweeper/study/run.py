@@ -193,7 +193,7 @@ def _search(
         found = Findings(context.folder.read_with_trials(asked))
         if done and lease.leads and (best := found.to_confirm(settings.study.confirm.top)):
             seeds = fresh_seeds(spec_of.values(), settings.study.confirm.seeds)
-            cells = ", ".join(trials.folder(number).read_spec().label for number in best)
+            cells = ", ".join(found.cell_of(number).name for number in best)
             display.note(f"confirming {cells} with seeds {', '.join(map(str, seeds))}")
             done = confirm(best, seeds, trials, display)
         if done and lease.leads and settings.study.finish:

@@ -125,7 +125,9 @@ def shipped_yaml(name: str) -> Path:
 
 def files_meant(folder: Path) -> str:
     """Which file of a folder, or of the one above, is meant instead."""
-    found = [path for at in (folder, folder.parent) for path in sorted(at.glob("*.y*ml"))]
+    places = dict.fromkeys((folder, folder.parent))
+    files = (path for at in places for path in sorted(at.glob("[!.]*.y*ml")))
+    found = [path for path in files if path.is_file()]
     if not found:
         return "Give your data.yaml; neither there nor in the folder above is one."
     return f"Give the file: {' or '.join(map(str, found[:FILES_NAMED]))}."

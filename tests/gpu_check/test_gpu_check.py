@@ -24,13 +24,13 @@ from sweeper.trial.record import Outcome, TrialResult
 SMALL = """
 import sys
 from sweeper.doctor import gpu
-from sweeper.gpu_check import __main__, cells, probes
-__main__.full_check = lambda settings: gpu.check_memory(settings, gpu.check_nvml(settings)[1])
+from sweeper.gpu_check import cells, check, probes
+check.full_check = lambda settings: gpu.check_memory(settings, gpu.check_nvml(settings)[1])
 probes.SAMPLED_S = 0.5
 cells.MODELS, cells.CELLS = ("yolo11n",), ((4, 1, True),)
 cells.SETTINGS = (*cells.SETTINGS, "data.imgsz=96", "data.digits.train=8", "data.digits.val=8")
 if __name__ == "__main__":
-    sys.exit(__main__.main(sys.argv[1:]))
+    sys.exit(check.check_card(sys.argv[1:]))
 """
 
 

@@ -259,11 +259,16 @@ class TestPicks:
 
     def test_what_seems_better_and_is_not_counted_is_said(self) -> None:
         assert left_out(findings(*self.ROWS)) == (
-            "Not counted: b32×a1 is faster, but detects nothing yet."
+            "Not counted: b32×a1 took less time, but detected nothing."
         )
         out = {"outcome": Outcome.PRUNED, "reason": "stopped after 6 of 40 epochs: behind"}
         above = findings(part(8, 16, 0.8, 2.0), part(2, 6, 1.2, 1.5, **out))
-        assert "b2×a1 may end higher, but was stopped after 6 of 40 epochs" in left_out(above)
+        said = "Not counted: b2×a1 stopped after 6 of 40 epochs, might have ended higher."
+        assert left_out(above) == said
+        short = part(4, 3, 0.0, 1.0, **out | {"map50": (0.0, 0.0, 0.3)})
+        assert left_out(findings(part(8, 16, 0.8, 2.0), short)) == (
+            "Not counted: b4×a1 took less time, but had an end that cannot be told yet."
+        )
         assert left_out(findings(whole(8, 0.8, 100.0))) == ""
 
     def test_a_single_run_beside_confirmed_cells_is_called_so(self) -> None:
