@@ -265,7 +265,7 @@ class TestPicks:
         above = findings(part(8, 16, 0.8, 2.0), part(2, 6, 1.2, 1.5, **out))
         said = "Not counted: b2×a1 stopped after 6 of 40 epochs, might have ended higher."
         assert left_out(above) == said
-        short = part(4, 3, 0.0, 1.0, **out | {"map50": (0.0, 0.0, 0.3)})
+        short = replace(part(4, 3, 1.0, 1.0, **out), map50=(0.0, 0.0, 0.3))
         assert left_out(findings(part(8, 16, 0.8, 2.0), short)) == (
             "Not counted: b4×a1 took less time, but had an end that cannot be told yet."
         )

@@ -74,6 +74,10 @@ def test_stopped_it_does_not_wait_for_children_that_hear_nothing(tmp_path: Path)
             time.sleep(0.01)
         signal.pthread_kill(main, signal.SIGINT)
 
-    threading.Thread(target=stop).start()
-    with pytest.raises(KeyboardInterrupt):
-        in_children(_deaf, [[begun]])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+    try:
+        threading.Thread(target=stop).start()
+        with pytest.raises(KeyboardInterrupt):
+            in_children(_deaf, [[begun]])
+    finally:
+        signal.signal(signal.SIGINT, before)
