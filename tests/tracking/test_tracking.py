@@ -323,7 +323,7 @@ def test_an_unknown_study_is_said_with_what_to_do(uri: str) -> None:
 
 
 def test_a_database_that_does_not_exist_is_not_created(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match=r"any study is not in .* python -m sweeper"):
+    with pytest.raises(StudyError, match=r"no study is in .* python -m sweeper"):
         read_study(f"sqlite:///{tmp_path}/nothing.db", "x", None)
     assert not list(tmp_path.iterdir())
 
