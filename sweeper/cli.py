@@ -26,19 +26,22 @@ register_schema()
 
 
 def main() -> None:
-    """Entry of ``python -m sweeper``."""
+    """What ``python -m sweeper`` does, once this is imported.
+
+    Raises:
+        SweeperError: A person must act, as the message says.
+    """
     for name in ("SIGTERM", "SIGHUP"):
         if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:  # nohup's wish
             signal.signal(getattr(signal, name), _interrupt)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raised, for our own words
-    with readable_errors():
-        refuse_slips(sys.argv[1:])
-        try:
-            _hydra_main()
-        except HydraException as error:
-            raise SettingsError(explain(error)) from error
-        except ValueError as error:
-            raise SettingsError(explain_number(error, sys.argv[1:])) from error
+    refuse_slips(sys.argv[1:])
+    try:
+        _hydra_main()
+    except HydraException as error:
+        raise SettingsError(explain(error)) from error
+    except ValueError as error:
+        raise SettingsError(explain_number(error, sys.argv[1:])) from error
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MIB = 2**20
 GIB = 2**30
 
@@ -72,6 +74,12 @@ def points(value: float | None) -> str:
 def count(number: int, noun: str, plural: str = "") -> str:
     """``1 trial``, ``10,000 trials``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(names: Sequence[str], shown: int) -> str:
+    """The first ones, and how many more: ``a, b, c and 4 more``."""
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _signed(value: float, digits: int) -> str:

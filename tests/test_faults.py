@@ -92,11 +92,11 @@ def test_a_signal_while_the_settings_are_composed_ends_the_command_without_a_tra
 
 SIGNALLED = """
 import os, sys
-from sweeper import cli
+from sweeper import __main__, cli
 
 number = int(sys.argv.pop())
 cli._hydra_main = lambda: os.kill(os.getpid(), number)
-cli.main()
+__main__.main()
 """
 
 

@@ -13,7 +13,7 @@ from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, failure, ok, warning
 from sweeper.doctor.sizes import check_sizes
 from sweeper.errors import DataError, SweeperError
-from sweeper.numbers import count
+from sweeper.numbers import count, listed
 from sweeper.training.contents import read_contents
 from sweeper.training.data_yaml import files_meant, is_shipped
 from sweeper.training.dataset import Dataset, locate
@@ -93,7 +93,7 @@ def _unlabelled(reading: Reading) -> list[Finding]:
         return []
     text = (
         f"{len(without):,} of {count(len(images), 'image')} have no label file and are taken for "
-        f"background: {_listed(without)}."
+        f"background: {listed(without, NAMED)}."
     )
     return [warning("labels", text, "Add label files, or leave these images out.")]
 
@@ -112,14 +112,14 @@ def _classes(reading: Reading) -> Finding:
     """Boxes of each class in training, the most frequent first."""
     boxes = _boxes_of_classes(reading.train)
     ranked = [f"{reading.names[number]} {n:,}" for number, n in boxes.most_common()]
-    shown = _listed(ranked, CLASSES_SHOWN if len(ranked) > CLASSES_SHOWN else len(ranked))
-    text = f"boxes to train on: {shown}"
+    text = f"boxes to train on: {listed(ranked, CLASSES_SHOWN)}"
     if len(ranked) > CLASSES_SHOWN:
         text += f"; fewest {ranked[-1]}"
     missing = [name for number, name in enumerate(reading.names) if number not in boxes]
     if not missing:
         return ok("classes", text)
-    text += f". {len(missing)} of {len(reading.names)} classes have none: {_listed(missing)}."
+    named = listed(missing, NAMED)
+    text += f". {len(missing)} of {len(reading.names)} classes have none: {named}."
     return warning("classes", text, "They cannot be learned: add examples, or drop the names.")
 
 
@@ -132,7 +132,7 @@ def _unvalidated(reading: Reading) -> list[Finding]:
     classes = count(len(train), "class", "classes")
     text = (
         f"{len(unseen)} of {classes} that are trained on have no box to validate on: "
-        f"{_listed(unseen)}."
+        f"{listed(unseen, NAMED)}."
     )
     return [warning("validation", text, "mAP says nothing of them: validate on images of them.")]
 
@@ -176,12 +176,6 @@ def _name(path: Path, reading: Reading) -> str:
     """The path from the YAML's folder on, where it lies there."""
     folder = reading.yaml.parent
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
-
-
-def _listed(names: Sequence[str], shown: int = NAMED) -> str:
-    """``a, b, c and 4 more``."""
-    rest = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _at_most(numbers: Sequence[int]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from sweeper.numbers import listed
 from sweeper.report.cells import CellSummary
 from sweeper.report.chart import Chart, new_axes, place_legend, say_empty
 from sweeper.report.colours import BLACK, GREY, LIGHT_GREY, UNFIT, Style, styles
@@ -87,8 +88,7 @@ def _before_the_first(findings: Findings) -> list[str]:
     named = [f"{name} ({why})" for name, why in stops.items() if why]
     if not named:
         return []
-    more = f" and {len(named) - MAX_NAMES} more" if len(named) > MAX_NAMES else ""
-    return [f"ended before the first epoch: {', '.join(named[:MAX_NAMES])}{more}"]
+    return [f"ended before the first epoch: {listed(named, MAX_NAMES)}"]
 
 
 def _is_without_epochs(cell: CellSummary) -> bool:

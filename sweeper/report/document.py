@@ -85,8 +85,8 @@ def _decision(findings: Findings) -> list[str]:
     """The figures side by side, the verdict, how sure it is, and the commands to copy."""
     table = decision(findings)
     figures = [render_table(table)] if table.rows else []
-    grounded = verdict(findings), left_out(findings), grounds(findings)
-    return [*figures, *grounded, commands(findings)]
+    said = [say(findings) for say in (verdict, left_out, grounds, commands)]
+    return [*figures, *said]
 
 
 def title(findings: Findings) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from sweeper.numbers import count, duration, gib
+from sweeper.numbers import count, duration, gib, listed
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.report.markdown import literal
@@ -54,14 +54,8 @@ def left_out(findings: Findings) -> str:
         elif not cell.fits and (findings.end(cell) or 0.0) > highest:
             stopped = f"stopped after {cell.trained} epochs, might have ended higher"
             reasons[stopped].append(literal(cell.name))
-    parts = [f"{_names(cells)} {why}" for why, cells in reasons.items()]
+    parts = [f"{listed(cells, NAMED)} {why}" for why, cells in reasons.items()]
     return f"Not counted: {'; '.join(parts)}." if parts else ""
-
-
-def _names(cells: list[str]) -> str:
-    """``b2×a1, b4×a1 and 3 more``."""
-    rest = len(cells) - NAMED
-    return ", ".join(cells[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def picks(findings: Findings) -> dict[str, CellSummary]:
