@@ -117,8 +117,12 @@ def on_slurm(work: Work) -> list[Span]:
 
 def cores_of_a_job(slots: int) -> int:
     """What a job must ask the node for, so that no more than ``slots`` of them run at once."""
-    asked = ("sinfo", "--noheader", "--format=%c")
-    cores = int(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
+    asked = ("sinfo", "--noheader", "--format=%n %c")
+    said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    nodes = {node: int(cores) for node, cores in map(str.split, said.splitlines())}
+    if len(nodes) != 1:
+        raise SystemExit(f"this is measured on one node of Slurm, and here are {len(nodes)}")
+    (cores,) = nodes.values()
     if cores % slots:
         raise SystemExit(f"Slurm's node has {cores} CPUs, which {slots} slots cannot share")
     return cores // slots
