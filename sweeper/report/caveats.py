@@ -14,6 +14,7 @@ from sweeper.trial.study_record import RecordedTrial
 
 # Ultralytics trains 100 epochs by default; the ranking of much shorter runs may turn around.
 BRIEF_EPOCHS = 50
+BUSY_SHARE = 0.1
 
 BY_SIMULATION = (
     "Memory is simulated: the training step is traced and replayed through a model of the CUDA "
@@ -46,6 +47,10 @@ ON_CPU = (
 ON_EMULATED = (
     "Trained on an emulated card: the CPU computed, so times say nothing about a GPU, least of "
     "all what amp saves there."
+)
+BUSY = (
+    "The machine was busy: {} waited for a core of the processor during {:.0%} of their time and "
+    "more, so they took longer than they need. Compare no times with those of the others."
 )
 DEVICES = (
     "The trials ran on {}: the time of one says nothing about the time of another. trials.csv "
@@ -147,6 +152,7 @@ def _training(findings: Findings) -> list[str]:
     return [
         *(said.get(source, "") for source in findings.sources),
         _devices(findings),
+        _busy(findings),
         ONE_SEED if single else "",
         brief if epochs < BRIEF_EPOCHS else "",
     ]
@@ -157,6 +163,16 @@ def _devices(findings: Findings) -> str:
     ran = (t.result.device for t in findings.trials if t.result)
     *some, last = dict.fromkeys(filter(None, ran)) or [""]
     return DEVICES.format(literal(f"{', '.join(some)} and {last}")) if some else ""
+
+
+def _busy(findings: Findings) -> str:
+    """Which cells were kept waiting by other programs, or by each other."""
+    waits = {
+        c.name: max(t.result.cpu_wait or 0.0 for t in c.complete if t.result)
+        for c in findings.ranked
+    }
+    busy = {name: share for name, share in waits.items() if share >= BUSY_SHARE}
+    return BUSY.format(literal(", ".join(busy)), min(busy.values())) if busy else ""
 
 
 def _records(findings: Findings) -> list[str]:

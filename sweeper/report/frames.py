@@ -57,6 +57,7 @@ _COLUMNS: dict[str, tuple[str, Getter]] = {
     "train_time_s": ("Float64", _result("train_time_s")),
     "images_per_s": ("Float64", _result("images_per_s")),
     "peak_rss_gib": ("Float64", _result("peak_rss_gib")),
+    "cpu_wait": ("Float64", _result("cpu_wait")),
     "context_gib": ("Float64", lambda t: m.context_gib if (m := _memory(t)) else None),
     "vram_source": ("string", lambda t: t.vram_source),
     "optimizer_steps": ("Int64", _result("optimizer_steps")),

@@ -52,6 +52,7 @@ def judge(spec: TrialSpec, facts: TrialFacts) -> TrialResult:
         amp_dtype=child.amp_dtype,
         memory=memory,
         peak_rss_gib=child.peak_rss_gib,
+        cpu_wait=child.cpu_wait,
         settings=child.settings,
         device=facts.device_name,
         host=facts.host,

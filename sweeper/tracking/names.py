@@ -65,6 +65,7 @@ METRICS: dict[str, Callable[[TrialResult], float | None]] = {
     "iterations": lambda r: r.iterations,
     "best_epoch": lambda r: r.best_epoch,
     "peak_rss_gib": lambda r: r.peak_rss_gib,
+    "cpu_wait": lambda r: r.cpu_wait,
     "context_gib": lambda r: r.memory.context_gib if r.memory else None,
     "alloc_retries": lambda r: r.memory.alloc_retries if r.memory else None,
 }

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
 import torch
 import ultralytics
 from ultralytics.utils import LOGGER, SETTINGS, remove_colorstr, tqdm
@@ -127,6 +128,7 @@ def run_trial(spec: TrialSpec, folder: TrialFolder, device: str, link: Link) -> 
         **_counts(trainer),
         memory=spec.predicted if device == "cpu" else _measured(meter),
         peak_rss_gib=_peak_rss_gib(),
+        cpu_wait=_cpu_wait(),
         settings=_effective_settings(trainer),
         class_map50=trainer.class_map50 if trainer else {},
     )
@@ -194,6 +196,15 @@ def _effective_settings(trainer: TrialTrainer | None) -> dict[str, Any]:
 
 def _peak_rss_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_GIB
+
+
+def _cpu_wait() -> float | None:
+    """Share of its life in which the main thread waited for a core, where the kernel counts it."""
+    counted = Path("/proc/self/schedstat")  # ns on a core, ns waiting for one, turns
+    if not counted.exists():
+        return None
+    lived_s: float = time.time() - psutil.Process().create_time()
+    return int(counted.read_text().split()[1]) / 1e9 / lived_s
 
 
 class PlainText(io.TextIOWrapper):

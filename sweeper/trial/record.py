@@ -80,6 +80,8 @@ class ChildFacts:
         amp_dtype: Dtype that autocast really used, or ``float32``.
         memory: What the allocator held at most; without a GPU the prediction.
         peak_rss_gib: Peak resident memory of the process, GiB.
+        cpu_wait: Share of its time in which its main thread could have run and waited for a core,
+            0 to 1; None where the kernel does not count it.
         settings: Effective settings and versions.
         class_map50: mAP@0.5 of each class that was validated, by name, in the epoch with the
             highest mAP@0.5:0.95; empty in records of before it was kept.
@@ -97,6 +99,7 @@ class ChildFacts:
     amp_dtype: str | None = None
     memory: MemoryReading | None = None
     peak_rss_gib: float | None = None
+    cpu_wait: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     class_map50: dict[str, float] = field(default_factory=dict)
 
@@ -160,6 +163,7 @@ class TrialResult:
         amp_dtype: Dtype that autocast really used, or ``float32``.
         memory: Peak device memory, None before it is known.
         peak_rss_gib: Peak resident memory of the child, GiB.
+        cpu_wait: As of `ChildFacts`, of the last part.
         settings: Effective settings and versions.
         device: Name of what it ran on last, ``cpu`` or a GPU's; empty where that is not known.
         host: Name of the machine that it ran on, where that is not the study's own.
@@ -186,6 +190,7 @@ class TrialResult:
     amp_dtype: str | None = None
     memory: MemoryReading | None = None
     peak_rss_gib: float | None = None
+    cpu_wait: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     implied_by: int | None = None
     device: str = ""

@@ -136,6 +136,19 @@ def test_times_of_different_devices_are_not_compared_unsaid() -> None:
     assert "The trials ran on" not in render(Findings(study), set())
 
 
+def test_cells_that_waited_for_a_core_are_named() -> None:
+    study = recorded(
+        [Row(4, a, False, peak_gib=9.0, map50=(0.4,), wall_time_s=9.0) for a in (1, 2, 4)]
+    )
+    trials = tuple(
+        replace(t, result=replace(t.result, cpu_wait=share))
+        for t, share in zip(study.trials, (0.09, 0.34, 0.2), strict=True)
+    )
+    text = render(Findings(replace(study, trials=trials)), set())
+    assert "The machine was busy: b4×a2, b4×a4 waited for a core" in text and "20% of" in text
+    assert "was busy" not in render(Findings(study), set())
+
+
 def test_an_allocator_that_struggled_or_was_configured_is_said() -> None:
     rows = [
         Row(4, a, False, peak_gib=9.0, map50=(0.4,), wall_time_s=9.0, source="measured")

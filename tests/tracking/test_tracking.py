@@ -77,6 +77,7 @@ def result(outcome: Outcome = Outcome.COMPLETE) -> TrialResult:
             note="a note",
         ),
         peak_rss_gib=0.7,
+        cpu_wait=0.02,
         settings={"torch": "2.14.1", "lr0": 0.01, "nbs": 16, "show_labels": True},
     )
 

@@ -1,6 +1,8 @@
 """Real training in this process; faults are raised where the library would raise them."""
 
 import csv
+import subprocess
+import sys
 import time
 from collections.abc import Container
 from dataclasses import replace
@@ -96,6 +98,7 @@ def test_a_trial_reports_every_epoch_and_what_it_cost(make_spec, tmp_path: Path)
     assert result.train_time_s > sum(e.train_time_s for e in result.epochs) > 0
     assert result.images_per_s * result.epochs[1].train_time_s == pytest.approx(12)
     assert result.peak_rss_gib > 0.1
+    assert 0 <= result.cpu_wait < 1
     assert result.memory is None, "nothing was predicted, and there is no GPU to measure"
     with (tmp_path / "results.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
@@ -332,3 +335,16 @@ def test_ultralytics_does_not_log_to_mlflow_and_its_settings_file_stays(
     train(make_spec(epochs=1), tmp_path)
     assert SETTINGS["mlflow"] is False
     assert Path(SETTINGS.file).read_bytes() == before
+
+
+def test_a_crowded_core_is_seen() -> None:
+    pin = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    spin = "import time; until = time.monotonic() + {}\nwhile time.monotonic() < until: pass\n"
+    ask = "from sweeper.training.run import _cpu_wait; print(_cpu_wait())"
+    code = pin + spin.format(2) + ask
+    with subprocess.Popen([sys.executable, "-c", pin + spin.format(60)]) as other:
+        try:
+            said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        finally:
+            other.kill()
+    assert float(said.stdout) > 0.25
