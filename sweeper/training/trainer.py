@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -115,6 +116,14 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
         brain = self.device.type == "cpu" or self.spec.amp == "bf16"
         dtype = torch.bfloat16 if brain else torch.get_autocast_dtype("cuda")
         return str(dtype).removeprefix("torch.")
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
+        """Pad all validation images to the one shape that the whole set needs.
+
+        Ultralytics pads them to that of their batch, so what a model sees, and its mAP, would
+        depend on the cell.
+        """
+        return super().build_dataset(img_path, mode, sys.maxsize if mode == "val" else batch)
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
         """On the CPU leave out the table of layers and the count of FLOPs, a sixth of the set-up.
