@@ -9,7 +9,7 @@ from sweeper.numbers import count
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import literal, verbatim
 from sweeper.trial.readings import EMULATED, MEASURED, SIMULATED
-from sweeper.trial.record import Outcome
+from sweeper.trial.record import FINGERPRINT, Outcome
 from sweeper.trial.study_record import RecordedTrial
 
 # Ultralytics trains 100 epochs by default; the ranking of much shorter runs may turn around.
@@ -63,6 +63,10 @@ UNLABELLED = (
 SHARED = (
     "{} of {} of {} are trained on too: mAP@0.5 also tells how well they are remembered, and "
     "images that were never seen may rank the cells in another order."
+)
+CHANGED = (
+    "The data set changed while the study ran: {} trained on other labels, images or classes than "
+    "the rest, and cannot be compared with it. Give another study.name to train all of them again."
 )
 FINISH = "`study.finish=true` trains the recommended one to its end."
 IN_PARTS = (
@@ -133,6 +137,21 @@ def _data(findings: Findings) -> Iterator[str]:
         if facts is not None and facts.shared:
             validated = count(facts.val_images, "validation image")
             yield SHARED.format(facts.shared, validated, literal(spec.data))
+    yield from _changed(findings)
+
+
+def _changed(findings: Findings) -> Iterator[str]:
+    """Which cells trained on something else than most of them, under the same name."""
+    loaded: dict[str, dict[str, set[str]]] = {}
+    for trial in findings.trials:
+        found = trial.result.settings.get(FINGERPRINT) if trial.result else None
+        if found:
+            cells = loaded.setdefault(trial.spec.data_yaml, {}).setdefault(found, set())
+            cells.add(trial.spec.label)
+    for versions in loaded.values():
+        _, *others = sorted(versions.values(), key=len, reverse=True)
+        if others:
+            yield CHANGED.format(literal(", ".join(sorted(set().union(*others)))))
 
 
 def _training(findings: Findings) -> list[str]:

@@ -25,12 +25,13 @@ from ultralytics.utils import LOGGER, SETTINGS, remove_colorstr, tqdm
 from sweeper.training.checkpoint import Part
 from sweeper.training.device import NO_ROOM, DeviceMeter
 from sweeper.training.endings import Stopped, classify
+from sweeper.training.fingerprint import fingerprint
 from sweeper.training.trainer import TrialTrainer
 from sweeper.trial.command import command_arguments
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import to_json
 from sweeper.trial.readings import EpochReport, MemoryReading, steady
-from sweeper.trial.record import ChildFacts, Ending
+from sweeper.trial.record import FINGERPRINT, ChildFacts, Ending
 from sweeper.trial.spec import TrialSpec
 
 KIB_PER_GIB = 2**20
@@ -191,6 +192,9 @@ def _effective_settings(trainer: TrialTrainer | None) -> dict[str, Any]:
         for k, v in vars(trainer.args).items()
         if isinstance(v, bool | int | float | str) and k not in {"project", "name", "save_dir"}
     }
+    if trainer.iterations:
+        sets = trainer.train_loader.dataset, trainer.test_loader.dataset
+        scalars[FINGERPRINT] = fingerprint(trainer.data["names"], sets)
     return {**scalars, "accumulate": trainer.spec.accumulate, **versions}
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from sweeper.str_enum import StrEnum
 from sweeper.trial.readings import CURVE_DIGITS, EpochReport, MemoryReading, SampledPeak, steady
 
+FINGERPRINT = "data_fingerprint"  # among the settings: of the data set as it was loaded
+
 
 class Ending(StrEnum):
     """How a training ended, as its own process saw it."""

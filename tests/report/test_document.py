@@ -9,7 +9,7 @@ from sweeper.report.document import render
 from sweeper.report.findings import Findings
 from sweeper.report.html import to_html
 from sweeper.report.publish import publish
-from sweeper.trial.record import Outcome
+from sweeper.trial.record import FINGERPRINT, Outcome
 from sweeper.trial.spec import DatasetFacts
 from tests.report.synthetic import ARTICLE, Row, recorded, write_study
 
@@ -147,6 +147,23 @@ def test_cells_that_waited_for_a_core_are_named() -> None:
     text = render(Findings(replace(study, trials=trials)), set())
     assert "The machine was busy: b4×a2, b4×a4 waited for a core" in text and "20% of" in text
     assert "was busy" not in render(Findings(study), set())
+
+
+def test_trials_of_another_state_of_the_data_are_named() -> None:
+    study = recorded(
+        [Row(4, a, False, peak_gib=9.0, map50=(0.4,), wall_time_s=9.0) for a in (1, 2, 4)]
+    )
+
+    def text(*fingerprints: str) -> str:
+        trials = tuple(
+            replace(t, result=replace(t.result, settings={FINGERPRINT: found}))
+            for t, found in zip(study.trials, fingerprints, strict=True)
+        )
+        return render(Findings(replace(study, trials=trials)), set())
+
+    said = "The data set changed while the study ran: b4×a2 trained on other labels"
+    assert said in text("a", "b", "a")
+    assert "data set changed" not in text("a", "a", "a") + render(Findings(study), set())
 
 
 def test_an_allocator_that_struggled_or_was_configured_is_said() -> None:

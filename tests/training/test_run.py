@@ -1,6 +1,7 @@
 """Real training in this process; faults are raised where the library would raise them."""
 
 import csv
+import shutil
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from sweeper.training.run import run_trial, ultralytics_arguments
 from sweeper.training.trainer import TrialTrainer
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.readings import EpochReport
-from sweeper.trial.record import Outcome, TrialFacts, TrialResult
+from sweeper.trial.record import FINGERPRINT, Outcome, TrialFacts, TrialResult
 from sweeper.trial.spec import DatasetFacts
 
 
@@ -104,6 +105,29 @@ def test_a_trial_reports_every_epoch_and_what_it_cost(make_spec, tmp_path: Path)
         assert len(list(csv.DictReader(file))) == 2
     assert (tmp_path / "train_batch0.jpg").stat().st_size > 1000
     assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_the_fingerprint_of_the_data_follows_its_labels_not_its_place(
+    make_spec, tiny_data: Path, tmp_path: Path
+) -> None:
+    def found(root: Path) -> str:
+        data_yaml = str(root / tiny_data.name)
+        result = train(make_spec(epochs=1, data_yaml=data_yaml), tmp_path / "run")
+        assert result.outcome is Outcome.COMPLETE, result.reason
+        return result.settings[FINGERPRINT]
+
+    elsewhere = tmp_path / "copy"
+    shutil.copytree(tiny_data.parent, elsewhere)
+    yaml = elsewhere / tiny_data.name
+    yaml.write_text(yaml.read_text().replace(str(tiny_data.parent), str(elsewhere)))
+    before = found(tiny_data.parent)
+    assert found(elsewhere) == before
+    one, two, *_ = sorted((elsewhere / "labels" / "train").glob("*.txt"))
+    texts = one.read_text(), two.read_text()
+    assert texts[0] != texts[1]
+    one.write_text(texts[1])
+    two.write_text(texts[0])
+    assert found(elsewhere) != before
 
 
 def test_the_classes_are_those_of_the_best_epoch(
