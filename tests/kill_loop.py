@@ -184,13 +184,14 @@ def _is_in(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
-def check(folder: Path, storage: str = "", uri: str = "") -> Counter[str]:
+def check(folder: Path, storage: str = "", uri: str = "", may_crash: bool = True) -> Counter[str]:
     """Optuna and MLflow agree, every cell is decided once, and nothing is left open.
 
     Args:
         folder: Where the study was started.
         storage: Its study.storage; empty for the folder's own.
         uri: Its tracking.uri, likewise.
+        may_crash: Whether one that is killed counts as crashed; not where its job is taken away.
 
     Returns:
         Trials by outcome.
@@ -211,6 +212,8 @@ def check(folder: Path, storage: str = "", uri: str = "") -> Counter[str]:
     assert set(logged.values()) == {1}, "a trial has two runs"
     known = {t.number: t.outcome for t in record.trials if t.outcome != "interrupted"}
     assert known == {n: o for n, o in outcomes.items() if o != "interrupted"}
+    crashes = [f"{t.number}: {t.reason}" for t in record.trials if t.outcome == "crashed"]
+    assert may_crash or not crashes, f"what takes a job away is no crash: {crashes}"
     for trial in record.trials:
         if trial.outcome == "complete":
             assert trial.map50 == told[trial.number].value
@@ -237,9 +240,7 @@ def soak(
             places = (database.url, mlflow.uri)
             more = [*more, f"study.storage={database.url}", f"tracking.uri={mlflow.uri}"]
         kills = run(folder.resolve(), STUDY_S, seed, os.environ, more, jobs, servers)
-        outcomes = check(folder, *places)
-        assert jobs is None or "crashed" not in outcomes, "what takes a job away is no crash"
-        return kills, outcomes
+        return kills, check(folder, *places, may_crash=jobs is None)
 
 
 def main() -> None:
