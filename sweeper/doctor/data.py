@@ -101,9 +101,10 @@ def _unlabelled(reading: Reading) -> list[Finding]:
 def _shared(reading: Reading) -> list[Finding]:
     if not reading.shared:
         return []
+    pairs = [" is ".join(_name(p, reading) for p in dict.fromkeys(s)) for s in reading.shared]
     text = (
-        f"{reading.shared:,} of {count(len(reading.val), 'validation image')} are trained on too: "
-        "mAP@0.5 also tells how well they are remembered."
+        f"{len(pairs):,} of {count(len(reading.val), 'validation image')} are trained on too, so "
+        f"mAP@0.5 also tells how well they are remembered: {listed(pairs, NAMED)}."
     )
     return [warning("dataset", text, "Validate on other images, if there are any.")]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sweeper.errors import DataError
 from sweeper.numbers import count
+from sweeper.training.copies import find_copies
 from sweeper.training.data_yaml import class_names, images, read_yaml
 from sweeper.training.images import Size, read_size
 from sweeper.training.labels import Box, label_path, read_labels
@@ -42,6 +43,8 @@ class Reading:
         names: Class names in class order.
         train: The images of the training split.
         val: Those of the validation split.
+        shared: The images of the validation split that are in the training split too, each with
+            its file or copy there; those that Pillow reads.
         split_faults: What is wrong with the splits as a whole.
         image_faults: What is wrong with image files.
         label_faults: What is wrong with label files, line by line.
@@ -51,6 +54,7 @@ class Reading:
     names: tuple[str, ...]
     train: tuple[LabelledImage, ...]
     val: tuple[LabelledImage, ...]
+    shared: tuple[tuple[Path, Path], ...] = ()
     split_faults: tuple[str, ...] = ()
     image_faults: tuple[str, ...] = ()
     label_faults: tuple[str, ...] = ()
@@ -64,11 +68,6 @@ class Reading:
     def images(self) -> tuple[LabelledImage, ...]:
         """Those of both splits; one that is in both counts once."""
         return tuple({image.path: image for image in (*self.train, *self.val)}.values())
-
-    @property
-    def shared(self) -> int:
-        """Images that are in both."""
-        return len({i.path for i in self.train} & {i.path for i in self.val})
 
     @property
     def digest(self) -> str:
@@ -113,7 +112,9 @@ def read_dataset(path: Path, nc: int | None = None) -> Reading:
     reader = _Reader(path, content, len(names))
     train, val = reader.read_split("train"), reader.read_split("val")
     faults = reader.split_faults, reader.image_faults, reader.label_faults
-    return Reading(path, names, train, val, *map(tuple, faults))
+    val_files, train_files = ([i.path for i in split if i.size] for split in (val, train))
+    shared = find_copies(val_files, train_files)
+    return Reading(path, names, train, val, shared, *map(tuple, faults))
 
 
 class _Reader:

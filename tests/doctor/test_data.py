@@ -21,11 +21,12 @@ SIDE = 100  # of every image, pixels
 
 def write_set(folder: Path, *labels: str | None, names: tuple[str, ...] = ("cat", "dog")) -> Path:
     """One image for each label text in both splits; None leaves the label file out."""
-    for split in ("train", "val"):
+    for red, split in ((0, "train"), (200, "val")):  # no image is a copy of another
         for kind in ("images", "labels"):
             (folder / kind / split).mkdir(parents=True)
         for number, text in enumerate(labels):
-            Image.new("RGB", (SIDE, SIDE // 2)).save(folder / "images" / split / f"{number}.jpg")
+            image = Image.new("RGB", (SIDE, SIDE // 2), (red, 40 * number, 0))
+            image.save(folder / "images" / split / f"{number}.jpg")
             if text is not None:
                 (folder / "labels" / split / f"{number}.txt").write_text(text)
     content = {"train": "images/train", "val": "images/val", "names": list(names)}
@@ -69,6 +70,21 @@ def test_images_without_labels_are_counted_and_the_first_ones_named(tmp_path: Pa
     assert found["labels"].text == (
         "4 of 8 images have no label file and are taken for background: images/train/2.jpg, "
         "images/train/3.jpg, images/val/2.jpg and 1 more."
+    )
+
+
+def test_validation_images_that_are_trained_on_are_named_with_their_copy(tmp_path: Path) -> None:
+    path = write_set(tmp_path, boxes(0, 1), boxes(1, 1))
+    content = (tmp_path / "images/val/1.jpg").read_bytes()
+    (tmp_path / "images/train/copy.jpg").write_bytes(content)
+    lists = "train: [images/train, some.txt]"
+    path.write_text(path.read_text().replace("train: images/train", lists))
+    (tmp_path / "some.txt").write_text("./images/val/0.jpg\n")
+    (tmp_path / "labels/train/copy.txt").write_text(boxes(1, 1))
+    (shared,) = (f for f in data.check_data(settings(path))[0] if f.level is Level.WARNING)
+    assert shared.text == (
+        "2 of 2 validation images are trained on too, so mAP@0.5 also tells how well they are "
+        "remembered: images/val/0.jpg, images/val/1.jpg is images/train/copy.jpg."
     )
 
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from sweeper.config.settings import DataSettings
 from sweeper.errors import DataError
+from sweeper.training.copies import BEGINNING
 from sweeper.training.dataset import check_dataset, prepare_dataset
 from sweeper.training.labels import label_path
 from sweeper.training.reading import read_dataset
@@ -15,11 +16,11 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def write_set(root: Path, label: str = "0 0.5 0.5 0.2 0.2", **changes: object) -> Path:
-    for split in ("train", "val"):
+    for red, split in ((0, "train"), (200, "val")):  # no image is a copy of another
         (root / "images" / split).mkdir(parents=True)
         (root / "labels" / split).mkdir(parents=True)
         for i in range(2):
-            Image.new("RGB", (32, 32)).save(root / "images" / split / f"{i}.jpg")
+            Image.new("RGB", (32, 32), (red, 40 * i, 0)).save(root / f"images/{split}/{i}.jpg")
             (root / "labels" / split / f"{i}.txt").write_text(label + "\n")
     content = {"train": "images/train", "val": "images/val", "names": ["cat", "dog"]} | changes
     path = root / "data.yaml"
@@ -152,6 +153,22 @@ def test_validation_images_that_are_trained_on_are_counted(tmp_path: Path) -> No
         "remembered.",
     )
     assert found.facts.shared == 2
+
+
+def test_a_copy_under_another_name_is_trained_on_too(tmp_path: Path) -> None:
+    path = write_set(tmp_path)
+    assert not read_dataset(path).shared
+    train, val = tmp_path / "images/train", tmp_path / "images/val"
+    Image.effect_noise((256, 256), 50).save(val / "1.jpg")
+    whole = (val / "1.jpg").read_bytes()
+    assert len(whole) > 2 * BEGINNING
+    for name, change in (("0.jpg", -3), ("1.jpg", BEGINNING // 2)):  # as long, and others
+        changed = bytearray(whole)
+        changed[change] ^= 1
+        (train / name).write_bytes(changed)
+    (train / "copy.jpg").write_bytes(whole)
+    assert read_dataset(path).shared == ((val / "1.jpg", train / "copy.jpg"),)
+    assert check_dataset(path).facts.shared == 1
 
 
 def test_labels_without_any_box_are_refused(tmp_path: Path) -> None:
