@@ -17,6 +17,7 @@ from sweeper.numbers import count, listed
 from sweeper.training.contents import read_contents
 from sweeper.training.data_yaml import files_meant, is_shipped
 from sweeper.training.dataset import Dataset, locate
+from sweeper.training.labels import label_path, labels_without_image
 from sweeper.training.reading import LabelledImage, Reading, list_faults, read_dataset
 
 NAMED = 3  # images or classes, before the rest is only counted
@@ -58,7 +59,7 @@ def check_data(settings: Settings) -> tuple[list[Finding], Reading | None]:
 def report(settings: Settings, reading: Reading) -> list[Finding]:
     """Every finding on a dataset, its faults first."""
     found = [_overview(settings, reading), *_faults(reading), *_unlabelled(reading)]
-    found += _shared(reading)
+    found += [*_orphans(reading), *_flat(reading), *_repeated(reading), *_shared(reading)]
     if not any(image.boxes for image in reading.train):
         return found
     found += [_classes(reading), _boxes_per_image(reading)]
@@ -96,6 +97,35 @@ def _unlabelled(reading: Reading) -> list[Finding]:
         f"background: {listed(without, NAMED)}."
     )
     return [warning("labels", text, "Add label files, or leave these images out.")]
+
+
+def _orphans(reading: Reading) -> list[Finding]:
+    alone = labels_without_image(image.path for image in reading.images)
+    if not alone:
+        return []
+    names = listed([_name(path, reading) for path in alone], NAMED)
+    text = f"{count(len(alone), 'label file')} without an image: {names}."
+    return [warning("labels", text, "Name them as their images, or take them out.")]
+
+
+def _flat(reading: Reading) -> list[Finding]:
+    flat = {i.path: sum(box.is_flat for box in i.boxes or ()) for i in reading.images}
+    names = [_name(label_path(path), reading) for path, number in flat.items() if number]
+    if not names:
+        return []
+    boxes = count(sum(flat.values()), "box has", "boxes have")
+    text = f"{boxes} no width or no height and cannot be found: {listed(names, NAMED)}."
+    return [warning("labels", text, "Draw them anew, or take these lines out.")]
+
+
+def _repeated(reading: Reading) -> list[Finding]:
+    rows = {i.path: i.labels.repeated for i in reading.images if i.labels and i.labels.repeated}
+    if not rows:
+        return []
+    names = listed([_name(label_path(path), reading) for path in rows], NAMED)
+    lines = count(sum(rows.values()), "line repeats", "lines repeat")
+    text = f"{lines} another one of the same file and count once: {names}."
+    return [warning("labels", text, "Take them out, unless other boxes were meant.")]
 
 
 def _shared(reading: Reading) -> list[Finding]:
@@ -145,10 +175,11 @@ def _boxes_of_classes(images: Iterable[LabelledImage]) -> Counter[int]:
 def _boxes_per_image(reading: Reading) -> Finding:
     numbers = [len(image.boxes or ()) for image in reading.train]
     most = max(reading.train, key=lambda image: len(image.boxes or ()))
+    empty = sum(not i.boxes and not (i.labels and i.labels.faults) for i in reading.train)
     text = (
         f"in a training image: median {np.median(numbers):g}, 95 % have at most "
         f"{_at_most(numbers)}, most {max(numbers)} ({_name(most.path, reading)}); "
-        f"{count(numbers.count(0), 'image')} without any"
+        f"{count(empty, 'image')} without any"
     )
     return ok("boxes", text)
 

@@ -14,7 +14,7 @@ from sweeper.numbers import count
 from sweeper.training.copies import find_copies
 from sweeper.training.data_yaml import class_names, images, read_yaml
 from sweeper.training.images import Size, read_size
-from sweeper.training.labels import Box, label_path, read_labels
+from sweeper.training.labels import Box, Labels, label_path, read_labels
 
 FAULTS_SHOWN = 10
 
@@ -26,12 +26,17 @@ class LabelledImage:
     Attributes:
         path: Its file.
         size: Width and height, pixels; None where Pillow cannot tell.
-        boxes: Those of its label file; None without one, which is background to Ultralytics.
+        labels: What its label file holds; None without one, which is background to Ultralytics.
     """
 
     path: Path
     size: Size | None
-    boxes: tuple[Box, ...] | None
+    labels: Labels | None
+
+    @property
+    def boxes(self) -> tuple[Box, ...] | None:
+        """Those of its label file, if it has one."""
+        return None if self.labels is None else self.labels.boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +146,9 @@ class _Reader:
     def _read(self, image: Path) -> LabelledImage:
         if image not in self._known:
             size = read_size(image, self.image_faults)
-            boxes = read_labels(label_path(image), self._nc, self.label_faults)
-            self._known[image] = LabelledImage(image, size, boxes)
+            labels = read_labels(label_path(image), self._nc)
+            self.label_faults += labels.faults if labels else ()
+            self._known[image] = LabelledImage(image, size, labels)
         return self._known[image]
 
     def _split_fault(self, split: str, found: tuple[LabelledImage, ...]) -> str:

@@ -35,7 +35,8 @@ def write_set(folder: Path, *labels: str | None, names: tuple[str, ...] = ("cat"
 
 
 def boxes(number: int, count: int, width: float = 0.4, height: float = 0.2) -> str:
-    return f"{number} 0.5 0.5 {width} {height}\n" * count
+    """Rows in different places."""
+    return "".join(f"{number} 0.5 {0.4 + i / 100:g} {width} {height}\n" for i in range(count))
 
 
 def settings(path: Path, *overrides: str) -> Settings:
@@ -71,6 +72,27 @@ def test_images_without_labels_are_counted_and_the_first_ones_named(tmp_path: Pa
         "4 of 8 images have no label file and are taken for background: images/train/2.jpg, "
         "images/train/3.jpg, images/val/2.jpg and 1 more."
     )
+
+
+def test_odd_labels_are_counted_and_their_files_named(tmp_path: Path) -> None:
+    flat, faulty = boxes(0, 1, width=0), "0 0.5 0.5 0.2\n"
+    path = write_set(tmp_path, boxes(0, 1) + flat, boxes(1, 1) * 3, "", faulty)
+    for number in (0, 1):
+        (tmp_path / f"labels/train/lost{number}.txt").write_text(boxes(0, 1))
+    found, _ = data.check_data(settings(path))
+    assert [f.text for f in found if f.check == "labels" and f.level is Level.WARNING] == [
+        "2 label files without an image: labels/train/lost0.txt, labels/train/lost1.txt.",
+        "2 boxes have no width or no height and cannot be found: labels/train/0.txt, "
+        "labels/val/0.txt.",
+        "4 lines repeat another one of the same file and count once: labels/train/1.txt, "
+        "labels/val/1.txt.",
+    ]
+    (told,) = (f.text for f in found if f.check == "boxes")
+    assert told.endswith("1 image without any"), "the faulty one is told as a fault"
+
+
+def test_boxes_without_any_area_have_no_size(tmp_path: Path) -> None:
+    assert "box sizes" not in check(write_set(tmp_path, boxes(0, 1, width=0)))
 
 
 def test_validation_images_that_are_trained_on_are_named_with_their_copy(tmp_path: Path) -> None:
