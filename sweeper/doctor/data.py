@@ -80,7 +80,7 @@ def _overview(settings: Settings, reading: Reading) -> Finding:
 def _faults(reading: Reading) -> list[Finding]:
     """One finding for each kind, so that many of one hide none of another."""
     kinds = (
-        ("dataset", reading.split_faults, "Mend data.yaml, or move the folders."),
+        ("dataset", reading.split_faults, ""),  # each says what to do
         ("images", reading.image_faults, "Replace these files, or take them out."),
         ("labels", reading.label_faults, "Mend these lines."),
     )

@@ -8,6 +8,7 @@ from sweeper.memory.verdict import Verdict, reading_verdict
 from sweeper.numbers import count
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import literal, verbatim
+from sweeper.trial.command import doctor_command
 from sweeper.trial.readings import EMULATED, MEASURED, SIMULATED
 from sweeper.trial.record import Outcome
 from sweeper.trial.study_record import RecordedTrial
@@ -126,7 +127,7 @@ def _data(findings: Findings) -> Iterator[str]:
     """Which data sets have images that nobody may have meant as background, or to train on."""
     for spec in {t.spec.data_yaml: t.spec for t in findings.trials}.values():
         facts = spec.dataset
-        doctor = verbatim(f"python -m sweeper.doctor data=custom data.yaml={spec.data_yaml}")
+        doctor = verbatim(doctor_command(spec.data_yaml))
         if facts is not None and facts.unlabelled:
             images = count(facts.images + facts.val_images, "image")
             yield UNLABELLED.format(facts.unlabelled, images, literal(spec.data), doctor)

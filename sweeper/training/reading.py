@@ -15,6 +15,7 @@ from sweeper.training.copies import find_copies
 from sweeper.training.data_yaml import class_names, images, read_yaml
 from sweeper.training.images import Size, read_size
 from sweeper.training.labels import Box, Labels, label_path, read_labels
+from sweeper.trial.command import doctor_command
 
 FAULTS_SHOWN = 10
 
@@ -90,7 +91,8 @@ class Reading:
             DataError: Listing them.
         """
         if self.faults:
-            raise DataError(f"{self.yaml}: {list_faults(self.faults)}")
+            more = f"Check again by: {doctor_command(str(self.yaml))}"
+            raise DataError(f"{self.yaml}: {list_faults(self.faults)}\n  {more}")
 
 
 def list_faults(faults: Sequence[str]) -> str:
@@ -153,10 +155,18 @@ class _Reader:
 
     def _split_fault(self, split: str, found: tuple[LabelledImage, ...]) -> str:
         if not found:
-            return f"the {split} split has no images ({self._content[split]})."
+            return (
+                f"the {split} split has no images ({self._content[split]}). Give the folder of "
+                "the images, or a list of them."
+            )
         if all(image.boxes is None for image in found):
             missing = label_path(found[0].path)
-            return f"no image of the {split} split has a label file, e.g. {missing} is missing."
+            return (
+                f"no image of the {split} split has a label file, e.g. {missing} is missing. "
+                "Ultralytics replaces the last /images/ of an image's path by /labels/, and where "
+                "there is none looks beside the image: move the label files there, or name the "
+                "folder of the images 'images'."
+            )
         if not self.label_faults and not any(image.boxes for image in found):
-            return f"no image of the {split} split has a box in its labels."
+            return f"no image of the {split} split has a box in its labels. Draw some."
         return ""

@@ -78,6 +78,8 @@ def test_a_faulty_label_is_named_with_its_line(tmp_path: Path, label: str, fault
         ({"names": {1: "cat", 2: "dog"}}, "keys of 'names' must be 0 to 1"),
         ({"names": {0: "cat", "x": "dog"}}, "keys of 'names' must be 0 to 1"),
         ({"names": ["cat", ["dog"]]}, "'names' must be words"),
+        ({"names": "raccoon"}, r"'names' must be a list but is 'raccoon', e\.g\. \[raccoon\]"),
+        ({"names": {0: "1", 1: "cat", 2: 1}}, "'names' has '1' twice, for classes 0 and 2"),
         ({"path": 7}, "'path' must be the path of a folder"),
         ({"val": [["images/val"]]}, "'val' must be a path, or a list of paths"),
         ({"train": "labels/train"}, "the train split has no images"),
@@ -118,6 +120,29 @@ def test_missing_labels_are_named_by_where_they_should_be(tmp_path: Path) -> Non
     (tmp_path / "labels").rename(tmp_path / "annotations")
     with pytest.raises(DataError, match=r"labels/train/0\.txt is missing"):
         check_dataset(path)
+
+
+def test_where_labels_are_looked_for_is_said_of_images_in_a_folder_of_another_name(
+    tmp_path: Path,
+) -> None:
+    path = write_set(tmp_path, train="pictures/train")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images/train").rename(tmp_path / "pictures/train")
+    with pytest.raises(DataError) as error:
+        check_dataset(path)
+    assert f"e.g. {tmp_path}/pictures/train/0.txt is missing" in str(error.value)
+    assert "replaces the last /images/ of an image's path by /labels/" in str(error.value)
+
+
+def test_the_refusal_names_the_doctor_that_checks_again(tmp_path: Path) -> None:
+    path = write_set(tmp_path / "my data", "7 0.5 0.5 0.2 0.2")
+    with pytest.raises(DataError) as error:
+        check_dataset(path)
+    *_, last = str(error.value).splitlines()
+    assert last == (
+        f"  Check again by: python -m sweeper.doctor data=custom 'data.yaml={tmp_path}/my "
+        "data/data.yaml'"
+    )
 
 
 def test_labels_are_looked_for_where_a_linked_folder_lies(tmp_path: Path) -> None:
