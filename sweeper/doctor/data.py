@@ -123,8 +123,8 @@ def _repeated(reading: Reading) -> list[Finding]:
     if not rows:
         return []
     names = listed([_name(label_path(path), reading) for path in rows], NAMED)
-    lines = count(sum(rows.values()), "line repeats", "lines repeat")
-    text = f"{lines} another one of the same file and count once: {names}."
+    lines = count(sum(rows.values()), "repeated line")
+    text = f"{lines} left out, as Ultralytics does: {names}."
     return [warning("labels", text, "Take them out, unless other boxes were meant.")]
 
 

@@ -84,8 +84,7 @@ def test_odd_labels_are_counted_and_their_files_named(tmp_path: Path) -> None:
         "2 label files without an image: labels/train/lost0.txt, labels/train/lost1.txt.",
         "2 boxes have no width or no height and cannot be found: labels/train/0.txt, "
         "labels/val/0.txt.",
-        "4 lines repeat another one of the same file and count once: labels/train/1.txt, "
-        "labels/val/1.txt.",
+        "4 repeated lines left out, as Ultralytics does: labels/train/1.txt, labels/val/1.txt.",
     ]
     (told,) = (f.text for f in found if f.check == "boxes")
     assert told.endswith("1 image without any"), "the faulty one is told as a fault"
