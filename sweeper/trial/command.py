@@ -1,4 +1,4 @@
-"""Commands to copy: of Ultralytics, what a trial stands for; of the doctor, on its data set."""
+"""Commands that a person copies: Ultralytics' own for a trial, the doctor's for its data set."""
 
 from __future__ import annotations
 
