@@ -17,6 +17,7 @@ from sweeper.numbers import count, listed
 from sweeper.training.contents import read_contents
 from sweeper.training.data_yaml import files_meant, is_shipped
 from sweeper.training.dataset import Dataset, locate
+from sweeper.training.labels import label_path, labels_without_image
 from sweeper.training.reading import LabelledImage, Reading, list_faults, read_dataset
 
 NAMED = 3  # images or classes, before the rest is only counted
@@ -58,7 +59,7 @@ def check_data(settings: Settings) -> tuple[list[Finding], Reading | None]:
 def report(settings: Settings, reading: Reading) -> list[Finding]:
     """Every finding on a dataset, its faults first."""
     found = [_overview(settings, reading), *_faults(reading), *_unlabelled(reading)]
-    found += _shared(reading)
+    found += [*_orphans(reading), *_flat(reading), *_repeated(reading), *_shared(reading)]
     if not any(image.boxes for image in reading.train):
         return found
     found += [_classes(reading), _boxes_per_image(reading)]
@@ -79,7 +80,7 @@ def _overview(settings: Settings, reading: Reading) -> Finding:
 def _faults(reading: Reading) -> list[Finding]:
     """One finding for each kind, so that many of one hide none of another."""
     kinds = (
-        ("dataset", reading.split_faults, "Mend data.yaml, or move the folders."),
+        ("dataset", reading.split_faults, ""),  # each says what to do
         ("images", reading.image_faults, "Replace these files, or take them out."),
         ("labels", reading.label_faults, "Mend these lines."),
     )
@@ -98,12 +99,42 @@ def _unlabelled(reading: Reading) -> list[Finding]:
     return [warning("labels", text, "Add label files, or leave these images out.")]
 
 
+def _orphans(reading: Reading) -> list[Finding]:
+    alone = labels_without_image(image.path for image in reading.images)
+    if not alone:
+        return []
+    names = listed([_name(path, reading) for path in alone], NAMED)
+    text = f"{count(len(alone), 'label file')} without an image: {names}."
+    return [warning("labels", text, "Name them as their images, or take them out.")]
+
+
+def _flat(reading: Reading) -> list[Finding]:
+    flat = {i.path: sum(box.is_flat for box in i.boxes or ()) for i in reading.images}
+    names = [_name(label_path(path), reading) for path, number in flat.items() if number]
+    if not names:
+        return []
+    boxes = count(sum(flat.values()), "box has", "boxes have")
+    text = f"{boxes} no width or no height and cannot be found: {listed(names, NAMED)}."
+    return [warning("labels", text, "Draw them anew, or take these lines out.")]
+
+
+def _repeated(reading: Reading) -> list[Finding]:
+    rows = {i.path: i.labels.repeated for i in reading.images if i.labels and i.labels.repeated}
+    if not rows:
+        return []
+    names = listed([_name(label_path(path), reading) for path in rows], NAMED)
+    lines = count(sum(rows.values()), "repeated line")
+    text = f"{lines} left out, as Ultralytics does: {names}."
+    return [warning("labels", text, "Take them out, unless other boxes were meant.")]
+
+
 def _shared(reading: Reading) -> list[Finding]:
     if not reading.shared:
         return []
+    pairs = [" is ".join(_name(p, reading) for p in dict.fromkeys(s)) for s in reading.shared]
     text = (
-        f"{reading.shared:,} of {count(len(reading.val), 'validation image')} are trained on too: "
-        "mAP@0.5 also tells how well they are remembered."
+        f"{len(pairs):,} of {count(len(reading.val), 'validation image')} are trained on too, so "
+        f"mAP@0.5 also tells how well they are remembered: {listed(pairs, NAMED)}."
     )
     return [warning("dataset", text, "Validate on other images, if there are any.")]
 
@@ -144,10 +175,11 @@ def _boxes_of_classes(images: Iterable[LabelledImage]) -> Counter[int]:
 def _boxes_per_image(reading: Reading) -> Finding:
     numbers = [len(image.boxes or ()) for image in reading.train]
     most = max(reading.train, key=lambda image: len(image.boxes or ()))
+    empty = sum(not i.boxes and not (i.labels and i.labels.faults) for i in reading.train)
     text = (
         f"in a training image: median {np.median(numbers):g}, 95 % have at most "
         f"{_at_most(numbers)}, most {max(numbers)} ({_name(most.path, reading)}); "
-        f"{count(numbers.count(0), 'image')} without any"
+        f"{count(empty, 'image')} without any"
     )
     return ok("boxes", text)
 

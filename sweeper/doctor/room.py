@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, ok, warning
-from sweeper.errors import SweeperError
+from sweeper.errors import DataError, SweeperError
 from sweeper.plan.inquiry import inquire
 from sweeper.plan.predictions import make_plan
 from sweeper.study.space import Cell, Space
@@ -24,11 +24,13 @@ def check_room(settings: Settings, reading: Reading | None = None) -> Finding:
     """
     space, finder = Space({}, (), (Cell((), settings, ""),)), ContentsFinder()
     if reading is not None and reading.faults:
-        return warning("batch", "what fits is predicted once the dataset has no faults.", "")
+        return _later()
     if reading is not None:
         finder.know(settings, Dataset.of(reading))
     try:
         plan = make_plan(inquire(space, finder), Path(settings.runs_dir) / "cache" / "vram")
+    except DataError:  # the finding on the dataset has said it
+        return _later()
     except (SweeperError, OSError) as error:
         return warning("batch", f"what fits is not predicted: {error}", "")
     ((setup, found),) = plan.found.items()
@@ -46,3 +48,7 @@ def check_room(settings: Settings, reading: Reading | None = None) -> Finding:
         return ok("batch", f"{where}: {tight} for {limit}")
     more = f" ({tight})" if found.tight != found.largest else ""
     return ok("batch", f"{where}: {found.largest.batch} fits {limit}{more}")
+
+
+def _later() -> Finding:
+    return warning("batch", "what fits is predicted once the dataset has no faults.", "")

@@ -38,6 +38,7 @@ def _sides(images: Iterable[LabelledImage]) -> Sides:
             if image.size is not None
             for width, height in [image.size]
             for box in image.boxes or ()
+            if not box.is_flat
         ]
     )
 

@@ -8,6 +8,7 @@ from sweeper.memory.verdict import Verdict, reading_verdict
 from sweeper.numbers import count
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import literal, verbatim
+from sweeper.trial.command import doctor_command
 from sweeper.trial.readings import EMULATED, MEASURED, SIMULATED
 from sweeper.trial.record import FINGERPRINT, Outcome
 from sweeper.trial.study_record import RecordedTrial
@@ -62,7 +63,7 @@ UNLABELLED = (
 )
 SHARED = (
     "{} of {} of {} are trained on too: mAP@0.5 also tells how well they are remembered, and "
-    "images that were never seen may rank the cells in another order."
+    "images that were never seen may rank the cells in another order. {} names them."
 )
 CHANGED = (
     "The data set changed while the study ran: {} trained on other labels, images or classes than "
@@ -130,13 +131,13 @@ def _data(findings: Findings) -> Iterator[str]:
     """Which data sets have images that nobody may have meant as background, or to train on."""
     for spec in {t.spec.data_yaml: t.spec for t in findings.trials}.values():
         facts = spec.dataset
+        doctor = verbatim(doctor_command(spec.data_yaml))
         if facts is not None and facts.unlabelled:
             images = count(facts.images + facts.val_images, "image")
-            doctor = verbatim(f"python -m sweeper.doctor data=custom data.yaml={spec.data_yaml}")
             yield UNLABELLED.format(facts.unlabelled, images, literal(spec.data), doctor)
         if facts is not None and facts.shared:
             validated = count(facts.val_images, "validation image")
-            yield SHARED.format(facts.shared, validated, literal(spec.data))
+            yield SHARED.format(facts.shared, validated, literal(spec.data), doctor)
     yield from _changed(findings)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from sweeper.config.arguments import package_cfg
-from sweeper.errors import DataError
+from sweeper.errors import DataError, first_line
+from sweeper.numbers import count
 
 IMAGE_FORMATS = {  # as Ultralytics' IMG_FORMATS
     *("avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg"),
@@ -29,9 +30,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
         DataError: It cannot be read, or lacks one.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"data.yaml={path} is not in UTF-8. Save it in that encoding.") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise DataError(
+            f"data.yaml={path} cannot be read: line {line}: {error.problem}. Mend that line; YAML "
+            "is indented with spaces."
+        ) from error
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"data.yaml={path} cannot be read: {error}") from error
+        raise DataError(f"data.yaml={path} cannot be read: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise DataError(f"data.yaml={path} is not a YAML mapping with train, val and names.")
     for key in SPLITS:
@@ -59,13 +68,22 @@ def class_names(content: dict[str, Any], path: Path) -> tuple[str, ...]:
         if set(numbered) != set(range(len(names))):
             raise DataError(f"{path}: the keys of 'names' must be 0 to {len(names) - 1}.")
         names = [numbered[i] for i in range(len(names))]
+    if isinstance(names, str):
+        raise DataError(f"{path}: 'names' must be a list but is {names!r}, e.g. [{names}].")
     if not isinstance(names, list) or not names:
         raise DataError(f"{path} needs 'names', the classes in order.")
     if not all(isinstance(name, str | int | float) for name in names):
         raise DataError(f"{path}: 'names' must be words, one for each class.")
     if nc not in (None, len(names)):
         raise DataError(f"{path}: nc is {nc} but 'names' has {len(names)} entries.")
-    return tuple(str(n) for n in names)
+    known: dict[str, int] = {}
+    for number, name in enumerate(map(str, names)):
+        if (first := known.setdefault(name, number)) != number:
+            raise DataError(
+                f"{path}: 'names' has {name!r} twice, for classes {first} and {number}. Give each "
+                "a name of its own, or make them one class in the labels."
+            )
+    return tuple(known)
 
 
 def _count(content: dict[str, Any], path: Path) -> int | None:
@@ -170,7 +188,8 @@ def _listed(place: Path) -> list[str]:
     listed = [f"{place.parent}/{s[2:]}" if s.startswith("./") else s for s in lines]
     missing = [name for name in listed if _is_image(name.strip()) and not os.path.isfile(name)]
     if missing:
-        raise DataError(f"{place} lists {len(missing)} missing images, e.g. {missing[0]}.")
+        images = count(len(missing), "missing image")
+        raise DataError(f"{place} lists {images}, e.g. {missing[0]!r}. Mend the list.")
     return listed
 
 

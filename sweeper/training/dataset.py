@@ -33,7 +33,7 @@ class Dataset:
         boxes: Boxes of each image of the training split, in the order of `split_images`.
         unlabelled: Images without a label file, of both splits: background to Ultralytics.
         digest: Of its classes, the names and sizes of its images, and its labels.
-        shared: Images of the validation split that are in the training split too.
+        shared: Images of the validation split that are in the training split too, or a copy is.
     """
 
     yaml: Path
@@ -63,7 +63,7 @@ class Dataset:
         train, val = reading.train, reading.val
         boxes = tuple(len(image.boxes or ()) for image in train)
         unlabelled = tuple(image.path for image in (*train, *val) if image.boxes is None)
-        more = boxes, unlabelled, reading.digest, reading.shared
+        more = boxes, unlabelled, reading.digest, len(reading.shared)
         return cls(reading.yaml, reading.names, len(train), len(val), *more)
 
     @property

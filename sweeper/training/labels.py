@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 TOLERANCE = 0.01  # as Ultralytics' verify_image_label
+CLASSES = "classes.txt"  # LabelImg puts it beside the labels
 
 
 class Box(NamedTuple):
@@ -21,6 +25,26 @@ class Box(NamedTuple):
     width: float
     height: float
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether it has no area: nothing can be found there."""
+        return self.width == 0 or self.height == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What a label file holds.
+
+    Attributes:
+        boxes: Those that Ultralytics trains on.
+        repeated: Rows that say once more what another one says, which it leaves out.
+        faults: What is wrong, line by line; Ultralytics leaves the image out.
+    """
+
+    boxes: tuple[Box, ...]
+    repeated: int = 0
+    faults: tuple[str, ...] = ()
+
 
 def label_path(image: Path) -> Path:
     """Where Ultralytics looks for an image's labels (its ``img2label_paths``)."""
@@ -28,26 +52,46 @@ def label_path(image: Path) -> Path:
     return Path(f"{head}/labels/{tail}" if found else tail).with_suffix(".txt")
 
 
-def read_labels(path: Path, nc: int, faults: list[str]) -> tuple[Box, ...] | None:
-    """The boxes of a label file, None if there is no file; faulty lines are told in ``faults``."""
+def read_labels(path: Path, nc: int) -> Labels | None:
+    """What a label file holds, None if there is no file."""
     if not path.is_file():  # a pipe would be waited for
         return None
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        faults.append(f"{path} cannot be read: {error}")
-        return ()
-    boxes: list[Box] = []
+        return Labels((), faults=(f"{path} cannot be read: {error}",))
+    boxes: dict[tuple[float, ...], Box] = {}
+    faults: list[str] = []
+    repeated = 0
     rows = {number: row for number, line in enumerate(lines, 1) if (row := line.split())}
     for number, row in rows.items():
         found = _read_row(row, nc)
         if isinstance(found, Box):
-            boxes.append(found)
+            repeated += (values := _as_float32(row)) in boxes
+            boxes[values] = found
         else:
             faults.append(f"{path}:{number}: {found}")
     if fault := _mixture(rows):
         faults.append(f"{path} {fault}")
-    return tuple(boxes)
+    return Labels(tuple(boxes.values()), repeated, tuple(faults))
+
+
+def labels_without_image(images: Iterable[Path]) -> list[Path]:
+    """The label files beside those of ``images`` that belong to no image, in their order."""
+    folders = {path.parent: label_path(path).parent for path in images}
+    found: list[Path] = []
+    for folder, labels in folders.items():
+        if labels == folder or not labels.is_dir():
+            continue  # text files beside images may be anything
+        known = {path.stem for path in folder.iterdir()}
+        rest = (path for path in labels.glob("*.txt") if path.stem not in known)
+        found += sorted(path for path in rest if path.name != CLASSES)
+    return found
+
+
+def _as_float32(row: list[str]) -> tuple[float, ...]:
+    """The numbers as Ultralytics compares them."""
+    return tuple(array("f", map(float, row)))
 
 
 def _mixture(rows: dict[int, list[str]]) -> str:

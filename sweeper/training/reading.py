@@ -11,9 +11,11 @@ from typing import Any
 
 from sweeper.errors import DataError
 from sweeper.numbers import count
+from sweeper.training.copies import find_copies
 from sweeper.training.data_yaml import class_names, images, read_yaml
 from sweeper.training.images import Size, read_size
-from sweeper.training.labels import Box, label_path, read_labels
+from sweeper.training.labels import Box, Labels, label_path, read_labels
+from sweeper.trial.command import doctor_command
 
 FAULTS_SHOWN = 10
 
@@ -25,12 +27,17 @@ class LabelledImage:
     Attributes:
         path: Its file.
         size: Width and height, pixels; None where Pillow cannot tell.
-        boxes: Those of its label file; None without one, which is background to Ultralytics.
+        labels: What its label file holds; None without one, which is background to Ultralytics.
     """
 
     path: Path
     size: Size | None
-    boxes: tuple[Box, ...] | None
+    labels: Labels | None
+
+    @property
+    def boxes(self) -> tuple[Box, ...] | None:
+        """Those of its label file, if it has one."""
+        return None if self.labels is None else self.labels.boxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,8 @@ class Reading:
         names: Class names in class order.
         train: The images of the training split.
         val: Those of the validation split.
+        shared: The images of the validation split that are in the training split too, each with
+            its file or copy there; those that Pillow reads.
         split_faults: What is wrong with the splits as a whole.
         image_faults: What is wrong with image files.
         label_faults: What is wrong with label files, line by line.
@@ -51,6 +60,7 @@ class Reading:
     names: tuple[str, ...]
     train: tuple[LabelledImage, ...]
     val: tuple[LabelledImage, ...]
+    shared: tuple[tuple[Path, Path], ...] = ()
     split_faults: tuple[str, ...] = ()
     image_faults: tuple[str, ...] = ()
     label_faults: tuple[str, ...] = ()
@@ -64,11 +74,6 @@ class Reading:
     def images(self) -> tuple[LabelledImage, ...]:
         """Those of both splits; one that is in both counts once."""
         return tuple({image.path: image for image in (*self.train, *self.val)}.values())
-
-    @property
-    def shared(self) -> int:
-        """Images that are in both."""
-        return len({i.path for i in self.train} & {i.path for i in self.val})
 
     @property
     def digest(self) -> str:
@@ -86,7 +91,8 @@ class Reading:
             DataError: Listing them.
         """
         if self.faults:
-            raise DataError(f"{self.yaml}: {list_faults(self.faults)}")
+            more = f"Check again by: {doctor_command(str(self.yaml))}"
+            raise DataError(f"{self.yaml}: {list_faults(self.faults)}\n  {more}")
 
 
 def list_faults(faults: Sequence[str]) -> str:
@@ -113,7 +119,9 @@ def read_dataset(path: Path, nc: int | None = None) -> Reading:
     reader = _Reader(path, content, len(names))
     train, val = reader.read_split("train"), reader.read_split("val")
     faults = reader.split_faults, reader.image_faults, reader.label_faults
-    return Reading(path, names, train, val, *map(tuple, faults))
+    val_files, train_files = ([i.path for i in split if i.size] for split in (val, train))
+    shared = find_copies(val_files, train_files)
+    return Reading(path, names, train, val, shared, *map(tuple, faults))
 
 
 class _Reader:
@@ -140,16 +148,25 @@ class _Reader:
     def _read(self, image: Path) -> LabelledImage:
         if image not in self._known:
             size = read_size(image, self.image_faults)
-            boxes = read_labels(label_path(image), self._nc, self.label_faults)
-            self._known[image] = LabelledImage(image, size, boxes)
+            labels = read_labels(label_path(image), self._nc)
+            self.label_faults += labels.faults if labels else ()
+            self._known[image] = LabelledImage(image, size, labels)
         return self._known[image]
 
     def _split_fault(self, split: str, found: tuple[LabelledImage, ...]) -> str:
         if not found:
-            return f"the {split} split has no images ({self._content[split]})."
+            return (
+                f"the {split} split has no images ({self._content[split]}). Give the folder of "
+                "the images, or a list of them."
+            )
         if all(image.boxes is None for image in found):
             missing = label_path(found[0].path)
-            return f"no image of the {split} split has a label file, e.g. {missing} is missing."
+            return (
+                f"no image of the {split} split has a label file, e.g. {missing} is missing. "
+                "Ultralytics replaces the last /images/ of an image's path by /labels/, and where "
+                "there is none looks beside the image: move the label files there, or name the "
+                "folder of the images 'images'."
+            )
         if not self.label_faults and not any(image.boxes for image in found):
-            return f"no image of the {split} split has a box in its labels."
+            return f"no image of the {split} split has a box in its labels. Draw some."
         return ""

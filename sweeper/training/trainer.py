@@ -16,13 +16,13 @@ import ultralytics.engine.trainer as engine
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import autocast as ultralytics_autocast
 
-from sweeper.errors import DataError
 from sweeper.memory.recompute import recompute
 from sweeper.numbers import GIB
 from sweeper.training import checkpoint
 from sweeper.training.checkpoint import Part
 from sweeper.training.device import DeviceMeter
 from sweeper.training.endings import AmpRefused, Diverged, OutOfMemory, TooShort
+from sweeper.training.loaded import require_images
 from sweeper.training.order import number_samples, seed_epoch
 from sweeper.training.val_batches import split_batches
 from sweeper.trial.readings import CURVE_DIGITS, EpochReport, steady
@@ -165,18 +165,15 @@ class TrialTrainer(DetectionTrainer):  # type: ignore[misc]
             )
 
     def _require_images(self) -> None:
-        """Refuse another data set than the one that was read: Ultralytics leaves images out."""
         facts = self.spec.dataset
         if facts is None:
             return
         wanted = facts.images if self.args.fraction == 1 else 0  # 0: not known
         splits = ("train", self.train_loader, wanted), ("val", self.test_loader, facts.val_images)
         for split, loader, known in splits:
-            if known and (found := len(loader.dataset)) != known:
-                raise DataError(
-                    f"Ultralytics loads {found} images for {split} where {known} were read: mend "
-                    "those that it leaves out, or take them out of the data set."
-                )
+            if known:
+                images = loader.dataset.im_files
+                require_images(Path(self.spec.data_yaml), split, images, known)
 
     def _require_bf16(self) -> None:
         """Refuse cards before Ampere ahead of all kernels; Ultralytics does in its first batch."""

@@ -1,4 +1,4 @@
-"""The plain Ultralytics command that a trial stands for."""
+"""Commands that a person copies: Ultralytics' own for a trial, the doctor's for its data set."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ def yolo_command(spec: TrialSpec) -> str:
     allocator = [f"PYTORCH_ALLOC_CONF={shlex.quote(spec.alloc_conf)}"] if spec.alloc_conf else []
     arguments = [shlex.quote(f"{k}={v}") for k, v in command_arguments(spec).items()]
     return " ".join([*allocator, "yolo detect train", *arguments])
+
+
+def doctor_command(yaml: str) -> str:
+    """What reads and reports on a data set of one's own."""
+    return f"python -m sweeper.doctor data=custom {shlex.quote(f'data.yaml={yaml}')}"
 
 
 def needs_python(spec: TrialSpec) -> bool:

@@ -50,7 +50,7 @@ class DatasetFacts:
         boxes: Boxes in them.
         val_images: Images of the validation split.
         unlabelled: Images of both without a label file, which train and count as background.
-        shared: Images of both, which are trained on and validated.
+        shared: Images of both, or copied from one to the other: trained on and validated.
     """
 
     digest: str

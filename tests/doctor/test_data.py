@@ -21,11 +21,12 @@ SIDE = 100  # of every image, pixels
 
 def write_set(folder: Path, *labels: str | None, names: tuple[str, ...] = ("cat", "dog")) -> Path:
     """One image for each label text in both splits; None leaves the label file out."""
-    for split in ("train", "val"):
+    for red, split in ((0, "train"), (200, "val")):  # no image is a copy of another
         for kind in ("images", "labels"):
             (folder / kind / split).mkdir(parents=True)
         for number, text in enumerate(labels):
-            Image.new("RGB", (SIDE, SIDE // 2)).save(folder / "images" / split / f"{number}.jpg")
+            image = Image.new("RGB", (SIDE, SIDE // 2), (red, 40 * number, 0))
+            image.save(folder / "images" / split / f"{number}.jpg")
             if text is not None:
                 (folder / "labels" / split / f"{number}.txt").write_text(text)
     content = {"train": "images/train", "val": "images/val", "names": list(names)}
@@ -34,7 +35,8 @@ def write_set(folder: Path, *labels: str | None, names: tuple[str, ...] = ("cat"
 
 
 def boxes(number: int, count: int, width: float = 0.4, height: float = 0.2) -> str:
-    return f"{number} 0.5 0.5 {width} {height}\n" * count
+    """Rows in different places."""
+    return "".join(f"{number} 0.5 {0.4 + i / 100:g} {width} {height}\n" for i in range(count))
 
 
 def settings(path: Path, *overrides: str) -> Settings:
@@ -69,6 +71,41 @@ def test_images_without_labels_are_counted_and_the_first_ones_named(tmp_path: Pa
     assert found["labels"].text == (
         "4 of 8 images have no label file and are taken for background: images/train/2.jpg, "
         "images/train/3.jpg, images/val/2.jpg and 1 more."
+    )
+
+
+def test_odd_labels_are_counted_and_their_files_named(tmp_path: Path) -> None:
+    flat, faulty = boxes(0, 1, width=0), "0 0.5 0.5 0.2\n"
+    path = write_set(tmp_path, boxes(0, 1) + flat, boxes(1, 1) * 3, "", faulty)
+    for number in (0, 1):
+        (tmp_path / f"labels/train/lost{number}.txt").write_text(boxes(0, 1))
+    found, _ = data.check_data(settings(path))
+    assert [f.text for f in found if f.check == "labels" and f.level is Level.WARNING] == [
+        "2 label files without an image: labels/train/lost0.txt, labels/train/lost1.txt.",
+        "2 boxes have no width or no height and cannot be found: labels/train/0.txt, "
+        "labels/val/0.txt.",
+        "4 repeated lines left out, as Ultralytics does: labels/train/1.txt, labels/val/1.txt.",
+    ]
+    (told,) = (f.text for f in found if f.check == "boxes")
+    assert told.endswith("1 image without any"), "the faulty one is told as a fault"
+
+
+def test_boxes_without_any_area_have_no_size(tmp_path: Path) -> None:
+    assert "box sizes" not in check(write_set(tmp_path, boxes(0, 1, width=0)))
+
+
+def test_validation_images_that_are_trained_on_are_named_with_their_copy(tmp_path: Path) -> None:
+    path = write_set(tmp_path, boxes(0, 1), boxes(1, 1))
+    content = (tmp_path / "images/val/1.jpg").read_bytes()
+    (tmp_path / "images/train/copy.jpg").write_bytes(content)
+    lists = "train: [images/train, some.txt]"
+    path.write_text(path.read_text().replace("train: images/train", lists))
+    (tmp_path / "some.txt").write_text("./images/val/0.jpg\n")
+    (tmp_path / "labels/train/copy.txt").write_text(boxes(1, 1))
+    (shared,) = (f for f in data.check_data(settings(path))[0] if f.level is Level.WARNING)
+    assert shared.text == (
+        "2 of 2 validation images are trained on too, so mAP@0.5 also tells how well they are "
+        "remembered: images/val/0.jpg, images/val/1.jpg is images/train/copy.jpg."
     )
 
 

@@ -45,3 +45,10 @@ def test_what_cannot_be_predicted_is_said(tmp_path: Path) -> None:
     settings = compose_settings([f"runs_dir={tmp_path}", "model=custom", "model.file=notes.yaml"])
     found = check_room(settings)
     assert found.level is Level.WARNING and "notes.yaml" in found.text
+
+
+def test_a_fault_of_the_dataset_is_left_to_its_own_finding(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names:\n\t- cat\n")
+    typed = ("data=custom", f"data.yaml={tmp_path}/data.yaml", f"runs_dir={tmp_path}")
+    found = check_room(compose_settings(typed))
+    assert found.text == "what fits is predicted once the dataset has no faults."

@@ -213,7 +213,8 @@ def test_validation_images_that_are_trained_on_are_said_in_the_page(tmp_path: Pa
     (trial,) = study.trials
     trial = replace(trial, spec=replace(trial.spec, dataset=facts))
     said = "10 of 10 validation images of coco128 are trained on too"
-    assert said in render(Findings(replace(study, trials=(trial,))), set())
+    text = render(Findings(replace(study, trials=(trial,))), set())
+    assert said in text and "python -m sweeper.doctor data=custom data.yaml=" in text
     assert said not in render(Findings(study), set())
 
 

@@ -52,7 +52,9 @@ def test_the_images_of_a_list_are_those_that_ultralytics_finds(tmp_path: Path) -
 def test_a_listed_image_with_a_blank_behind_it_is_missing(tmp_path: Path) -> None:
     path = write_yaml(tmp_path, train="train.txt")
     (tmp_path / "train.txt").write_text("./images/val/0.jpg \n./images/train/0.jpg\n")
-    with pytest.raises(DataError, match="lists 1 missing images"):
+    with pytest.raises(
+        DataError, match=r"lists 1 missing image, e\.g\. '.*0\.jpg '\. Mend the list"
+    ):
         split_images(path, "train")
 
 
@@ -76,6 +78,21 @@ def test_a_date_that_is_none_is_named(tmp_path: Path) -> None:
     path.write_text(path.read_text() + "exported: 2024-02-30\n")
     with pytest.raises(DataError, match=r"data\.yaml=.* cannot be read: day is out of range"):
         split_images(path, "train")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"train: a\nnames:\n\t- cat\n", r"cannot be read: line 3: found character '\t' that "),
+        ("train: größe\n".encode("latin-1"), "is not in UTF-8. Save it in that encoding."),
+        (b"train: a\x00\n", "cannot be read: unacceptable character"),
+    ],
+)
+def test_what_is_no_yaml_is_said_in_one_line(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "data.yaml").write_bytes(content)
+    with pytest.raises(DataError) as error:
+        split_images(tmp_path / "data.yaml", "train")
+    assert said in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

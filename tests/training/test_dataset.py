@@ -7,6 +7,7 @@ from PIL import Image
 
 from sweeper.config.settings import DataSettings
 from sweeper.errors import DataError
+from sweeper.training.copies import BEGINNING
 from sweeper.training.dataset import check_dataset, prepare_dataset
 from sweeper.training.labels import label_path
 from sweeper.training.reading import read_dataset
@@ -15,11 +16,11 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def write_set(root: Path, label: str = "0 0.5 0.5 0.2 0.2", **changes: object) -> Path:
-    for split in ("train", "val"):
+    for red, split in ((0, "train"), (200, "val")):  # no image is a copy of another
         (root / "images" / split).mkdir(parents=True)
         (root / "labels" / split).mkdir(parents=True)
         for i in range(2):
-            Image.new("RGB", (32, 32)).save(root / "images" / split / f"{i}.jpg")
+            Image.new("RGB", (32, 32), (red, 40 * i, 0)).save(root / f"images/{split}/{i}.jpg")
             (root / "labels" / split / f"{i}.txt").write_text(label + "\n")
     content = {"train": "images/train", "val": "images/val", "names": ["cat", "dog"]} | changes
     path = root / "data.yaml"
@@ -77,6 +78,8 @@ def test_a_faulty_label_is_named_with_its_line(tmp_path: Path, label: str, fault
         ({"names": {1: "cat", 2: "dog"}}, "keys of 'names' must be 0 to 1"),
         ({"names": {0: "cat", "x": "dog"}}, "keys of 'names' must be 0 to 1"),
         ({"names": ["cat", ["dog"]]}, "'names' must be words"),
+        ({"names": "raccoon"}, r"'names' must be a list but is 'raccoon', e\.g\. \[raccoon\]"),
+        ({"names": {0: "1", 1: "cat", 2: 1}}, "'names' has '1' twice, for classes 0 and 2"),
         ({"path": 7}, "'path' must be the path of a folder"),
         ({"val": [["images/val"]]}, "'val' must be a path, or a list of paths"),
         ({"train": "labels/train"}, "the train split has no images"),
@@ -119,6 +122,29 @@ def test_missing_labels_are_named_by_where_they_should_be(tmp_path: Path) -> Non
         check_dataset(path)
 
 
+def test_where_labels_are_looked_for_is_said_of_images_in_a_folder_of_another_name(
+    tmp_path: Path,
+) -> None:
+    path = write_set(tmp_path, train="pictures/train")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "images/train").rename(tmp_path / "pictures/train")
+    with pytest.raises(DataError) as error:
+        check_dataset(path)
+    assert f"e.g. {tmp_path}/pictures/train/0.txt is missing" in str(error.value)
+    assert "replaces the last /images/ of an image's path by /labels/" in str(error.value)
+
+
+def test_the_refusal_names_the_doctor_that_checks_again(tmp_path: Path) -> None:
+    path = write_set(tmp_path / "my data", "7 0.5 0.5 0.2 0.2")
+    with pytest.raises(DataError) as error:
+        check_dataset(path)
+    *_, last = str(error.value).splitlines()
+    assert last == (
+        f"  Check again by: python -m sweeper.doctor data=custom 'data.yaml={tmp_path}/my "
+        "data/data.yaml'"
+    )
+
+
 def test_labels_are_looked_for_where_a_linked_folder_lies(tmp_path: Path) -> None:
     path, train = write_set(tmp_path / "set"), tmp_path / "set/images/train"
     train.rename(tmp_path / "pictures")
@@ -152,6 +178,22 @@ def test_validation_images_that_are_trained_on_are_counted(tmp_path: Path) -> No
         "remembered.",
     )
     assert found.facts.shared == 2
+
+
+def test_a_copy_under_another_name_is_trained_on_too(tmp_path: Path) -> None:
+    path = write_set(tmp_path)
+    assert not read_dataset(path).shared
+    train, val = tmp_path / "images/train", tmp_path / "images/val"
+    Image.effect_noise((256, 256), 50).save(val / "1.jpg")
+    whole = (val / "1.jpg").read_bytes()
+    assert len(whole) > 2 * BEGINNING
+    for name, change in (("0.jpg", -3), ("1.jpg", BEGINNING // 2)):  # as long, and others
+        changed = bytearray(whole)
+        changed[change] ^= 1
+        (train / name).write_bytes(changed)
+    (train / "copy.jpg").write_bytes(whole)
+    assert read_dataset(path).shared == ((val / "1.jpg", train / "copy.jpg"),)
+    assert check_dataset(path).facts.shared == 1
 
 
 def test_labels_without_any_box_are_refused(tmp_path: Path) -> None:

@@ -314,14 +314,31 @@ def test_an_accumulate_longer_than_the_run_is_refused(make_spec, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("images", "val_images", "said"),
-    [(13, 4, "loads 12 images for train where 13 were read"), (12, 3, "loads 4 images for val")],
+    [
+        (13, 4, "not what the study read when it began: train had 13 images and has 12 now."),
+        (12, 3, "not what the study read when it began: val had 3 images and has 4 now."),
+    ],
 )
-def test_images_that_ultralytics_leaves_out_or_adds_end_the_trial(
+def test_images_added_or_taken_away_during_a_study_end_the_trial(
     make_spec, tmp_path: Path, images: int, val_images: int, said: str
 ) -> None:
     spec = make_spec(dataset=DatasetFacts("0", images, 18, val_images))
     result = train(spec, tmp_path)
     assert result.outcome is Outcome.CRASHED and said in result.reason
+
+
+def test_an_image_that_ultralytics_leaves_out_is_named(
+    make_spec, tiny_data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_data.parent, tmp_path / "data")
+    spoilt = next((tmp_path / "data/images/val").iterdir())
+    spoilt.write_bytes(b"")
+    yaml = tmp_path / "data" / tiny_data.name
+    yaml.write_text(tiny_data.read_text().replace(str(tiny_data.parent), str(yaml.parent)))
+    facts = DatasetFacts("0", 12, 18, 4)
+    result = train(make_spec(dataset=facts, data_yaml=str(yaml)), tmp_path / "trial")
+    assert result.outcome is Outcome.CRASHED
+    assert f"leaves out 1 image of val, e.g. {spoilt}: mend" in result.reason
 
 
 def test_a_fraction_of_the_images_is_no_other_data_set(make_spec, tmp_path: Path) -> None:
