@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
-from typing import NoReturn
 
 import hydra
 from hydra.core.config_loader import ConfigLoader
@@ -21,6 +18,7 @@ from sweeper.errors import EXIT_INTERRUPTED, SettingsError, readable_errors
 from sweeper.executors.emulated import emulate
 from sweeper.executors.supervise import warm_up
 from sweeper.study.space import resolve_space
+from sweeper.tools import stop_when_told
 
 register_schema()
 
@@ -31,9 +29,7 @@ def main() -> None:
     Raises:
         SweeperError: A person must act, as the message says.
     """
-    for name in ("SIGTERM", "SIGHUP"):
-        if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:  # nohup's wish
-            signal.signal(getattr(signal, name), _interrupt)
+    stop_when_told()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raised, for our own words
     refuse_slips(sys.argv[1:])
     try:
@@ -81,7 +77,3 @@ def study_main(
             print(warning)
         ended = run_study(space)
     sys.exit(0 if ended else EXIT_INTERRUPTED)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn
 
 from sweeper.errors import readable_errors
@@ -25,4 +27,16 @@ def run_tool(main: Callable[[list[str]], int | None], about: str | None) -> NoRe
         print(about)
         sys.exit()
     with readable_errors():
+        stop_when_told()
         sys.exit(main(arguments) or 0)
+
+
+def stop_when_told() -> None:
+    """Take SIGTERM and SIGHUP, unless they are ignored, for Ctrl-C: what was begun is tidied."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

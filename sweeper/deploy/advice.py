@@ -35,6 +35,17 @@ def recommendations(deployment: Deployment) -> list[list[str]]:
     ]
 
 
+def loading(deployment: Deployment) -> list[str]:
+    """The call that loads and runs each file that is recommended."""
+    used = {use for _, use, _ in recommendations(deployment)}
+    imgsz = deployment.conditions["imgsz"]
+    return [
+        f'YOLO("{deployment.folder}/{r.path}", task="detect").predict(source, imgsz={imgsz})'
+        for r in deployment.rows
+        if bold(r.name) in used
+    ]
+
+
 def _split(text: str) -> list[str]:
     use, _, why = text.partition(": ")
     because = Markdown(literal(why or use))  # which is not cut
@@ -44,18 +55,43 @@ def _split(text: str) -> list[str]:
 def _most_images(rows: list[Row], pt: Row | None, otherwise: str = NOTHING_RAN) -> str:
     if not rows:
         return otherwise
-    best = max(rows, key=lambda r: r.speeds[-1].ratio)  # in turns: a busy minute hits both
+    best, level = _fastest(rows, pt, -1)
     speed = best.speeds[-1]
+    lead = "among the most images" if level else "most images"
     return (
-        f"{best.name}: most images per second at batch {speed.batch}, in turns with the .pt: "
-        f"{speed.ratio:.2f} × as many ({speed.images_per_s:.0f}){_quieter(best, rows, -1)}"
-        f"{_accuracy(best, pt)}"
+        f"{best.name}: {lead} per second at batch {speed.batch}, in turns with the .pt: "
+        f"{speed.ratio:.2f} × as many ({speed.images_per_s:.0f}){_quieter(best, rows, level, -1)}"
+        f"{_accuracy(best, pt)}{_level(level, -1)}"
     )
 
 
-def _quieter(best: Row, rows: list[Row], batch: int) -> str:
+def _fastest(rows: list[Row], pt: Row | None, batch: int) -> tuple[Row, list[Row]]:
+    """The row to take, and those that cannot be told from it: it loses the least mAP of all.
+
+    Ratios were measured in turns, so that a busy minute hits both; two whose turns overlap may
+    change places when they are measured again.
+    """
+    first = max(rows, key=lambda r: r.speeds[batch].ratio)
+    level = [r for r in rows if r.speeds[batch].span[1] >= first.speeds[batch].span[0]]
+    best = min(level, key=lambda r: (_lost(r, pt), -r.speeds[batch].ratio))
+    return best, [r for r in level if r is not best]
+
+
+def _lost(row: Row, pt: Row | None) -> float:
+    if pt is None or row.map50 is None or pt.map50 is None:
+        return 0.0
+    return max(round(pt.map50 - row.map50, 4), 0.0)  # as it is printed
+
+
+def _level(rows: list[Row], batch: int) -> str:
+    """Rows whose turns overlap with those of the best."""
+    names = (f"{r.name} ({r.speeds[batch].ratio:.2f} ×)" for r in rows)
+    return f"; as fast within the noise of the turns: {', '.join(names)}" if rows else ""
+
+
+def _quieter(best: Row, rows: list[Row], level: list[Row], batch: int) -> str:
     """Of a row with a shorter time, and yet a smaller ratio: when it had it."""
-    exports = [r for r in rows if r.name != "pt"]
+    exports = [r for r in rows if r.name != "pt" and r not in level]
     least = min(exports, key=lambda r: r.speeds[batch].median_ms, default=best)
     if least.speeds[batch].median_ms >= best.speeds[batch].median_ms:
         return ""
@@ -73,13 +109,15 @@ def _quickest(rows: list[Row], pt: Row | None) -> str:
     """At batch 1; what another processor does was not measured."""
     if not rows:
         return NOTHING_RAN
-    best = max(rows, key=lambda r: r.speeds[0].ratio)
+    best, level = _fastest(rows, pt, 0)
+    lead = "among the lowest latencies" if level else "lowest latency"
     small = min(rows, key=lambda r: r.size_mib or 0.0)
     here = "the GPU of this machine" if best.on_gpu else "this machine"
     return (
-        f"{best.name}: lowest latency at batch 1, in turns with the .pt: "
+        f"{best.name}: {lead} at batch 1, in turns with the .pt: "
         f"{best.speeds[0].ratio:.2f} × as fast ({best.speeds[0].median_ms:.1f} ms on "
-        f"{here}, an edge device was not measured){_quieter(best, rows, 0)}{_accuracy(best, pt)}; "
+        f"{here}, an edge device was not measured)"
+        f"{_quieter(best, rows, level, 0)}{_accuracy(best, pt)}{_level(level, 0)}; "
         f"smallest file: {small.name}, {small.size_mib:.1f} MiB"
     )
 

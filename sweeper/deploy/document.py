@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeper.deploy.advice import claims, recommendations
+from sweeper.deploy.advice import claims, loading, recommendations
 from sweeper.deploy.formats import FORMATS, PT
 from sweeper.deploy.rows import Deployment, Row, Status, find
+from sweeper.report.deployment import ON_SQUARES, in_the_study
 from sweeper.report.findings import LEAST_MAP50
 from sweeper.report.markdown import Table, literal, render_table
 
+WEAK_MAP50 = 0.1
 FP32_HINT = (
     "`openvino_fp32` is the file of `openvino`; whoever loads it says so first: "
     '`core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32"})`.'
@@ -31,10 +33,12 @@ def render(deployment: Deployment) -> str:
         _conditions(deployment),
         "## Agreement with the .pt",
         _table(agreement_table(rows)),
-        _judged(deployment),
+        f"mAP@0.5 is {ON_SQUARES}{in_the_study(deployment.study_map50)}. {_judged(deployment)}",
         *_left_out(deployment),
         "## Which one to use",
+        _weak(rows),
         _table(recommendations(deployment)),
+        *_loading(deployment),
         FP32_HINT if find(rows, "openvino_fp32") else "",
         "## The article's claims",
         _table(claims(deployment)),
@@ -51,6 +55,23 @@ def _untrained(rows: list[Row]) -> str:
         f"**These weights detect next to nothing (mAP@0.5 {map50:.3f}).** Sizes and times hold; "
         "that an export agrees with them says little. Train longer, or study.keep_best=true."
     )
+
+
+def _weak(rows: list[Row]) -> str:
+    """A warning where the .pt finds something, but not much."""
+    map50 = rows[0].map50
+    if map50 is None or not LEAST_MAP50 <= map50 < WEAK_MAP50:
+        return ""
+    return (
+        f"**This model finds little: mAP@0.5 {map50:.3f}.** What it finds at Ultralytics' default "
+        "confidence of 0.25 was not measured and may be nothing. Look at its predictions before "
+        "you use it, or train longer."
+    )
+
+
+def _loading(deployment: Deployment) -> list[str]:
+    lines = loading(deployment)
+    return ["To load what is recommended:", "```\n" + "\n".join(lines) + "\n```"] if lines else []
 
 
 def _table(rows: list[list[str]]) -> str:

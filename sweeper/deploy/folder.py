@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +20,8 @@ def draft_of(target: Path) -> Iterator[Path]:
     fault = write_fault(existing_parent(target))
     if fault:
         raise DeployError(f"{target} cannot be written: {fault}. Free space or set runs_dir=PATH.")
-    draft = target.with_name(f"{target.name}.part-{os.getpid()}")
+    _remove_stale(target)
+    draft = _beside(target, "part", os.getpid())
     draft.mkdir(parents=True)
     try:
         yield draft
@@ -29,9 +32,23 @@ def draft_of(target: Path) -> Iterator[Path]:
             target.parent.rmdir()
 
 
+def _beside(target: Path, what: str, pid: int | str) -> Path:
+    """A folder of one process, on a disk that machines may share."""
+    return target.with_name(f"{target.name}.{what}-{platform.node()}-{pid}")
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove the drafts of processes on this machine that were killed before they could."""
+    stem = _beside(target, "part", "")
+    for draft in target.parent.glob(f"{glob.escape(stem.name)}*"):
+        pid = draft.name.removeprefix(stem.name)
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            shutil.rmtree(draft, ignore_errors=True)
+
+
 def _replace(target: Path, draft: Path) -> None:
     """Put the draft in place of the old deployment, which is removed last."""
-    old = target.with_name(f"{target.name}.old-{os.getpid()}")
+    old = _beside(target, "old", os.getpid())
     if target.exists():
         target.rename(old)
     draft.rename(target)

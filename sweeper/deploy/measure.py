@@ -45,7 +45,7 @@ class Reference:
 
     def finished(self) -> Row:
         """The reference's own row."""
-        speeds = tuple(_speed(b, found, 1.0) for b, found in self.latencies.items())
+        speeds = tuple(_speed(b, found) for b, found in self.latencies.items())
         reload_s = median(self.reloads) if self.reloads else None
         return replace(self.row, speeds=speeds, reload_s=reload_s)
 
@@ -107,7 +107,7 @@ def _race(scene: Scene, batch: int, reference: Reference, child: Child) -> Speed
         reference.latencies.setdefault(batch, []).extend(theirs)
         all_of_ours += ours
         ratios.append(median(theirs) / median(ours))
-    return _speed(batch, all_of_ours, median(ratios))
+    return _speed(batch, all_of_ours, ratios)
 
 
 def _reloads(reference: Reference, child: Child) -> dict[str, Any]:
@@ -135,9 +135,10 @@ def _agree(scene: Scene, row: Row, reference: Reference, child: Child) -> Row:
     return replace(row, status=Status.FAILED, reason=reason) if reason else row
 
 
-def _speed(batch: int, latencies_s: Sequence[float], ratio: float) -> Speed:
-    middle, p95 = np.percentile(latencies_s, [50, 95])
-    return Speed(batch, 1000 * float(middle), 1000 * float(p95), batch / float(middle), ratio)
+def _speed(batch: int, latencies_s: Sequence[float], turns: Sequence[float] = ()) -> Speed:
+    middle, p95 = map(float, np.percentile(latencies_s, [50, 95]))
+    ratio = median(turns) if turns else 1.0
+    return Speed(batch, 1000 * middle, 1000 * p95, batch / middle, ratio, tuple(turns))
 
 
 def size_mib(path: Path) -> float:

@@ -28,6 +28,7 @@ class Speed:
         p95_ms: 95th percentile of the latency.
         images_per_s: ``batch`` over the median.
         ratio: How many times faster than the ``.pt``, median over turns side by side.
+        turns: The ratio of each turn; none for the ``.pt`` itself.
     """
 
     batch: int
@@ -35,6 +36,13 @@ class Speed:
     p95_ms: float
     images_per_s: float
     ratio: float = 1.0
+    turns: tuple[float, ...] = ()
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Smallest and largest ratio of a turn."""
+        turns = self.turns or (self.ratio,)
+        return min(turns), max(turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,8 @@ class Deployment:
         commands: What makes the TensorRT engine elsewhere; empty where it was made here.
         trial: Number of the trial that the weights come from; None for a file of the user's own.
         emulated: Whether the GPU was an emulated card; then times are the CPU's.
+        study_map50: mAP@0.5 that the study found for these weights, at this image size.
+        folder: Where it lies, as ``runs_dir`` was given.
     """
 
     study: str
@@ -109,6 +119,8 @@ class Deployment:
     commands: tuple[str, ...]
     trial: int | None = None
     emulated: bool = False
+    study_map50: float | None = None
+    folder: str = ""
 
 
 def find(rows: Sequence[Row], name: str) -> Row | None:

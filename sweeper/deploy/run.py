@@ -28,6 +28,7 @@ from sweeper.deploy.source import (
 from sweeper.errors import DeployError
 from sweeper.memory.measure.nvml import source_of
 from sweeper.numbers import count, duration
+from sweeper.report.deployment import in_the_study
 from sweeper.trial.readings import EMULATED
 from sweeper.trial.study_folder import StudyFolder
 
@@ -40,9 +41,13 @@ def deploy(settings: Settings, say: Say) -> tuple[Deployment, Path]:
     """
     source = find_source(settings)
     target = StudyFolder(Path(settings.runs_dir) / source.study).deployment
+    if source.changed:
+        say(f"caution: {source.changed}")
+    if before := [name for name in FORMATS if (target / name).is_dir()]:
+        say(f"{target} has an earlier deployment, which this one replaces: {', '.join(before)}")
     try:
         with draft_of(target) as draft:
-            deployment = _fill(settings, source, draft, say)
+            deployment = _fill(settings, source, target, draft, say)
     except OSError as error:
         raise DeployError(
             f"{target} cannot be written: {error.strerror or error}. "
@@ -53,8 +58,8 @@ def deploy(settings: Settings, say: Say) -> tuple[Deployment, Path]:
     return deployment, target
 
 
-def _fill(settings: Settings, source: Source, draft: Path, say: Say) -> Deployment:
-    """Everything that ends up in the folder."""
+def _fill(settings: Settings, source: Source, target: Path, draft: Path, say: Say) -> Deployment:
+    """Everything that ends up in the folder ``target``."""
     load = os.getloadavg()[0]  # of other programs: our own training and exports come later
     scene = open_scene(settings, source, draft)
     wanted = [FORMATS[name] for name in settings.deploy.formats]
@@ -80,6 +85,8 @@ def _fill(settings: Settings, source: Source, draft: Path, say: Say) -> Deployme
         tuple(_commands(scene, rows)),
         source.spec.number if source.spec else None,
         source_of(scene.device) == EMULATED,
+        source.study_map50,
+        str(target),
     )
     tidy(draft)
     (draft / "deploy.json").write_text(to_json(deployment))
@@ -127,7 +134,8 @@ def _open(scene: Scene, source: Source, weights: Path, child: Child, say: Say) -
         raise DeployError(f"{source.key} cannot be run: {error}") from error
     map50 = reference.row.map50 or 0.0
     require_detections(source, map50, images, scene.deploy.min_map)
-    say(f"pt: mAP@0.5 {map50:.4f}, after {duration(time.monotonic() - started)}")
+    took = duration(time.monotonic() - started)
+    say(f"pt: mAP@0.5 {map50:.4f} on squares{in_the_study(source.study_map50)}, after {took}")
     return reference
 
 

@@ -18,9 +18,10 @@ from sweeper.numbers import count, duration
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
 from sweeper.report.load import load_record
+from sweeper.study.context import change_of_data
 from sweeper.study.display import StudyDisplay
 from sweeper.study.trials import unrecorded_trials
-from sweeper.training.dataset import prepare_dataset
+from sweeper.training.dataset import check_dataset, prepare_dataset
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.spec import TrialSpec
@@ -42,6 +43,9 @@ class Source:
         run_id: The winner's MLflow run.
         data_yaml: Dataset of the validation.
         imgsz: Image side, pixels.
+        study_map50: mAP@0.5 that the study found for just these weights, at this size.
+        changed: How the data set differs from what the winner was trained on; empty where it does
+            not.
     """
 
     study: str
@@ -52,6 +56,8 @@ class Source:
     run_id: str | None
     data_yaml: Path
     imgsz: int
+    study_map50: float | None = None
+    changed: str = ""
 
 
 def find_source(settings: Settings) -> Source:
@@ -111,12 +117,21 @@ def require_detections(source: Source, map50: float, images: str, least: float) 
     Raises:
         DeployError: mAP@0.5 lies below ``least``, deploy.min_map.
     """
-    if not map50 >= least:
+    if map50 >= least:
+        return
+    found = (
+        f"{source.key} has mAP@0.5 {map50:.4f} on {images} of {source.data_yaml}, less than "
+        f"deploy.min_map={least:g}"
+    )
+    if source.changed:
         raise DeployError(
-            f"{source.key} has mAP@0.5 {map50:.4f} on {images} of {source.data_yaml}, less than "
-            f"deploy.min_map={least:g}. Train it longer, name the data set it was trained on "
-            "(data=…), or set deploy.min_map=0 to deploy it all the same."
+            f"{source.changed}. On what it is now, {found}. Bring the data set back, train on the "
+            "new one under another study.name, or set deploy.min_map=0 to deploy it all the same."
         )
+    named = "" if source.spec else "name the data set it was trained on (data=…), "
+    raise DeployError(
+        f"{found}. Train it longer, {named}or set deploy.min_map=0 to deploy it all the same."
+    )
 
 
 def _winner(settings: Settings) -> Source:
@@ -137,16 +152,21 @@ def _winner(settings: Settings) -> Source:
         _require_training_enough(best, name, settings.deploy.min_map)
     if not Path(spec.data_yaml).is_file():
         raise StudyError(f"{spec.data_yaml}, the dataset of study.name={name}, is gone.")
+    facts = check_dataset(Path(spec.data_yaml)).facts if spec.dataset else None
+    kept = weights.is_file()
+    imgsz = settings.deploy.imgsz or spec.imgsz
     text = f"trial {winner.number} ({spec.label}) of study {name}"
     return Source(
         study=name,
         text=text,
         key=text,
-        weights=weights if weights.is_file() else None,
+        weights=weights if kept else None,
         spec=spec,
         run_id=winner.run_id,
         data_yaml=Path(spec.data_yaml),
-        imgsz=settings.deploy.imgsz or spec.imgsz,
+        imgsz=imgsz,
+        study_map50=winner.map50 if kept and imgsz == spec.imgsz else None,
+        changed=change_of_data(spec, facts),
     )
 
 

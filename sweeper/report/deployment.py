@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.numbers import NOTHING
+from sweeper.numbers import NOTHING, score
 from sweeper.report.markdown import Table
 from sweeper.trial.study_record import DeploymentRecord
 
@@ -12,6 +12,7 @@ EMULATED = (
     "Run by `python -m sweeper.deploy` on an emulated card: times are those of the CPU and say "
     "nothing of a GPU. Its own table says how, and what failed."
 )
+ON_SQUARES = "that of images letterboxed to the square of the image size, as exports need"
 
 # Column and metric of each export, and how its number is written.
 COLUMNS = {
@@ -24,9 +25,15 @@ COLUMNS = {
 }
 
 
-def deployment_source(record: DeploymentRecord | None) -> str:
-    """What the numbers of `deployment` are."""
-    return EMULATED if record is not None and record.emulated else MEASURED
+def deployment_source(record: DeploymentRecord | None, study_map50: float | None) -> str:
+    """What the numbers of `deployment` are, the study's own mAP@0.5 among them."""
+    source = EMULATED if record is not None and record.emulated else MEASURED
+    return f"{source} mAP@0.5 is {ON_SQUARES}{in_the_study(study_map50)}."
+
+
+def in_the_study(map50: float | None) -> str:
+    """To be added to a deployment's mAP@0.5: why the study's is another; empty without one."""
+    return "" if map50 is None else f" (padded as in training, in the study: {score(map50)})"
 
 
 def deployment(record: DeploymentRecord | None) -> Table:

@@ -36,7 +36,7 @@ def render(findings: Findings, plots: set[str], with_article: bool = False) -> s
         with_article: Set the article's claims beside it, as for a study of its experiment.
     """
     winner = findings.winner
-    exported = winner.first.deployment if winner is not None else None
+    exported, map50 = (winner.first.deployment, winner.first.map50) if winner else (None, None)
     sections = [
         [f"# {title(findings)}", *_decision(findings), *_images(plots, "cells")],
         _asked(findings),
@@ -52,7 +52,7 @@ def render(findings: Findings, plots: set[str], with_article: bool = False) -> s
         ],
         _section("The winner, class by class", classes(findings), classes_source(findings)),
         _use(findings),
-        _section("The winner's exports", deployment(exported), deployment_source(exported)),
+        _section("The winner's exports", deployment(exported), deployment_source(exported, map50)),
         _section("Every trial", tables.every_trial(findings)),
         _article(findings) if with_article or _is_articles(findings) else [],
         _caveats(findings),

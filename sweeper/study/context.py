@@ -28,7 +28,7 @@ from sweeper.tracking import Tracker
 from sweeper.tracking.outbox import Outbox
 from sweeper.tracking.system import SystemMetrics
 from sweeper.trial.readings import MEASURED, SIMULATED
-from sweeper.trial.spec import TrialSpec
+from sweeper.trial.spec import DatasetFacts, TrialSpec
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import StudyRecord, StudyStatus
 
@@ -210,20 +210,31 @@ def require_same_data(
     """
     now, caution = {spec.data: spec.dataset for spec in specs}, ""
     for spec in (folder.trial(number).read_spec() for number in decided):
-        before, facts = spec.dataset, now.get(spec.data)
-        if before is None or facts is None or before.digest == facts.digest:
-            continue
-        if before.size != facts.size:
+        facts = now.get(spec.data)
+        change = change_of_data(spec, facts)
+        if change and facts and spec.dataset and spec.dataset.size != facts.size:
             raise StudyError(
-                f"data={spec.data} has {facts.describe()} now; when trial {spec.number} of "
-                f"study.name={spec.study} ran, it had {before.describe()}. Its cells cannot be "
-                "compared across that: bring the data set back, or give another study.name."
+                f"{change}. Its cells cannot be compared across that: bring the data set back, or "
+                "give another study.name."
             )
-        caution = (
-            f"caution: data={spec.data} is not quite what earlier trials trained on: its classes, "
-            "its boxes or the sizes of its files have changed"
-        )
+        caution = f"caution: {change}" if change else caution
     return caution
+
+
+def change_of_data(spec: TrialSpec, facts: DatasetFacts | None) -> str:
+    """How a data set differs from what a trial had; empty where it does not, or is not known."""
+    before = spec.dataset
+    if before is None or facts is None or before.digest == facts.digest:
+        return ""
+    if before.size != facts.size:
+        return (
+            f"data={spec.data} has {facts.describe()} now; when trial {spec.number} of "
+            f"study.name={spec.study} ran, it had {before.describe()}"
+        )
+    return (
+        f"data={spec.data} is not quite what earlier trials trained on: its classes, "
+        "its boxes or the sizes of its files have changed"
+    )
 
 
 @contextlib.contextmanager

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from sweeper.config.settings import Settings
-from sweeper.errors import StudyError
+from sweeper.errors import DataError, StudyError
+from sweeper.numbers import count, score
 from sweeper.report.findings import Findings
 from sweeper.report.load import load_record, publishing_place
 from sweeper.tracking.register import register_model
+from sweeper.training.data_yaml import read_class_names
 from sweeper.trial.study_folder import StudyFolder
+from sweeper.trial.study_record import RecordedTrial
 
 
 def register_winner(settings: Settings, name: str) -> str:
@@ -31,8 +34,30 @@ def register_winner(settings: Settings, name: str) -> str:
     if winner.run_id is None or winner.result is None:
         return f"study.register={model}: MLflow lacks the winner's run; give the command again"
     uri, _ = publishing_place(settings, findings.study)
+    own = winner.result.settings
     try:
-        found = register_model(uri, winner.run_id, model, weights, winner.result.settings)
-    except StudyError as error:
+        found = register_model(uri, winner.run_id, model, weights, own, *_about(winner))
+    except (StudyError, DataError) as error:
         return f"study.register={model}: {error}"
     return f"registered: {found}, {winner.spec.label} of trial {winner.number}"
+
+
+def _about(winner: RecordedTrial) -> tuple[str, dict[str, str]]:
+    """Description and tags of the version."""
+    spec, file = winner.spec, Path(winner.spec.data_yaml)
+    names = read_class_names(str(file)) if file.is_file() else ()
+    data = f"{spec.data} ({spec.dataset.digest})" if spec.dataset else spec.data
+    tags = {
+        "study": spec.study,
+        "trial": str(spec.number),
+        "cell": spec.label,
+        "map50": score(winner.map50),
+        "data": data,
+        "classes": ", ".join(names) or str(spec.nc),
+    }
+    description = (
+        f"{spec.model} at {spec.imgsz} px, {spec.label}, trial {spec.number} of study "
+        f"{spec.study}: mAP@0.5 {score(winner.map50)} on {data}, "
+        f"{count(spec.nc, 'class', 'classes')}"
+    )
+    return description, tags

@@ -25,7 +25,13 @@ CODE = Path(__file__).with_name("served.py")
 
 
 def register_model(
-    uri: str, run_id: str, name: str, weights: Path, settings: Mapping[str, Any]
+    uri: str,
+    run_id: str,
+    name: str,
+    weights: Path,
+    settings: Mapping[str, Any],
+    description: str,
+    tags: Mapping[str, str],
 ) -> str:
     """Register the weights of a run, unless they are registered already.
 
@@ -35,6 +41,8 @@ def register_model(
         name: Of the registered model, made if it is not there.
         weights: The file that Ultralytics saved.
         settings: Effective settings and versions of the training.
+        description: What a new version is, for people.
+        tags: The same, to be searched.
 
     Returns:
         The URI to load the model from: ``models:/NAME/VERSION``.
@@ -52,7 +60,8 @@ def register_model(
             with suppress(MlflowException):  # it exists; else the next call fails and says why
                 client.create_registered_model(name)
             found = client.create_model_version(
-                *(name, model.artifact_location, run_id, {WEIGHTS: digest}),
+                *(name, model.artifact_location, run_id, {**tags, WEIGHTS: digest}),
+                description=description,
                 model_id=model.model_id,
             )
         return f"models:/{name}/{found.version}"

@@ -7,14 +7,12 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
-from urllib.parse import urlencode
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 
-from sweeper.passwords import without_password
 from sweeper.tracking import tags
 from sweeper.tracking.faults import readable_faults
 from sweeper.tracking.names import (
@@ -31,6 +29,7 @@ from sweeper.tracking.names import (
     sample_points,
     status_of,
 )
+from sweeper.tracking.page import runs_page
 from sweeper.tracking.reader import (
     LAST_START,
     STUDY_ID,
@@ -41,7 +40,7 @@ from sweeper.tracking.reader import (
 from sweeper.trial.folder import TrialFolder, one_at_a_time
 from sweeper.trial.readings import EpochReport, SystemSample
 from sweeper.trial.record import Outcome, TrialResult
-from sweeper.trial.spec import TrialSpec
+from sweeper.trial.spec import DatasetFacts, TrialSpec
 from sweeper.trial.study_record import RUNNING, StudyRecord
 
 # What could not be sent is sent later. MLflow's own second attempt would make a run again whose
@@ -52,7 +51,6 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # the st
 
 
 PARENT_TRIES = 20
-LOCAL_UI = "http://127.0.0.1:5000"  # of make ui
 
 
 class Tracker:
@@ -69,6 +67,7 @@ class Tracker:
             location = None if uri.startswith("http") else artifacts.resolve().as_uri()
             self.experiment_id = self._client.create_experiment(experiment, location)
         self._parent_id = self._study_id = ""
+        self._told: set[tuple[str, DatasetFacts | None]] = set()  # data sets of the study's run
         self._origin: dict[str, str] = {}
 
     def start_study(
@@ -148,8 +147,17 @@ class Tracker:
         """Write what the trial is told, its data set too; `finish_trial` adds what is missing."""
         params = [Param(k, v) for k, v in params_of(spec).items()]
         self._client.log_batch(run_id, params=params)
-        if datasets := dataset_of(spec):
-            self._client.log_inputs(run_id, datasets)
+        self._log_data(run_id, spec)
+
+    def _log_data(self, run_id: str, spec: TrialSpec) -> None:
+        """Name the data set as an input of the trial's run, and once of the study's."""
+        datasets = dataset_of(spec)
+        if not datasets:
+            return
+        self._client.log_inputs(run_id, datasets)
+        if (told := (self._parent_id, spec.dataset)) not in self._told:
+            self._client.log_inputs(self._parent_id, datasets)
+            self._told.add(told)
 
     def kill_unknown_runs(self, known: set[str]) -> None:
         """End as killed the study's open trial runs whose ids are not ``known``."""
@@ -193,8 +201,8 @@ class Tracker:
         told = params_of(spec) | effective_params(result)
         params = [Param(k, v) for k, v in told.items() if k not in run.data.params]
         self._client.log_batch(run_id, metrics, params, logged)
-        if (datasets := dataset_of(spec)) and not run.inputs.dataset_inputs:
-            self._client.log_inputs(run_id, datasets)
+        if not run.inputs.dataset_inputs:
+            self._log_data(run_id, spec)
         for file in folder.artifacts:
             self._client.log_artifact(run_id, str(file))
         self._client.set_terminated(run_id, status_of(result.outcome))
@@ -242,21 +250,7 @@ def publish_report(
         )
         for path, folder in files:
             client.log_artifact(run_id, str(path), folder)
-        return _runs_page(uri, parent.info.experiment_id, study.name)
-
-
-def _runs_page(uri: str, experiment_id: str, study: str) -> str:
-    """Where the UI lists runs, the best first: it opens with pages for GenAI applications."""
-    if not uri.startswith(("http", "sqlite:")):
-        return ""
-    server = without_password(uri) if uri.startswith("http") else LOCAL_UI
-    wanted = {
-        "workflowType": "machine_learning",
-        "searchFilter": f"tags.study = '{study}'",
-        "orderByKey": "metrics.`map50`",
-        "orderByAsc": "false",
-    }
-    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{urlencode(wanted)}"
+        return runs_page(uri, parent.info.experiment_id, study.name)
 
 
 def _known(

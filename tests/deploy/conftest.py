@@ -13,11 +13,12 @@ from tests.conftest import link_traces
 from tests.test_end_to_end import SMALL, sweeper
 
 QUICK = ["deploy.runs=5", "deploy.warmup=1", "deploy.threads=1", "deploy.batch=2"]
+DIGITS = [word for word in SMALL if word.startswith("data.")]  # for deploy.weights
 QUICK += ["deploy.min_map=0"]  # what is trained for one epoch detects nothing
 
 
 def deploy(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return sweeper(folder, *QUICK, *SMALL, *arguments, module="sweeper.deploy")
+    return sweeper(folder, *QUICK, *arguments, module="sweeper.deploy")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,9 @@
 """What a deployment recommends, and where it says that a row ran."""
 
-from sweeper.deploy.advice import NO_GROWTH, NO_SCRIPT, claims, recommendations
+from dataclasses import replace
+from statistics import median
+
+from sweeper.deploy.advice import NO_GROWTH, NO_SCRIPT, claims, loading, recommendations
 from sweeper.deploy.bench import grown_mib
 from sweeper.deploy.document import _where, speed_table
 from sweeper.deploy.rows import Deployment, Row, Speed, metrics
@@ -41,6 +44,33 @@ def test_the_ratio_in_turns_decides_and_the_accuracy_is_named() -> None:
     assert use == "**openvino**"
     assert "with the .pt: 2.00 × as many (889); torchscript took less time, but so did" in why
     assert why.endswith("the .pt beside it, mAP@0.5 0.8050 against 0.8100")
+
+
+def test_among_those_whose_turns_overlap_the_least_accuracy_lost_decides() -> None:
+    def row(name: str, map50: float, *turns: float) -> Row:
+        speeds = tuple(Speed(b, 2.0, 2.5, 500.0, median(turns), turns) for b in (1, 8))
+        return Row(name, path=f"{name}/model.onnx", size_mib=5, map50=map50, speeds=speeds)
+
+    there = {"device": "A Processor", "gpu": False, "imgsz": 320}
+    pt = Row("pt", size_mib=5.2, map50=0.81, speeds=SLOW)
+    onnx, slow = row("onnx", 0.8099, 3.1, 3.9, 4.3), row("torchscript", 0.81, 1.0, 1.1, 1.2)
+    half = row("openvino_fp16", 0.805, 3.8, 4.3, 4.8)
+    near = advice(deployment(there, pt, slow, onnx, half))
+    use, why = near["CPU server"]
+    assert use == "**onnx**"
+    assert why.startswith(
+        "among the most images per second at batch 8, in turns with the .pt: 3.90"
+    )
+    assert why.endswith("; as fast within the noise of the turns: openvino_fp16 (4.30 ×)")
+    assert near["edge"][0] == "**onnx**" and "openvino_fp16 (4.30 ×); smallest" in near["edge"][1]
+
+    ahead = deployment(there, pt, slow, onnx, row("openvino_fp16", 0.805, 4.4, 4.5, 4.8))
+    use, why = advice(ahead)["CPU server"]
+    assert use == "**openvino_fp16**" and "noise" not in why and why.startswith("most images per")
+    assert loading(replace(ahead, folder="runs/mine/deploy")) == [
+        'YOLO("runs/mine/deploy/openvino_fp16/model.onnx", task="detect").predict(source, '
+        "imgsz=320)"
+    ]
 
 
 def test_what_ran_on_the_gpu_is_no_edge_device_either() -> None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
+import signal
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 import torch
@@ -13,15 +19,15 @@ from ultralytics import YOLO
 
 from sweeper.config.compose import compose_settings
 from sweeper.deploy.document import render
+from sweeper.deploy.folder import draft_of
 from sweeper.deploy.formats import FORMATS, Format, obstacle
 from sweeper.deploy.process import Child, ChildFault
 from sweeper.deploy.recording import record
 from sweeper.deploy.rows import Deployment, Row, Status, metrics
 from sweeper.errors import DeployError
-from tests.deploy.conftest import QUICK
-from tests.forks import Commands
+from tests.deploy.conftest import DIGITS, QUICK
+from tests.forks import ROOT, Commands, pipe
 from tests.report.synthetic import ARTICLE, write_study
-from tests.test_end_to_end import SMALL
 from tests.test_lock import PROJECT
 
 Refused = Callable[..., str]
@@ -33,7 +39,8 @@ def refused(command: Commands) -> Refused:
 
     def run(folder: Path, *arguments: str) -> str:
         before = _files(folder)
-        done = command(folder, *QUICK, *SMALL, *arguments, module="sweeper.deploy")
+        data = DIGITS * any(word.startswith("deploy.weights=") for word in arguments)
+        done = command(folder, *QUICK, *data, *arguments, module="sweeper.deploy")
         assert done.code == 1, done.out
         assert "Traceback" not in done.err
         assert _files(folder) == before
@@ -77,6 +84,23 @@ def test_an_unknown_study_is_named(refused: Refused, tmp_path: Path) -> None:
         ),
         (["deploy.formats=[onnxx]"], "deploy.formats must be one of torchscript"),
         (["deploy.batch=1"], "deploy.batch must be at least 2 but got 1"),
+        (
+            ["study.name=mine", "data.imgsz=320"],
+            "data.imgsz=320 is not read by sweeper.deploy. Did you mean deploy.imgsz=320? It ",
+        ),
+        (
+            ["train.epochs=9"],
+            "train.epochs=9 is not read by sweeper.deploy. Did you mean deploy.ep",
+        ),
+        (["deploy.weights=a.pt", "train.epochs=9"], "train.epochs=9 is not read"),
+        (
+            ["+train.extra.cos_lr=true"],
+            "+train.extra.cos_lr=true is not read by sweeper.deploy. It",
+        ),
+        (
+            ["study.finish=true"],
+            "study.finish=true is not read by sweeper.deploy. It takes study.n",
+        ),
         (["deploy.max_map_drop=5"], "deploy.max_map_drop must lie between 0 and 1 but got 5"),
     ],
 )
@@ -153,12 +177,52 @@ def test_pip_knows_some_modules_by_another_name(monkeypatch: pytest.MonkeyPatch)
         assert obstacle(FORMATS[name], False).endswith(f"pip install {packages}")
 
 
+def test_what_was_killed_is_removed_by_the_next_deployment(tmp_path: Path) -> None:
+    target = tmp_path / "mine/deploy"
+    running, killed = (target.with_name(f"deploy.part-{platform.node()}-{n}") for n in (1, 2**22))
+    elsewhere = target.with_name("deploy.part-another-machine-4194304")
+    for draft in (running, killed, elsewhere):
+        draft.mkdir(parents=True)
+    with draft_of(target) as draft:
+        assert {p for p in target.parent.iterdir()} == {running, elsewhere, draft}
+    assert {p for p in target.parent.iterdir()} == {running, elsewhere, target}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    script = f"""
+from pathlib import Path
+import signal, sys
+from sweeper.deploy.folder import draft_of
+from sweeper.tools import run_tool
+
+def main(arguments):
+    with draft_of(Path({str(tmp_path)!r}, "mine/deploy")) as draft:
+        (draft / "model.pt").write_bytes(b"weights")
+        print("begun", flush=True)
+        sys.stdin.read()
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+run_tool(main, "about")
+"""
+    words = [sys.executable, "-c", script]
+    with subprocess.Popen(
+        words, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=ROOT, text=True
+    ) as process:
+        assert pipe(process.stdout).readline() == "begun\n"
+        assert list(tmp_path.glob("mine/deploy.part-*"))
+        process.send_signal(number)
+        assert process.wait() == 130
+        assert pipe(process.stderr).read() == ""
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_full_disk_leaves_nothing_behind(
     command: Commands, weights: Path, small_disk: Path, tmp_path: Path
 ) -> None:
     done = command(
         tmp_path,
-        *(*QUICK, *SMALL, f"deploy.weights={weights}", "deploy.formats=[torchscript]"),
+        *(*QUICK, *DIGITS, f"deploy.weights={weights}", "deploy.formats=[torchscript]"),
         *(f"runs_dir={small_disk}", "data.digits.train=2", "data.digits.val=2"),
         module="sweeper.deploy",
     )
@@ -199,6 +263,9 @@ def test_exports_that_cannot_be_loaded_are_rows_with_their_reasons() -> None:
     rows = (Row("pt"), Row("onnx", status=Status.FAILED, reason="load: no such opset"))
     deployment = Deployment("s", "trial 0", conditions, rows, ())
     text = render(deployment)
+    assert "finds little" not in text and "To load" not in text
+    weak = render(replace(deployment, rows=(Row("pt", map50=0.0862), rows[1])))
+    assert "**This model finds little: mAP@0.5 0.086.**" in weak
     assert "Nothing could be measured; the reasons are below." in text
     assert "- onnx: failed, load: no such opset" in text
     assert metrics(deployment) == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -24,8 +25,7 @@ from sweeper.deploy.rows import Row, Status
 from sweeper.deploy.scene import Scene
 from sweeper.training.data_yaml import split_images
 from tests.conftest import MachineMaker
-from tests.deploy.conftest import QUICK
-from tests.test_end_to_end import SMALL
+from tests.deploy.conftest import QUICK, deploy
 
 # In a process of its own: MLflow's pyfunc warns about itself when it is imported.
 SERVE = """
@@ -81,6 +81,31 @@ def test_the_terminal_says_how_far_it_is(deployed: tuple[Path, str]) -> None:
     assert "pt: measured first, its mAP@0.5 on 4 validation images" in output
     assert "onnx: measured, " in output and "(1 of 3 done, about " in output
     assert "(3 of 3 done)" in output
+
+
+def test_it_says_why_the_studys_map_is_another_and_how_to_load_what_is_recommended(
+    deployed: tuple[Path, str],
+) -> None:
+    folder, output = deployed
+    trial = json.loads((folder / "trials/0000/result.json").read_text())
+    study = f"(padded as in training, in the study: {trial['map50']:.3f})"
+    assert f" on squares {study}, after" in output
+    assert f"as exports need {study}." in (folder / "deploy/deploy.md").read_text()
+    (call, *_) = re.findall(r'^YOLO\("(\S+)", task="detect"\).*imgsz=64\)$', output, re.MULTILINE)
+    assert (folder.parents[1] / call).exists()
+
+
+def test_what_an_earlier_deployment_had_is_named_before_it_is_replaced(
+    deployed: tuple[Path, str], tmp_path: Path
+) -> None:
+    before = shutil.copytree(deployed[0].parent, tmp_path / "runs")
+    done = deploy(tmp_path, "study.name=small", "deploy.formats=[torchscript]")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        "runs/small/deploy has an earlier deployment, which this one replaces: onnx, onnx_fp16, "
+        "openvino_fp32"
+    ) in done.stdout
+    assert not (before / "small/deploy/onnx").exists()
 
 
 def test_what_cannot_run_here_is_skipped_with_the_commands(deployed: tuple[Path, str]) -> None:
@@ -169,7 +194,7 @@ def test_on_a_card_a_winner_without_weights_is_trained_once_more(
     runs = shutil.copytree(study / "runs", machine.folder / "runs")
     shutil.rmtree(runs / "small/trials/0000/weights")
     wanted = ("study.name=small", "deploy.formats=[torchscript]", "deploy.epochs=2")
-    done = machine.command("-m", "sweeper.deploy", *wanted, *QUICK, *SMALL)
+    done = machine.command("-m", "sweeper.deploy", *wanted, *QUICK)
     assert done.code == 0, done.out + done.err
     assert "training b4×a1 again" in done.out and "trained 2 epochs" in done.out
     document = (runs / "small/deploy/deploy.md").read_text()

@@ -11,9 +11,11 @@ import pytest
 from sweeper.config.compose import compose_settings
 from sweeper.deploy import source
 from sweeper.deploy.rows import Deployment, Row, Speed, to_json
-from sweeper.deploy.source import find_source
-from sweeper.errors import StudyError
+from sweeper.deploy.source import find_source, require_detections
+from sweeper.errors import DeployError, StudyError
 from sweeper.report.load import load_record
+from sweeper.training.dataset import check_dataset
+from sweeper.trial.json_text import write_json
 from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_folder import StudyFolder
@@ -76,6 +78,42 @@ def test_a_dataset_that_is_gone_is_said(runs: Path) -> None:
     Path("coco128.yaml").unlink()
     with pytest.raises(StudyError, match=r"coco128\.yaml, the dataset of study\.name=article"):
         find_source(compose_settings([f"runs_dir={runs}"]))
+
+
+def test_that_the_data_set_changed_is_said_before_the_model_is_blamed(
+    runs: Path, tiny_data: Path
+) -> None:
+    trial = StudyFolder(runs / "article").trial(5)
+    facts = check_dataset(tiny_data).facts
+    spec = replace(trial.read_spec(), data_yaml=str(tiny_data), dataset=facts)
+    settings = compose_settings([f"runs_dir={runs}"])
+    write_json(trial.path / "spec.json", spec)
+    same = find_source(settings)
+    assert (same.spec, same.changed) == (spec, "")
+
+    before = replace(facts, digest="0123abcd", images=60, boxes=145)
+    write_json(trial.path / "spec.json", replace(spec, dataset=before))
+    found = find_source(settings)
+    assert found.changed == (
+        f"data=coco128 has {facts.describe()} now; when trial 5 of study.name=article ran, it had "
+        "60 training images with 145 boxes, 4 validation images"
+    )
+    with pytest.raises(DeployError, match=r"^data=coco128 has 12 .*\. On what it is now, trial 5"):
+        require_detections(found, 0.0, "4 validation images", 0.01)
+    with pytest.raises(DeployError, match=r"^trial 5 .* less than .*=0\.01\. Train it longer, or"):
+        require_detections(replace(found, changed=""), 0.0, "4 validation images", 0.01)
+    require_detections(found, 0.01, "4 validation images", 0.01)
+
+
+def test_the_studys_own_figure_goes_with_its_weights_at_their_size_only(runs: Path) -> None:
+    here = f"runs_dir={runs}"
+    assert find_source(compose_settings([here])).study_map50 is None, "they are not there"
+    best = StudyFolder(runs / "article").trial(5).best_weights
+    best.parent.mkdir()
+    with zipfile.ZipFile(best, "w") as archive:
+        archive.writestr("data.pkl", "weights")
+    assert find_source(compose_settings([here])).study_map50 == 0.419
+    assert find_source(compose_settings([here, "deploy.imgsz=320"])).study_map50 is None
 
 
 def test_the_report_finds_the_numbers_that_a_deployment_left(runs: Path) -> None:

@@ -74,6 +74,10 @@ def test_what_was_deployed_is_in_both(tmp_path: Path, emulated: bool, said: str)
         assert [t.deployment for t in record.trials if t.deployment] == [expected]
         report = render(Findings(record), set())
         assert "| onnx " in report and said in report
+        assert (
+            "letterboxed to the square of the image size, as exports need (the study's" in report
+        )
+        assert "(padded as in training, in the study: 0.419)" in report
 
 
 def test_the_latest_study_is_the_one_that_was_started_last(tmp_path: Path) -> None:

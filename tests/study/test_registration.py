@@ -24,7 +24,20 @@ def test_the_winner_is_registered_with_its_run(tmp_path: Path) -> None:
     said = "registered: models:/digits/1, b4×a1 of trial 1"
     assert register_winner(settings, "article") == said
     run_id = (tmp_path / "article/trials/0001/mlflow_run_id").read_text()
-    assert MlflowClient(uri).get_model_version("digits", "1").run_id == run_id
+    version = MlflowClient(uri).get_model_version("digits", "1")
+    assert version.run_id == run_id
+    assert version.description == (
+        "yolo11x at 640 px, b4×a1, trial 1 of study article: mAP@0.5 0.900 on coco128, 80 classes"
+    )
+    assert version.tags.pop("weights")
+    assert version.tags == {
+        "study": "article",
+        "trial": "1",
+        "cell": "b4×a1",
+        "map50": "0.900",
+        "data": "coco128",
+        "classes": "80",
+    }
 
 
 def test_where_no_cell_is_recommended_nothing_is_registered(tmp_path: Path) -> None:

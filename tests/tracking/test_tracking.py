@@ -149,6 +149,7 @@ def test_a_run_says_who_made_it_by_what_and_on_which_data(
     spec = make_spec(dataset=DatasetFacts("0123abcd", images=12, boxes=18))
     run_id = tracker.start_trial(spec)
     tracker.log_spec(run_id, spec)
+    tracker.log_spec(tracker.start_trial(spec), spec)  # on the same data
     tracker.finish_trial(run_id, spec, result(), TrialFolder(tmp_path))
     run = MlflowClient(uri).get_run(run_id)
     (given,) = run.inputs.dataset_inputs
@@ -157,6 +158,8 @@ def test_a_run_says_who_made_it_by_what_and_on_which_data(
     assert json.loads(given.dataset.profile) == {"num_rows": 12, "boxes": 18, "classes": 10}
     assert [(t.key, t.value) for t in given.tags] == [("mlflow.data.context", "training")]
     own = {k.removeprefix("mlflow."): v for k, v in run.data.tags.items()}
+    parent = MlflowClient(uri).get_run(own["parentRunId"])
+    assert [d.dataset for d in parent.inputs.dataset_inputs] == [given.dataset]
     assert own["user"] == getpass.getuser() and own["source.name"] == "python -m sweeper"
     assert (own["source.type"], own["source.git.commit"]) == ("LOCAL", "c")
 
