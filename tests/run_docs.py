@@ -39,6 +39,8 @@ NOT_RUN = {
     "executor=ray": "needs a Ray cluster",
     "createdb": "needs a PostgreSQL server",
     "mlflow server": "runs until it is stopped",
+    "sweeper.deploy study.name=mine": "its study downloads weights",
+    "vram=auto vram.budget_gib=1.25": "needs more images than a shortened run has",
     "study.name=digits deploy.threads": "its study trains for minutes",
 }
 SHORT = {

@@ -74,9 +74,7 @@ def test_what_was_deployed_is_in_both(tmp_path: Path, emulated: bool, said: str)
         assert [t.deployment for t in record.trials if t.deployment] == [expected]
         report = render(Findings(record), set())
         assert "| onnx " in report and said in report
-        assert (
-            "letterboxed to the square of the image size, as exports need (the study's" in report
-        )
+        assert "letterboxed to the square of the image size, as exports need" in report
         assert "(padded as in training, in the study: 0.419)" in report
 
 
