@@ -78,13 +78,14 @@ def commands() -> list[tuple[str, str]]:
 
 def shortened(line: str) -> str:
     """The command, its training cut short."""
+    line = line.replace("path/to/data.yaml", "mine/data.yaml")
     asked = re.search(r"python -m (sweeper(?:\.\w+)?)", line)
     if asked is None or "--cfg" in line:
         return line
     more = SHORT.get(asked[1], [])
     if asked[1] == "sweeper" and "data=" not in line:
         more = [*more, *SMALL_DIGITS]
-    return " ".join([line.replace("path/to/data.yaml", "mine/data.yaml"), *more])
+    return " ".join([line, *more])
 
 
 def run(line: str, folder: Path) -> int:
