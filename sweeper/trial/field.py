@@ -54,21 +54,23 @@ class Gap:
     def of(cls, lower: End, upper: End, sure: float) -> Gap:
         """The gap, so many standard deviations sure.
 
-        The common slope moves both ends alike, so it makes the gap wider or narrower.
+        Made of the intervals of both ends, which mAP of at least 0 cuts short (MOVER: Zou and
+        Donner, Statistics in Medicine 27, 2008). The common slope moves both ends alike, so it
+        makes the gap wider or narrower.
         """
-        reach = sure * math.hypot(lower.sd, upper.sd)
+
+        def points(shift: float) -> tuple[float, float, float]:
+            (low, mid, high), (best, likely, worst) = (
+                [min(math.exp(end.error + shift + k * sure * end.sd), 1.0) for k in (-1, 0, 1)]
+                for end in (lower, upper)
+            )
+            expected = mid - likely
+            least = expected - math.hypot(mid - low, worst - likely)
+            return expected, least, expected + math.hypot(high - mid, likely - best)
+
         common = sure * upper.common_sd
-
-        def points(ratio: float, shift: float) -> float:
-            upper_error = min(math.exp(upper.error + shift), 1.0)
-            return min(upper_error * math.exp(ratio), 1.0) - upper_error
-
-        ratio = lower.error - upper.error
-        return cls(
-            points(ratio, 0.0),
-            min(points(ratio - reach, shift) for shift in (-common, common)),
-            max(points(ratio + reach, shift) for shift in (-common, common)),
-        )
+        _, least, most = zip(*(points(shift) for shift in (-common, common)), strict=True)
+        return cls(points(0.0)[0], min(least), max(most))
 
 
 @dataclass(frozen=True, slots=True)
