@@ -54,20 +54,23 @@ class Gap:
     def of(cls, lower: End, upper: End, sure: float) -> Gap:
         """The gap, so many standard deviations sure.
 
-        The common slope moves both ends alike, so it makes the gap wider or narrower.
+        The common slope moves both ends alike, so it makes the gap wider or narrower. Where the
+        lower end has no room left above a mAP of 0, the upper one makes the gap wider alone.
         """
         reach = sure * math.hypot(lower.sd, upper.sd)
         common = sure * upper.common_sd
+        shifted = (upper.error - common, upper.error + common)
 
-        def points(ratio: float, shift: float) -> float:
-            upper_error = min(math.exp(upper.error + shift), 1.0)
+        def points(ratio: float, error: float) -> float:
+            upper_error = min(math.exp(error), 1.0)
             return min(upper_error * math.exp(ratio), 1.0) - upper_error
 
         ratio = lower.error - upper.error
+        furthest = ratio + reach
         return cls(
-            points(ratio, 0.0),
-            min(points(ratio - reach, shift) for shift in (-common, common)),
-            max(points(ratio + reach, shift) for shift in (-common, common)),
+            points(ratio, upper.error),
+            min(points(ratio - reach, error) for error in shifted),
+            max(points(furthest, min(error, -furthest)) for error in shifted),
         )
 
 

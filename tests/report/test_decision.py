@@ -7,6 +7,7 @@ from scipy.stats import ttest_rel
 
 from sweeper.report.answer import answer
 from sweeper.report.certainty import certainty, paired_gap
+from sweeper.report.decision import commands
 from sweeper.report.document import render
 from sweeper.report.findings import Findings
 from sweeper.report.picks import left_out, picks, picks_in_words
@@ -111,6 +112,10 @@ class TestChoice:
         found = findings(*rest, finished)
         assert found.winner is not None and found.winner.name == "b4×a1"
         assert "its weights are in `trials/0002/weights/best.pt`" in render(found, set())
+        assert "of b4×a1 was finished here; its best weights are in `trials/0002/" in commands(
+            found
+        )
+        assert commands(findings(*rest)).startswith("To train the whole run")
 
     def test_one_that_ended_early_by_itself_is_chosen_by_the_rule_only(self) -> None:
         patience = Row(2, 1, False, map50=(0.0, 0.1, 0.3, 0.3, 0.3, 0.3), epochs=EPOCHS)
