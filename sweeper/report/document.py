@@ -20,7 +20,7 @@ from sweeper.trial.command import needs_python, whole_training
 # The plots, in the order of the report: file name and what it shows.
 PLOTS = {
     "cells": "Every cell: mAP@0.5 at the end, and peak memory against the budget",
-    "map50": "mAP@0.5 against time of the whole run, with the Pareto front",
+    "map50": "mAP@0.5 against time of the whole run, with the Pareto front of the two",
     "curves": "Learning curves, and where and why trials stopped",
     "memory": "Peak memory against batch, with the budget",
     "parts": "Peak memory in its parts",
@@ -63,7 +63,7 @@ def render(findings: Findings, plots: set[str], with_article: bool = False) -> s
 PARTS = "What was alive at the peak, GiB: gradients, for one, may be born only after it."
 PARETO = (
     "No other cell that was trained is better in mAP@0.5, time of the whole run and memory at "
-    "once."
+    "once. The line in the plot is the front of mAP@0.5 and time alone."
 )
 RATE = "Images/s are those of training in the median epoch."
 BEST_EPOCH = (
