@@ -9,7 +9,7 @@ from sweeper.numbers import count, gib, limit, score
 from sweeper.report.certainty import certainty
 from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.report.markdown import literal, plain, verbatim
-from sweeper.report.picks import picks_in_words
+from sweeper.report.picks import left_out, picks_in_words
 from sweeper.report.price import prices_in_words
 from sweeper.report.words import cell_in_words, costs, end_in_words
 from sweeper.trial.record import Outcome
@@ -23,11 +23,13 @@ BROKEN = {
 
 
 def answer(findings: Findings) -> str:
-    """What a terminal shows, in markdown: a paragraph, and what else one may take."""
+    """What a terminal shows, in markdown: a paragraph, what else one may take, and what not."""
     said = verdict(findings)
     between = "\n\n" if said.endswith("`") else " "  # a command shall end where its line does
     first = between.join(s for s in (said, grounds(findings)) if s)
-    return "\n\n".join(text for text in (first, picks_in_words(findings)) if text)
+    return "\n\n".join(
+        text for text in (first, picks_in_words(findings), left_out(findings)) if text
+    )
 
 
 def plain_answer(findings: Findings) -> str:

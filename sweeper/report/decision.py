@@ -8,11 +8,16 @@ from collections.abc import Callable
 from sweeper.numbers import NOTHING, count, duration, gib, score
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
-from sweeper.report.markdown import Table, bold, code
+from sweeper.report.markdown import Table, bold, code, literal, verbatim
 from sweeper.report.picks import best_in
 from sweeper.report.words import headroom_in_words
+from sweeper.trial.study_record import RecordedTrial
 
 COMMANDS = "To train the whole run, and keep the weights of its best epoch:"
+FINISHED = (
+    "The whole run of {} was finished here; its best weights are in {}. To repeat it, or to train "
+    "that of another cell, and keep the weights of its best epoch:"
+)
 OWN = ("study.name=", "study.keep_best=")  # overrides of the command
 
 
@@ -35,7 +40,20 @@ def commands(findings: Findings) -> str:
         for title, cell in _columns(findings).items()
         if (command := _run_again(cell, findings))
     ]
-    return f"{COMMANDS}\n\n{code(chr(10).join(lines))}" if lines else ""
+    return f"{_introduction(findings)}\n\n{code(chr(10).join(lines))}" if lines else ""
+
+
+def best_pt(trial: RecordedTrial) -> str:
+    """Where the weights of a finished trial's best epoch lie, from the study's folder."""
+    return verbatim(f"trials/{trial.number:04d}/weights/best.pt")
+
+
+def _introduction(findings: Findings) -> str:
+    """What the commands are for, and what need not be trained again."""
+    winner = findings.recommended
+    if winner is None or winner.finished is None:
+        return COMMANDS
+    return FINISHED.format(literal(winner.name), best_pt(winner.finished))
 
 
 def _run_again(cell: CellSummary, findings: Findings) -> str:

@@ -10,7 +10,7 @@ from sweeper.report import article, tables
 from sweeper.report.answer import grounds, verdict
 from sweeper.report.caveats import caveats
 from sweeper.report.classes import classes, classes_source
-from sweeper.report.decision import commands, decision
+from sweeper.report.decision import best_pt, commands, decision
 from sweeper.report.deployment import deployment, deployment_source
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, code, literal, render_table, verbatim
@@ -20,7 +20,7 @@ from sweeper.trial.command import needs_python, whole_training
 # The plots, in the order of the report: file name and what it shows.
 PLOTS = {
     "cells": "Every cell: mAP@0.5 at the end, and peak memory against the budget",
-    "map50": "mAP@0.5 against time of the whole run, with the Pareto front",
+    "map50": "mAP@0.5 against time of the whole run, with the Pareto front of the two",
     "curves": "Learning curves, and where and why trials stopped",
     "memory": "Peak memory against batch, with the budget",
     "parts": "Peak memory in its parts",
@@ -63,17 +63,22 @@ def render(findings: Findings, plots: set[str], with_article: bool = False) -> s
 PARTS = "What was alive at the peak, GiB: gradients, for one, may be born only after it."
 PARETO = (
     "No other cell that was trained is better in mAP@0.5, time of the whole run and memory at "
-    "once."
+    "once. The line in the plot is the front of mAP@0.5 and time alone."
 )
 RATE = "Images/s are those of training in the median epoch."
+BEST_EPOCH = (
+    "The mAP of a run is that of its best epoch by mAP@0.5:0.95, whose weights are those of "
+    "`best.pt`, not that of its last."
+)
 WHOLE = (
     "In brackets: where another seed ends 4 times of 5, estimated from how the curves wiggle; "
-    f"after ±: the standard deviation between the seeds that ran. {RATE}"
+    f"after ±: the standard deviation between the seeds that ran. {BEST_EPOCH} {RATE}"
 )
 FIRST_PART = (
     "Compare only what is expected *at the end* of the whole run, in brackets where it lies 4 "
     "times of 5: mAP@0.5 so far favours small effective batches, and not all cells were trained "
-    f"equally far. The time of the whole run is that of the median epoch, times the epochs. {RATE}"
+    f"equally far. {BEST_EPOCH} The time of the whole run is that of the median epoch, times the "
+    f"epochs. {RATE}"
 )
 CHANGES = (
     "Medians over the pairs of cells that completed and differ in nothing else, in brackets the "
@@ -182,9 +187,10 @@ def _use(findings: Findings) -> list[str]:
     sections = ["## Use it", "Train with the winner's settings in plain Ultralytics:"]
     language = "python" if needs_python(winner.spec) else "sh"
     sections += [code(whole_training(winner.spec), language), ACCUMULATE]
-    if done := winner.finished:
-        weights = f"trials/{done.number:04d}/weights/best.pt"
-        sections.append(f"This run was finished here; its weights are in `{weights}`.")
+    if winner.finished:
+        sections.append(
+            f"This run was finished here; its weights are in {best_pt(winner.finished)}."
+        )
     if findings.study.command:
         sections += [STUDY_AGAIN, code(findings.study.command)]
     deploy = shlex.join(["python", "-m", "sweeper.deploy", f"study.name={name}"])

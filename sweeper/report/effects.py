@@ -131,10 +131,9 @@ def _pulls(cell: CellSummary, lever: str) -> object:
 
 def _larger_batch(cells: list[CellSummary]) -> list[Pair]:
     def key(cell: CellSummary) -> Hashable:
-        return cell.setting, cell.spec.amp
+        return cell.setting, cell.spec.amp, cell.spec.accumulate
 
-    plain = [c for c in cells if c.spec.accumulate == 1]
-    return [pair for group in _groups(plain, key) for pair in pairwise(group)]
+    return [pair for group in _groups(cells, key) for pair in pairwise(group)]
 
 
 def _groups(

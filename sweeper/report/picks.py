@@ -49,7 +49,7 @@ def left_out(findings: Findings) -> str:
             continue
         if cell.whole_s and cell.whole_s < shortest:
             blank = (cell.map50 or 0.0) < LEAST_MAP50
-            why = "detected nothing" if blank else "had an end that cannot be told yet"
+            why = "detected next to nothing" if blank else "had an end that cannot be told yet"
             reasons[f"took less time, but {why}"].append(literal(cell.name))
         elif not cell.fits and (findings.end(cell) or 0.0) > highest:
             stopped = f"stopped after {cell.trained} epochs, might have ended higher"

@@ -188,8 +188,11 @@ class Field:
         if Gap.of(lower, upper, sure).least <= margin:
             return ""
         gap = Gap.of(lower, upper, SURE)
+        noise = gap.expected - gap.least
+        if gap.least <= 0:
+            return f"expected {self._by(best, gap.expected)}, within the noise of {_bare(noise)}"
         likely = "" if sure >= SURE else "likely "
-        return likely + self._by(best, gap.expected, gap.expected - gap.least)
+        return f"{likely}{self._by(best, gap.expected)}, noise {_bare(noise)}"
 
     def no_sooner(self, cell: Cell, taken: Cell) -> str:
         """Why the one taken is preferred to a cell that is not behind."""
@@ -227,16 +230,15 @@ class Field:
         if gap <= margin + noise:
             return ""
         now = f"learning has not begun, {at_best.map50:.2f} at best at the end, "
-        return now + self._by(best, gap, noise)
+        return f"{now}{self._by(best, gap)}, noise {_bare(noise)}"
 
     def now_and_then(self, cell: Cell) -> str:
         """Where a cell is and what is expected of its end; empty before learning has begun."""
         end = self.ends.get(cell.label)
         return f"{cell.now:.2f}, {end.map50:.2f} at the end as expected then, " if end else ""
 
-    def _by(self, best: Cell, gap: float, noise: float) -> str:
-        amount, noise_amount = _points(gap), _points(noise).split()[0]
-        return f"behind {self._with_end(best)} by {amount}, noise {noise_amount}"
+    def _by(self, best: Cell, gap: float) -> str:
+        return f"behind {self._with_end(best)} by {_points(gap)}"
 
 
 def _seed_sd(reached: Sequence[Sequence[float]], by_curves: float) -> float:
@@ -249,6 +251,10 @@ def _seed_sd(reached: Sequence[Sequence[float]], by_curves: float) -> float:
 
 def _points(gap: float) -> str:
     return count(round(100 * gap), "point") if gap >= 0.015 else f"{100 * gap:.1f} points"
+
+
+def _bare(gap: float) -> str:
+    return _points(gap).split()[0]
 
 
 def _sooner(times: float) -> str:

@@ -7,6 +7,7 @@ from scipy.stats import ttest_rel
 
 from sweeper.report.answer import answer
 from sweeper.report.certainty import certainty, paired_gap
+from sweeper.report.decision import commands
 from sweeper.report.document import render
 from sweeper.report.findings import Findings
 from sweeper.report.picks import left_out, picks, picks_in_words
@@ -111,6 +112,10 @@ class TestChoice:
         found = findings(*rest, finished)
         assert found.winner is not None and found.winner.name == "b4×a1"
         assert "its weights are in `trials/0002/weights/best.pt`" in render(found, set())
+        assert "of b4×a1 was finished here; its best weights are in `trials/0002/" in commands(
+            found
+        )
+        assert commands(findings(*rest)).startswith("To train the whole run")
 
     def test_one_that_ended_early_by_itself_is_chosen_by_the_rule_only(self) -> None:
         patience = Row(2, 1, False, map50=(0.0, 0.1, 0.3, 0.3, 0.3, 0.3), epochs=EPOCHS)
@@ -259,8 +264,9 @@ class TestPicks:
 
     def test_what_seems_better_and_is_not_counted_is_said(self) -> None:
         assert left_out(findings(*self.ROWS)) == (
-            "Not counted: b32×a1 took less time, but detected nothing."
+            "Not counted: b32×a1 took less time, but detected next to nothing."
         )
+        assert left_out(findings(*self.ROWS)) in answer(findings(*self.ROWS))
         out = {"outcome": Outcome.PRUNED, "reason": "stopped after 6 of 40 epochs: behind"}
         above = findings(part(8, 16, 0.8, 2.0), part(2, 6, 1.2, 1.5, **out))
         said = "Not counted: b2×a1 stopped after 6 of 40 epochs, might have ended higher."

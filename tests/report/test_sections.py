@@ -89,6 +89,16 @@ class TestEffects:
         assert rows["amp on instead of off"][1] == "2"
         assert rows["amp on instead of off"][4] == "-15 % (-20 % to -10 %)"
 
+    def test_cells_that_accumulate_show_the_next_larger_batch_too(self) -> None:
+        rows = [replace(r, accumulate=a) for r in (FAST, GOOD) for a in (1, 2)]
+        found = {r[0]: r for r in change_effects(findings(*rows)).rows}
+        assert found["the next larger batch alone"][1] == "2"
+
+
+def test_the_report_says_once_of_which_epoch_its_map_is() -> None:
+    text = render(findings(FAST, GOOD), set())
+    assert text.count("that of its best epoch by mAP@0.5:0.95") == 1
+
 
 def test_where_another_cell_than_the_chosen_one_detects_something_that_is_said() -> None:
     slow = Row(2, 1, False, map50=(0.0, 0.001, 0.013), wall_time_s=14.0)
