@@ -27,7 +27,7 @@ def certainty(findings: Findings) -> str:
     gap, level = lead(findings, winner, rival)
     if gap is None:
         where = "of another cell" if winner.name in findings.ends else "of any cell"
-        return f"{runs} Nothing can be expected yet of the end {where}."
+        return f"{runs} No cell was compared: nothing can be expected yet of the end {where}."
     compared = f"{runs} {_compare(gap, level, winner, rival)}{_others(findings, winner, rival)}"
     return f"{compared} {_remedy(winner)}" if findings.ended and unknown(gap) else compared
 

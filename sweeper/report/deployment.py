@@ -12,6 +12,7 @@ EMULATED = (
     "Run by `python -m sweeper.deploy` on an emulated card: times are those of the CPU and say "
     "nothing of a GPU. Its own table says how, and what failed."
 )
+CHOSEN = " The weights are those of the run by which the cell was chosen, not of its fresh seeds."
 ON_SQUARES = "that of images letterboxed to the square of the image size, as exports need"
 
 # Column and metric of each export, and how its number is written.
@@ -25,10 +26,12 @@ COLUMNS = {
 }
 
 
-def deployment_source(record: DeploymentRecord | None, study_map50: float | None) -> str:
+def deployment_source(
+    record: DeploymentRecord | None, study_map50: float | None, confirmed: bool
+) -> str:
     """What the numbers of `deployment` are, the study's own mAP@0.5 among them."""
     source = EMULATED if record is not None and record.emulated else MEASURED
-    return f"{source} mAP@0.5 is {ON_SQUARES}{in_the_study(study_map50)}."
+    return f"{source} mAP@0.5 is {ON_SQUARES}{in_the_study(study_map50)}.{CHOSEN * confirmed}"
 
 
 def in_the_study(map50: float | None) -> str:

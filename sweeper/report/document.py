@@ -36,7 +36,8 @@ def render(findings: Findings, plots: set[str], with_article: bool = False) -> s
         with_article: Set the article's claims beside it, as for a study of its experiment.
     """
     winner = findings.winner
-    exported, map50 = (winner.first.deployment, winner.first.map50) if winner else (None, None)
+    exported = winner.first.deployment if winner else None
+    weights = (winner.first.map50, winner.confirmed) if winner else (None, False)
     sections = [
         [f"# {title(findings)}", *_decision(findings), *_images(plots, "cells")],
         _asked(findings),
@@ -52,7 +53,9 @@ def render(findings: Findings, plots: set[str], with_article: bool = False) -> s
         ],
         _section("The winner, class by class", classes(findings), classes_source(findings)),
         _use(findings),
-        _section("The winner's exports", deployment(exported), deployment_source(exported, map50)),
+        _section(
+            "The winner's exports", deployment(exported), deployment_source(exported, *weights)
+        ),
         _section("Every trial", tables.every_trial(findings)),
         _article(findings) if with_article or _is_articles(findings) else [],
         _caveats(findings),

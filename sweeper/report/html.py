@@ -51,6 +51,10 @@ code { font: .87em ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: a
   th:first-child, td:first-child { max-width: 7rem; white-space: normal; }
   td:last-child:not([style]) { min-width: 16rem; }
   h1 + .table td:last-child { min-width: 0; }
+  p:has(> img) { overflow-x: auto; }
+  img { max-width: none; width: 44rem; }
+  .table, p:has(> img) { padding-right: 1.5rem;
+    mask-image: linear-gradient(to left, transparent, #000 1.5rem); }
 }
 """
 

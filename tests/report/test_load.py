@@ -11,6 +11,7 @@ from sweeper.config.compose import compose_settings
 from sweeper.config.settings import Settings
 from sweeper.deploy import rows as deploy
 from sweeper.errors import StudyError
+from sweeper.report.deployment import CHOSEN, deployment_source
 from sweeper.report.document import render
 from sweeper.report.findings import Findings
 from sweeper.report.frames import curves_frame, trials_frame
@@ -76,6 +77,12 @@ def test_what_was_deployed_is_in_both(tmp_path: Path, emulated: bool, said: str)
         assert "| onnx " in report and said in report
         assert "letterboxed to the square of the image size, as exports need" in report
         assert "(padded as in training, in the study: 0.419)" in report
+        assert CHOSEN not in report
+
+
+def test_exports_of_a_repeated_cell_are_those_of_its_first_run() -> None:
+    record = DeploymentRecord(5, {"deploy/onnx/map50": 0.42}, False)
+    assert deployment_source(record, 0.419, confirmed=True).endswith(f"0.419).{CHOSEN}")
 
 
 def test_the_latest_study_is_the_one_that_was_started_last(tmp_path: Path) -> None:
