@@ -16,6 +16,7 @@ from sweeper.trial.study_record import RecordedTrial
 # Ultralytics trains 100 epochs by default; the ranking of much shorter runs may turn around.
 BRIEF_EPOCHS = 50
 BUSY_SHARE = 0.1
+SELECTION = ("classes", "single_cls")  # of boxes, by arguments of Ultralytics
 
 BY_SIMULATION = (
     "Memory is simulated: the training step is traced and replayed through a model of the CUDA "
@@ -143,12 +144,13 @@ def _data(findings: Findings) -> Iterator[str]:
 
 def _changed(findings: Findings) -> Iterator[str]:
     """Which cells trained on something else than most of them, under the same name."""
-    loaded: dict[str, dict[str, set[str]]] = {}
+    loaded: dict[tuple[object, ...], dict[str, set[str]]] = {}
     for trial in findings.trials:
         found = trial.result.settings.get(FINGERPRINT) if trial.result else None
         if found:
-            cells = loaded.setdefault(trial.spec.data_yaml, {}).setdefault(found, set())
-            cells.add(trial.spec.label)
+            spec = trial.spec
+            asked = spec.data_yaml, *(str(spec.train_args.get(name)) for name in SELECTION)
+            loaded.setdefault(asked, {}).setdefault(found, set()).add(spec.label)
     for versions in loaded.values():
         _, *others = sorted(versions.values(), key=len, reverse=True)
         if others:

@@ -154,15 +154,20 @@ def test_trials_of_another_state_of_the_data_are_named() -> None:
         [Row(4, a, False, peak_gib=9.0, map50=(0.4,), wall_time_s=9.0) for a in (1, 2, 4)]
     )
 
-    def text(*fingerprints: str) -> str:
+    def text(*fingerprints: str, single: int | None = None) -> str:
         trials = tuple(
-            replace(t, result=replace(t.result, settings={FINGERPRINT: found}))
+            replace(
+                t,
+                spec=replace(t.spec, train_args={"single_cls": t.number == single}),
+                result=replace(t.result, settings={FINGERPRINT: found}),
+            )
             for t, found in zip(study.trials, fingerprints, strict=True)
         )
         return render(Findings(replace(study, trials=trials)), set())
 
     said = "The data set changed while the study ran: b4×a2 trained on other labels"
     assert said in text("a", "b", "a")
+    assert "data set changed" not in text("a", "b", "a", single=1), "other labels were asked for"
     assert "data set changed" not in text("a", "a", "a") + render(Findings(study), set())
 
 
