@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -193,11 +192,16 @@ def train_again(
     assert source.spec is not None
     whole = source.spec.from_the_start()
     spec = replace(whole, epochs=epochs or whole.epochs, keep_weights=True, timeout_s=0.0)
-    say(f"weights were not kept (study.keep_best=true keeps them): training {spec.label} again")
+    length = count(spec.epochs, "epoch")
+    say(
+        f"weights were not kept (study.keep_best=true or study.finish=true keeps them): training "
+        f"{spec.label} again for {length} (deploy.epochs=N trains less)"
+    )
     result = _train(spec, folder)
     if result.outcome is not Outcome.COMPLETE:
-        raise DeployError(f"{source.text} ended as {result.outcome.value}: {result.reason}")
-    length = count(spec.epochs, "epoch")
+        raise DeployError(
+            f"training {spec.label} again ended as {result.outcome.value}: {result.reason}"
+        )
     say(f"trained {length} in {duration(result.wall_time_s)}")
     return replace(
         source,
@@ -216,6 +220,6 @@ def _train(spec: TrialSpec, folder: Path) -> TrialResult:
             f"{here}. Run the study with study.finish=true or study.keep_best=true, or give "
             "deploy.weights."
         )
-    display = StudyDisplay(Console(file=io.StringIO()))
+    display = StudyDisplay(Console(highlight=False))
     with unrecorded_trials(folder, devices, display) as trials:
         return trials.run_one(spec)

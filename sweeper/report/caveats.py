@@ -15,7 +15,6 @@ from sweeper.trial.study_record import RecordedTrial
 
 # Ultralytics trains 100 epochs by default; the ranking of much shorter runs may turn around.
 BRIEF_EPOCHS = 50
-BUSY_SHARE = 0.1
 SELECTION = ("classes", "single_cls")  # of boxes, by arguments of Ultralytics
 
 BY_SIMULATION = (
@@ -189,11 +188,7 @@ def _devices(findings: Findings) -> str:
 
 def _busy(findings: Findings) -> str:
     """Which cells were kept waiting by other programs, or by each other."""
-    waits = {
-        c.name: max(t.result.cpu_wait or 0.0 for t in c.complete if t.result)
-        for c in findings.ranked
-    }
-    busy = {name: share for name, share in waits.items() if share >= BUSY_SHARE}
+    busy = {c.name: c.waited for c in findings.ranked if c.waited}
     return BUSY.format(literal(", ".join(busy)), min(busy.values())) if busy else ""
 
 

@@ -15,6 +15,7 @@ from sweeper.trial.record import Outcome
 from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_record import RecordedTrial
 
+BUSY_SHARE = 0.1  # from which on times say less of the cell than of the machine
 # What a label says by itself, and the seed: another seed is the same cell.
 IN_THE_LABEL = {"batch", "accumulate", "amp", "memory", "seed", *(f"memory.{n}" for n in LEVERS)}
 
@@ -155,6 +156,13 @@ class CellSummary:
         rates = (t.result.images_per_s for t in self.compared if t.result)
         values = [rate for rate in rates if rate is not None]
         return statistics.median(values) if values else None
+
+    @cached_property
+    def waited(self) -> float:
+        """Share of its time that it was kept waiting for a core, where the machine was busy."""
+        shares = (t.result.cpu_wait or 0.0 for t in self.complete if t.result)
+        longest = max(shares, default=0.0)
+        return longest if longest >= BUSY_SHARE else 0.0
 
     @cached_property
     def peak_gib(self) -> float | None:

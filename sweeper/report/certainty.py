@@ -120,6 +120,8 @@ def _time(winner: CellSummary, rival: CellSummary) -> str:
     """`` (1.56 times the time)``."""
     if not winner.whole_s or not rival.whole_s:
         return ""
+    if winner.waited or rival.waited:
+        return " (times not compared: the machine was busy)"
     return f" ({rival.whole_s / winner.whole_s:.2f} times the time)"
 
 

@@ -42,12 +42,17 @@ from sweeper.study.trials import Trials
 from sweeper.tracking.outbox import Outbox
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import Outcome, TrialResult
+from sweeper.trial.rungs import default_rungs
 from sweeper.trial.spec import SINGLE, TrialSpec
 from sweeper.trial.study_record import StudyRecord
 
 ONE_EPOCH = (
     "one epoch shows what fits and how long it takes, and ranks nothing: to compare the cells' "
     "mAP@0.5, give the epochs of the run you plan, e.g. train.epochs=40"
+)
+FEW_EPOCHS = (
+    "{} epochs rank the cells by how they begin, which favours small effective batches: to "
+    "compare their ends, give the epochs of the run you plan, e.g. train.epochs=40"
 )
 
 
@@ -131,8 +136,9 @@ def _specs(context: RunContext, space: Space) -> dict[Cell, TrialSpec]:
         for c in space.cells
     ]
     context.say(_training(specs))
-    if all(spec.epochs == 1 for spec in specs):
-        context.say(ONE_EPOCH)
+    longest = max(spec.epochs for spec in specs)
+    if not default_rungs(longest) and len(specs) > 1:
+        context.say(FEW_EPOCHS.format(longest) if longest > 1 else ONE_EPOCH)
     datasets = (context.builder.dataset(cell.settings) for cell in space.cells)
     for caution in dict.fromkeys(chain.from_iterable(d.cautions for d in datasets)):
         context.say(caution)

@@ -202,7 +202,8 @@ def main(arguments):
         print("begun", flush=True)
         sys.stdin.read()
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and a shell the next
+signal.signal(signal.SIGINT, signal.default_int_handler)
 run_tool(main, "about")
 """
     words = [sys.executable, "-c", script]

@@ -146,6 +146,7 @@ def test_cells_that_waited_for_a_core_are_named() -> None:
     )
     text = render(Findings(replace(study, trials=trials)), set())
     assert "The machine was busy: b4×a2, b4×a4 waited for a core" in text and "20% of" in text
+    assert "(times not compared: the machine was busy)" in text
     assert "was busy" not in render(Findings(study), set())
 
 
