@@ -69,8 +69,10 @@ class Gap:
             return expected, least, expected + math.hypot(high - mid, likely - best)
 
         common = sure * upper.common_sd
-        _, least, most = zip(*(points(shift) for shift in (-common, common)), strict=True)
-        return cls(points(0.0)[0], min(least), max(most))
+        expected, least, most = zip(
+            *(points(shift) for shift in (0.0, -common, common)), strict=True
+        )
+        return cls(expected[0], min(least), max(most))
 
 
 @dataclass(frozen=True, slots=True)

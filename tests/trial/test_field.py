@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sweeper.trial.curves import End
@@ -19,6 +19,7 @@ def end(map50: float, sd: float, common_sd: float = 0.0) -> End:
 
 
 @given(ENDS, ENDS, st.floats(0, 0.3))
+@example((0.625, 0.0625), (0.0625, 0.125), 0.25)  # shifted, the ends come closer
 def test_a_gap_is_that_of_the_two_turned_round(
     one: tuple[float, float], other: tuple[float, float], common_sd: float
 ) -> None:
