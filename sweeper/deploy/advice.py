@@ -68,8 +68,8 @@ def _most_images(rows: list[Row], pt: Row | None, otherwise: str = NOTHING_RAN) 
 def _fastest(rows: list[Row], pt: Row | None, batch: int) -> tuple[Row, list[Row]]:
     """The row to take, and those that cannot be told from it: it loses the least mAP of all.
 
-    Ratios were measured in turns, so that a busy minute hits both; two whose turns overlap may
-    change places when they are measured again.
+    Ratios were measured in turns, so that a busy minute hits both; two whose middle turns
+    overlap may change places when they are measured again.
     """
     first = max(rows, key=lambda r: r.speeds[batch].ratio)
     level = [r for r in rows if r.speeds[batch].span[1] >= first.speeds[batch].span[0]]
@@ -84,7 +84,7 @@ def _lost(row: Row, pt: Row | None) -> float:
 
 
 def _level(rows: list[Row], batch: int) -> str:
-    """Rows whose turns overlap with those of the best."""
+    """Rows whose middle turns overlap with those of the best."""
     names = (f"{r.name} ({r.speeds[batch].ratio:.2f} ×)" for r in rows)
     return f"; as fast within the noise of the turns: {', '.join(names)}" if rows else ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import quantiles
 from typing import Any
 
 from sweeper.str_enum import StrEnum
@@ -40,9 +41,11 @@ class Speed:
 
     @property
     def span(self) -> tuple[float, float]:
-        """Smallest and largest ratio of a turn."""
-        turns = self.turns or (self.ratio,)
-        return min(turns), max(turns)
+        """First and third quartile of the turns' ratios: one busy turn says nothing."""
+        if len(self.turns) < 2:
+            return self.ratio, self.ratio
+        low, _, high = quantiles(self.turns, n=4, method="inclusive")
+        return low, high
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,19 @@ def test_among_those_whose_turns_overlap_the_least_accuracy_lost_decides() -> No
     ]
 
 
+def test_one_busy_turn_makes_no_slow_row_as_fast() -> None:
+    def row(name: str, *turns: float) -> Row:
+        speeds = tuple(Speed(b, 2.0, 2.5, 500.0, median(turns), turns) for b in (1, 8))
+        return Row(name, path=f"{name}/model", size_mib=5, map50=0.8, speeds=speeds)
+
+    there = {"device": "A Processor", "gpu": False, "imgsz": 320}
+    pt = Row("pt", size_mib=5.2, map50=0.81, speeds=SLOW)
+    fast = row("openvino", 2.5, 2.4, 0.98, 2.5, 2.6)
+    slow = row("onnx", 0.7, 0.71, 0.72, 0.7, 2.7)
+    use, why = advice(deployment(there, pt, slow, fast))["CPU server"]
+    assert use == "**openvino**" and "noise" not in why
+
+
 def test_what_ran_on_the_gpu_is_no_edge_device_either() -> None:
     pt = Row("pt", size_mib=5.2, device="cuda:0", speeds=SLOW)
     (_, why) = advice(deployment(ON_GPU, pt))["edge"]
