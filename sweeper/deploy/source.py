@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-
 from sweeper.config.settings import Settings
 from sweeper.errors import DeployError, StudyError
 from sweeper.executors.devices import find_devices
@@ -220,6 +218,7 @@ def _train(spec: TrialSpec, folder: Path) -> TrialResult:
             f"{here}. Run the study with study.finish=true or study.keep_best=true, or give "
             "deploy.weights."
         )
-    display = StudyDisplay(Console(highlight=False))
+    display = StudyDisplay()
+    display.start(1)
     with unrecorded_trials(folder, devices, display) as trials:
         return trials.run_one(spec)

@@ -197,6 +197,7 @@ def test_on_a_card_a_winner_without_weights_is_trained_once_more(
     done = machine.command("-m", "sweeper.deploy", *wanted, *QUICK)
     assert done.code == 0, done.out + done.err
     assert "training b4×a1 again" in done.out and "trained 2 epochs" in done.out
+    assert "1/1 b4×a1" in done.out
     document = (runs / "small/deploy/deploy.md").read_text()
     assert "trained once more for 2 epochs: its weights were not kept." in document
     assert "**These weights detect next to nothing (mAP@0.5 0.00" in document
