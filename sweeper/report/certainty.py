@@ -11,7 +11,8 @@ from sweeper.numbers import count
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import literal
-from sweeper.trial.field import MARGIN, Gap
+from sweeper.trial.field import MARGIN
+from sweeper.trial.gap import Gap
 
 FOUR_OF_FIVE = "4 times of 5"
 PAIRED = "95 %, seed by seed"

@@ -9,7 +9,7 @@ from functools import cached_property
 from sweeper.report.cells import CellSummary, cells_of
 from sweeper.report.standing import standings_of
 from sweeper.trial.curves import Outlook
-from sweeper.trial.field import Gap
+from sweeper.trial.gap import Gap
 from sweeper.trial.levers import places, pulled
 from sweeper.trial.record import Outcome
 from sweeper.trial.rungs import Choice, choose, ends, leads

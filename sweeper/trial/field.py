@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sweeper.numbers import count
 from sweeper.trial.curves import End, Shape, Trend, log_error
+from sweeper.trial.gap import Gap
 
 MARGIN = 0.01  # mAP@0.5 that nobody would train longer for
 SURE = 1.15  # standard deviations: seven of eight verdicts that end a trial are right
@@ -40,39 +41,6 @@ class Standing:
     spare_gib: float | None
     effective_batch: int
     reached: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """How far one mAP@0.5 ends below another: expected, at least, at most."""
-
-    expected: float
-    least: float
-    most: float
-
-    @classmethod
-    def of(cls, lower: End, upper: End, sure: float) -> Gap:
-        """The gap, so many standard deviations sure.
-
-        Made of the intervals of both ends, which mAP of at least 0 cuts short (MOVER: Zou and
-        Donner, Statistics in Medicine 27, 2008). The common slope moves both ends alike, so it
-        makes the gap wider or narrower.
-        """
-
-        def points(shift: float) -> tuple[float, float, float]:
-            (low, mid, high), (best, likely, worst) = (
-                [min(math.exp(end.error + shift + k * sure * end.sd), 1.0) for k in (-1, 0, 1)]
-                for end in (lower, upper)
-            )
-            expected = mid - likely
-            least = expected - math.hypot(mid - low, worst - likely)
-            return expected, least, expected + math.hypot(high - mid, likely - best)
-
-        common = sure * upper.common_sd
-        expected, least, most = zip(
-            *(points(shift) for shift in (0.0, -common, common)), strict=True
-        )
-        return cls(expected[0], min(least), max(most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +158,10 @@ class Field:
         if Gap.of(lower, upper, sure).least <= margin:
             return ""
         gap = Gap.of(lower, upper, SURE)
-        noise = gap.expected - gap.least
+        by = self._by(best, gap.expected, gap.expected - gap.least)
         if gap.least <= 0:
-            return f"expected {self._by(best, gap.expected)}, within the noise of {_bare(noise)}"
-        likely = "" if sure >= SURE else "likely "
-        return f"{likely}{self._by(best, gap.expected)}, noise {_bare(noise)}"
+            return f"expected {by}"
+        return by if sure >= SURE else f"likely {by}"
 
     def no_sooner(self, cell: Cell, taken: Cell) -> str:
         """Why the one taken is preferred to a cell that is not behind."""
@@ -232,15 +199,17 @@ class Field:
         if gap <= margin + noise:
             return ""
         now = f"learning has not begun, {at_best.map50:.2f} at best at the end, "
-        return f"{now}{self._by(best, gap)}, noise {_bare(noise)}"
+        return now + self._by(best, gap, noise)
 
     def now_and_then(self, cell: Cell) -> str:
         """Where a cell is and what is expected of its end; empty before learning has begun."""
         end = self.ends.get(cell.label)
         return f"{cell.now:.2f}, {end.map50:.2f} at the end as expected then, " if end else ""
 
-    def _by(self, best: Cell, gap: float) -> str:
-        return f"behind {self._with_end(best)} by {_points(gap)}"
+    def _by(self, best: Cell, gap: float, noise: float) -> str:
+        compared = "within the noise of" if gap <= noise else "noise"
+        amount, noise_amount = _points(gap), _points(noise).split()[0]
+        return f"behind {self._with_end(best)} by {amount}, {compared} {noise_amount}"
 
 
 def _seed_sd(reached: Sequence[Sequence[float]], by_curves: float) -> float:
@@ -253,10 +222,6 @@ def _seed_sd(reached: Sequence[Sequence[float]], by_curves: float) -> float:
 
 def _points(gap: float) -> str:
     return count(round(100 * gap), "point") if gap >= 0.015 else f"{100 * gap:.1f} points"
-
-
-def _bare(gap: float) -> str:
-    return _points(gap).split()[0]
 
 
 def _sooner(times: float) -> str:

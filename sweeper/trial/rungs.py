@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.trial.curves import FOUR_OF_FIVE, Outlook
-from sweeper.trial.field import MARGIN, SURE, Cell, Field, Gap, Standing
+from sweeper.trial.field import MARGIN, SURE, Cell, Field, Standing
+from sweeper.trial.gap import Gap
 
 _SHARES = (0.15, 0.25, 0.35)  # of the whole run: the rungs
 _FEWEST_EPOCHS = 10  # of a run that is worth dividing

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sweeper.trial.curves import End
-from sweeper.trial.field import Gap
+from sweeper.trial.gap import Gap
 
 ENDS = st.tuples(st.floats(0.001, 0.999), st.floats(0.01, 0.5))
 
