@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 
@@ -18,7 +19,6 @@ FINISHED = (
     "The whole run of {} was finished here; its best weights are in {}. To repeat it, or to train "
     "that of another cell, and keep the weights of its best epoch:"
 )
-OWN = ("study.name=", "study.keep_best=")  # overrides of the command
 
 
 def decision(findings: Findings) -> Table:
@@ -57,10 +57,11 @@ def _introduction(findings: Findings) -> str:
 
 
 def _run_again(cell: CellSummary, findings: Findings) -> str:
-    """The command that runs one cell by itself; empty where its overrides are not known."""
-    cells = [o for o in cell.spec.overrides if not o.startswith(OWN)]
-    named = [f"study.name={findings.study.name}-again", "study.keep_best=true"]
-    return shlex.join(["python", "-m", "sweeper", *named, *cells]) if cells else ""
+    """The command of a study of one cell to its end; empty where its overrides are not known."""
+    cells = [o for o in cell.spec.overrides if not o.startswith("study.")]
+    slug = re.sub(r"[^a-z0-9]+", "-", cell.name.replace("×", "").lower())
+    named = [f"study.name={findings.study.name}-{slug}", "study.finish=true"]
+    return shlex.join(["python", "-m", "sweeper", "-m", *named, *cells]) if cells else ""
 
 
 def _columns(findings: Findings) -> dict[str, CellSummary]:

@@ -40,9 +40,12 @@ class TestDecision:
 
     def test_each_cell_has_a_command_to_copy(self) -> None:
         text = commands(findings(FAST, GOOD))
-        again = "python -m sweeper study.name=article-again study.keep_best=true"
-        assert f"recommended, fastest to the end: b8×a1\n{again} batch=8 accumulate=1 amp" in text
-        assert f"best mAP@0.5, least memory: b2×a1\n{again} batch=2 accumulate=1 amp" in text
+        said = "{}\npython -m sweeper -m study.name=article-{} study.finish=true {} amp"
+        for title, name, cell in (
+            ("recommended, fastest to the end: b8×a1", "b8a1", "batch=8 accumulate=1"),
+            ("best mAP@0.5, least memory: b2×a1", "b2a1", "batch=2 accumulate=1"),
+        ):
+            assert said.format(title, name, cell) in text
 
     def test_it_stands_before_the_verdict_of_one_sentence(self) -> None:
         _, table, sentence, *_ = render(findings(FAST, GOOD), set()).split("\n\n")
