@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 
@@ -13,7 +14,7 @@ def without_password(url: str) -> str:
     return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.split('@')[-1]}").geturl()
 
 
-def without_passwords(overrides: tuple[str, ...]) -> list[str]:
+def without_passwords(overrides: Iterable[str]) -> list[str]:
     """Overrides whose values may be shown."""
     split = (override.partition("=") for override in overrides)
     return [key + equals + without_password(value) for key, equals, value in split]

@@ -26,6 +26,7 @@ from sweeper.config.slips import (
     unknown_choice,
     unknown_key,
     unreadable,
+    wrong_type,
 )
 from sweeper.config.validation import validate
 from sweeper.errors import SettingsError
@@ -98,7 +99,8 @@ def _naming_the_key() -> Iterator[None]:
         raise SettingsError(unknown_key(str(error.full_key))) from error
     except OmegaConfBaseException as error:
         key = error.full_key or "the configuration"
-        raise SettingsError(f"{key}: {str(error).splitlines()[0]}") from error
+        said = str(error).splitlines()[0]
+        raise SettingsError(wrong_type(key, said) or f"{key}: {said}") from error
 
 
 def compose_settings(overrides: list[str]) -> Settings:
@@ -141,9 +143,14 @@ def explain(error: HydraException) -> str:
         return unknown_choice(group, choice, error.options)
     if isinstance(error, OverrideParseException):
         return unreadable(error.override, " ".join(text.partition(" See http")[0].split()))
-    cause = error.__cause__
-    detail = f": {str(cause).splitlines()[0]}" if isinstance(cause, ValidationError) else ""
-    return " ".join(str(error).split()) + detail
+    detail = ""
+    if isinstance(error.__cause__, ValidationError):
+        said = str(error.__cause__).splitlines()[0]
+        merged = re.match(r"Error merging override \+*([\w.]+)=", text)
+        if merged and (known := wrong_type(merged[1], said)):
+            return known
+        detail = f": {said}"
+    return " ".join(text.split()) + detail
 
 
 def _refuse_additions(settings: Any, prefix: str = "") -> None:

@@ -14,6 +14,7 @@ from sweeper.config.conf_dir import CONF_DIR
 from sweeper.config.settings import Settings
 from sweeper.errors import SettingsError
 
+KINDS = {"Integer": "whole number", "Float": "number"}  # by OmegaConf's names
 _FILES = {"data": "data.yaml", "model": "model.file"}  # keys for what no choice of a group is
 
 
@@ -55,13 +56,30 @@ def explain_number(error: ValueError, words: Iterable[str]) -> str:
         raise error
     group, _, choice = typed.partition("=")
     options = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-    size = " For a card of so many GiB: vram.budget_gib=8." if group == "vram" else ""
-    return unknown_choice(group, choice, options) + size
+    return unknown_choice(group, choice, options)
+
+
+def wrong_type(key: str, said: str) -> str:
+    """That a key takes another kind of value, by OmegaConf's message; empty for another one."""
+    if found := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", said):
+        value, kind = found.groups()
+        return f"{key}={value} is no {KINDS.get(kind, kind)}."
+    if found := re.match(r"Value '(.*)' is not a valid bool", said):
+        return f"{key}={found[1]} is neither true nor false."
+    if "is not a ListConfig" in said:
+        return f"{key} is a list, also of one: {key}=[FIRST,SECOND]."
+    if "is not Optional" in said:
+        return f"{key}=null cannot be: it needs a value."
+    return ""
 
 
 def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
     """That a group has no such choice, and which one may be meant."""
     name, known = choice.lower().removesuffix(".pt"), list(options)
+    if group == "vram" and re.fullmatch(r"\d{1,3}(\.\d+)?", name):
+        return (
+            f"vram={choice} is no card of conf/vram. For {choice} GiB: vram.budget_gib={choice}."
+        )
     near = [option for option in known if name in option]
     near = near or difflib.get_close_matches(name, known, n=1)
     meant = f"{name} model.pretrained=true" if f"{name}.pt" == choice and name in known else ""

@@ -19,6 +19,7 @@ from sweeper.study.context import change_of_data
 from sweeper.study.display import StudyDisplay
 from sweeper.study.trials import unrecorded_trials
 from sweeper.training.dataset import check_dataset, prepare_dataset
+from sweeper.trial.command import tool_command
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.spec import TrialSpec
@@ -138,7 +139,7 @@ def _winner(settings: Settings) -> Source:
     if best is None:
         raise StudyError(
             f"study.name={name} has no trial that completed within its budget, so there is "
-            f"nothing to deploy. See python -m sweeper.report study.name={name}."
+            f"nothing to deploy. See {tool_command('sweeper.report', f'study.name={name}')}."
         )
     winner = best.first
     spec = winner.spec

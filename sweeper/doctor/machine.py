@@ -14,9 +14,11 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from sweeper.config.settings import Settings
-from sweeper.doctor.finding import Finding, ok, warning
+from sweeper.doctor.finding import Finding, failure, ok, warning
+from sweeper.errors import SettingsError
 from sweeper.numbers import GIB, count
 from sweeper.training.data_yaml import is_shipped
+from sweeper.training.weights import require_weights
 
 # Peak resident memory of a trial with two loader workers lies between 1 and 1.6 GiB.
 HOST_GIB_PER_TRIAL = 2.0
@@ -83,6 +85,17 @@ def _outside(text: str) -> str:
     if wanted.specifier.contains(found, prereleases=True):
         return ""
     return f"{wanted.name} {found} (tested: {wanted.specifier})"
+
+
+def check_weights(settings: Settings) -> list[Finding]:
+    """Have the weights that the training starts from at hand; nothing where it starts anew."""
+    if Path(settings.model.source).suffix != ".pt":
+        return []
+    try:
+        require_weights(settings.model)
+    except SettingsError as error:
+        return [failure("weights", str(error), "")]
+    return [ok("weights", f"{settings.model.source} is at hand")]
 
 
 def check_ultralytics(settings: Settings) -> Finding:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 
 from sweeper.numbers import count, gib, limit, score
 from sweeper.report.certainty import certainty
@@ -12,6 +11,7 @@ from sweeper.report.markdown import literal, plain, verbatim
 from sweeper.report.picks import left_out, picks_in_words
 from sweeper.report.price import prices_in_words
 from sweeper.report.words import cell_in_words, costs, end_in_words
+from sweeper.trial.command import tool_command
 from sweeper.trial.record import Outcome
 from sweeper.trial.study_record import StudyStatus
 
@@ -104,7 +104,7 @@ def _so_far(findings: Findings, cell: str) -> str:
 
 def command(findings: Findings) -> str:
     """The command that runs the study."""
-    default = shlex.join(["python", "-m", "sweeper", "-m", f"study.name={findings.study.name}"])
+    default = tool_command("sweeper", "-m", f"study.name={findings.study.name}")
     return findings.study.command or default
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 
 from sweeper.numbers import NOTHING, count, duration, gib, score
@@ -12,6 +11,7 @@ from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, bold, code, literal, verbatim
 from sweeper.report.picks import best_in
 from sweeper.report.words import headroom_in_words
+from sweeper.trial.command import tool_command
 from sweeper.trial.study_record import RecordedTrial
 
 COMMANDS = "To train the whole run, and keep the weights of its best epoch:"
@@ -61,7 +61,7 @@ def _run_again(cell: CellSummary, findings: Findings) -> str:
     cells = [o for o in cell.spec.overrides if not o.startswith("study.")]
     slug = re.sub(r"[^a-z0-9]+", "-", cell.name.replace("×", "").lower())
     named = [f"study.name={findings.study.name}-{slug}", "study.finish=true"]
-    return shlex.join(["python", "-m", "sweeper", "-m", *named, *cells]) if cells else ""
+    return tool_command("sweeper", "-m", *named, *cells) if cells else ""
 
 
 def _columns(findings: Findings) -> dict[str, CellSummary]:

@@ -15,7 +15,7 @@ from sweeper.report.deployment import deployment, deployment_source
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, code, literal, render_table, verbatim
 from sweeper.report.picks import left_out
-from sweeper.trial.command import needs_python, whole_training
+from sweeper.trial.command import needs_python, tool_command, whole_training
 
 # The plots, in the order of the report: file name and what it shows.
 PLOTS = {
@@ -196,7 +196,7 @@ def _use(findings: Findings) -> list[str]:
         )
     if findings.study.command:
         sections += [STUDY_AGAIN, code(findings.study.command)]
-    deploy = shlex.join(["python", "-m", "sweeper.deploy", f"study.name={name}"])
+    deploy = tool_command("sweeper.deploy", f"study.name={name}")
     return [*sections, "Export the winner and measure each export:", code(deploy)]
 
 

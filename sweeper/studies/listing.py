@@ -15,12 +15,14 @@ from sweeper.report.answer import plain_answer, short_answer
 from sweeper.report.findings import Findings
 from sweeper.study.driver import Driver
 from sweeper.study.stored import StoredStudies
+from sweeper.trial.command import tool_command
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.spec import SINGLE
 from sweeper.trial.study_folder import StudyFolder
 from sweeper.trial.study_record import StudyRecord, StudyStatus
 
 HEADER = ("study", "started", "state", "cells done", "answer", "disk")
+DEMO = "python -m sweeper -m experiment=demo"
 SHOW = "one of them: python -m sweeper.studies study.name=NAME; remove it: studies.remove=true"
 
 
@@ -100,7 +102,7 @@ def list_studies(settings: Settings) -> list[str]:
             entries.append(_entry(folder, record, stored))
     besides = [*unreadable, *_single_runs(StudyFolder(runs / SINGLE))]
     if not entries:
-        return [*besides, f"no study under runs_dir={runs}. One to begin with: make sweep"]
+        return [*besides, f"no study under runs_dir={runs}. One to begin with: {DEMO}"]
     entries.sort(key=lambda entry: entry.record.last_started)
     rows = [
         (
@@ -147,7 +149,7 @@ def _facts(entry: Entry, settings: Settings) -> Iterator[str]:
         "MLflow": f"{record.tracking_uri}, experiment {record.experiment}",
         "machine": record.machine,
         "resume": record.command or "",
-        "report": f"python -m sweeper.report study.name={record.name}",
+        "report": tool_command("sweeper.report", f"study.name={record.name}"),
     }
     width = max(map(len, facts))
     return (f"{key.ljust(width)}  {text}" for key, text in facts.items() if text)

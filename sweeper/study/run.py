@@ -40,6 +40,7 @@ from sweeper.study.space import Cell, Space
 from sweeper.study.storage import readable_faults, study_exists
 from sweeper.study.trials import Trials
 from sweeper.tracking.outbox import Outbox
+from sweeper.trial.command import tool_command
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.rungs import default_rungs
@@ -54,6 +55,7 @@ FEW_EPOCHS = (
     "{} epochs rank the cells by how they begin, which favours small effective batches: to "
     "compare their ends, give the epochs of the run you plan, e.g. train.epochs=40"
 )
+STRIDE = 32  # pixels; Ultralytics trains YOLO11 at a multiple of it
 
 
 def run_study(space: Space) -> bool:
@@ -213,7 +215,7 @@ def _search(
     if loop.fault:
         context.say(f"report: {publish(settings, context.name, tracked).path}")
         raise MachineError(loop.fault)
-    _say_outcome(context, study, done, tracked)
+    _say_outcome(context, space, study, done, tracked)
     if done and (crashes := nothing_but_crashes(found.trials, context.folder)):
         raise MachineError(crashes)
     return done
@@ -262,7 +264,9 @@ def _training(specs: list[TrialSpec]) -> str:
         "/".join(dict.fromkeys(f"{getattr(spec, name)}" for spec in specs))
         for name in ("model", "data", "imgsz", "epochs")
     )
-    return f"training {models} on {data}, {sizes} px, {epochs} epoch{'s' * (epochs != '1')}"
+    trained = "/".join(f"{-(-int(side) // STRIDE) * STRIDE}" for side in sizes.split("/"))
+    at = f" (trained at {trained})" if trained != sizes else ""
+    return f"training {models} on {data}, {sizes} px{at}, {epochs} epoch{'s' * (epochs != '1')}"
 
 
 def _share(settings: Settings, space: Space) -> bool:
@@ -307,10 +311,12 @@ def _record(context: RunContext) -> StudyRecord:
 
 def _command(space: Space) -> str:
     """The command that runs the study again."""
-    return shlex.join(["python", "-m", "sweeper", "-m", *without_passwords(space.overrides)])
+    return tool_command("sweeper", "-m", *without_passwords(space.overrides))
 
 
-def _say_outcome(context: RunContext, study: CellStudy, done: bool, tracked: bool) -> None:
+def _say_outcome(
+    context: RunContext, space: Space, study: CellStudy, done: bool, tracked: bool
+) -> None:
     """Write the report; say the answer and what to do next."""
     report = publish(context.settings, context.name, tracked)
     if report.warning:
@@ -323,11 +329,13 @@ def _say_outcome(context: RunContext, study: CellStudy, done: bool, tracked: boo
         context.say(study.nearest_miss())
     if context.settings.study.register is not None:
         context.say(register_winner(context.settings, context.name))
+    where = [o for o in space.overrides if o.startswith(("runs_dir=", "tracking."))]
+    here = [f"study.name={context.name}", *without_passwords(where)]
     context.say("next:")
-    context.say(f"  python -m sweeper.report study.name={context.name} report.format=html")
+    context.say(f"  {tool_command('sweeper.report', *here, 'report.format=html')}")
     context.say(f"  {_where_to_compare(context.settings, report.link)}")
     if report.recommends:
-        context.say(f"  python -m sweeper.deploy study.name={context.name}")
+        context.say(f"  {tool_command('sweeper.deploy', *here)}")
 
 
 def _where_to_compare(settings: Settings, link: str) -> str:

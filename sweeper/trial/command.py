@@ -35,9 +35,14 @@ def yolo_command(spec: TrialSpec) -> str:
     return " ".join([*allocator, "yolo detect train", *arguments])
 
 
+def tool_command(tool: str, *arguments: str) -> str:
+    """A command of ours: ``sweeper``, or one of its tools."""
+    return shlex.join(["python", "-m", tool, *arguments])
+
+
 def doctor_command(yaml: str) -> str:
     """What reads and reports on a data set of one's own."""
-    return f"python -m sweeper.doctor data=custom {shlex.quote(f'data.yaml={yaml}')}"
+    return tool_command("sweeper.doctor", "data=custom", f"data.yaml={yaml}")
 
 
 def needs_python(spec: TrialSpec) -> bool:

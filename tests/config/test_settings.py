@@ -56,7 +56,12 @@ def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
     ("override", "message"),
     [
         ("batch=0", "batch must be at least 1 but got 0"),
-        ("batch=many", "batch=many"),
+        ("batch=many", "batch=many is no whole number"),
+        ("batch=4.5", "batch=4.5 is no whole number"),
+        ("batch=null", "batch=null cannot be"),
+        ("train.lr0=much", "train.lr0=much is no number"),
+        ("study.finish=maybe", "study.finish=maybe is neither true nor false"),
+        ("deploy.formats=onnx", "deploy.formats is a list, also of one"),
         ("batchh=4", "batchh"),
         ("amp=half", "amp must be false, true, fp16 or bf16 but got half"),
         ("amp=[true]", r"amp=\[true\] is a list\. Several values are typed .*, amp=true, and"),
@@ -176,6 +181,7 @@ def test_a_number_where_a_group_wants_a_name_is_answered_with_the_nearest_one() 
     hydras = ValueError("Config group override must be a string or a list. Got int")
     said = explain_number(hydras, ["batch=4", "vram=4060"])
     assert said.startswith("vram=4060 is not in conf/vram. Did you mean vram=rtx4060?")
+    assert "For 12.5 GiB: vram.budget_gib=12.5" in explain_number(hydras, ["vram=12.5"])
     with pytest.raises(ValueError, match="another fault"):
         explain_number(ValueError("another fault"), ["vram=4060"])
 

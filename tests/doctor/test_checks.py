@@ -72,7 +72,8 @@ def test_a_study_stops_before_it_starts(
     storage = f"study.storage=postgresql://127.0.0.1:{closed_port}/x"
     done = command(tmp_path, "-m", "batch=2,4", server, storage, *SMALL)
     assert done.code == 1
-    assert "storage: " in done.err and "doctor=false" in done.err
+    assert "storage: " in done.err
+    assert "doctor=false" not in done.err, "it would not help"
     assert "tracking: " not in done.err, "a study goes on without MLflow"
     assert not (tmp_path / "runs").exists()
 

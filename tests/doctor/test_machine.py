@@ -10,6 +10,7 @@ import pytest
 from sweeper.config.compose import compose_settings
 from sweeper.doctor import machine
 from sweeper.doctor.finding import Level
+from sweeper.training import weights
 
 
 @pytest.fixture
@@ -62,3 +63,16 @@ def test_more_trials_than_host_memory_is_a_warning() -> None:
     assert found.level is Level.WARNING
     assert "GiB free; 1,000,000 trials at once take about 2000000 GiB." in found.text
     assert "GiB free; 1 trial takes about 2 GiB" in machine.check_host_memory(1).text
+
+
+def test_weights_that_are_wanted_are_at_hand_or_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "run_script", lambda *_: False)
+    own = compose_settings(["model=custom", "model.file=mine.pt"])
+    assert machine.check_weights(compose_settings([])) == []
+    (found,) = machine.check_weights(own)
+    assert found.level is Level.FAILURE and "model.file=mine.pt is not in" in found.text
+    Path("mine.pt").touch()
+    assert [f.level for f in machine.check_weights(own)] == [Level.OK]
