@@ -58,8 +58,8 @@ DEVICES = (
     "says which ran where."
 )
 UNLABELLED = (
-    "{} of {} of {} have no label file and count as background: training teaches to miss the "
-    "objects in them. {} names them."
+    "Images of {} without a label file, which count as background: {}. Training teaches to miss "
+    "the objects in them. {} names them."
 )
 SHARED = (
     "{} of {} of {} are trained on too: mAP@0.5 also tells how well they are remembered, and "
@@ -133,8 +133,7 @@ def _data(findings: Findings) -> Iterator[str]:
         facts = spec.dataset
         doctor = verbatim(doctor_command(spec.data_yaml))
         if facts is not None and facts.unlabelled:
-            images = count(facts.images + facts.val_images, "image")
-            yield UNLABELLED.format(facts.unlabelled, images, literal(spec.data), doctor)
+            yield UNLABELLED.format(literal(spec.data), facts.unlabelled, doctor)
         if facts is not None and facts.shared:
             validated = count(facts.val_images, "validation image")
             yield SHARED.format(facts.shared, validated, literal(spec.data), doctor)

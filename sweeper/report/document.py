@@ -79,8 +79,8 @@ WHOLE = (
 )
 FIRST_PART = (
     "Compare only what is expected *at the end* of the whole run, in brackets where it lies 4 "
-    "times of 5: mAP@0.5 so far favours small effective batches, and not all cells were trained "
-    f"equally far. {BEST_EPOCH} The time of the whole run is that of the median epoch, times the "
+    "times of 5: mAP@0.5 so far favours small effective batches, and cells that went on for "
+    f"longer. {BEST_EPOCH} The time of the whole run is that of the median epoch, times the "
     f"epochs. {RATE}"
 )
 CHANGES = (

@@ -10,6 +10,7 @@ from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.report.markdown import literal
 from sweeper.report.words import end_in_words
 
+WORTH = 0.05  # of the time to the end, less of which is no reason to take another cell
 NAMED = 3  # cells left out for one reason, before the rest is only counted
 INTRODUCTION = "If one thing counts more than the rest, of the cells that were trained:"
 
@@ -25,15 +26,27 @@ def best_in(findings: Findings) -> dict[str, CellSummary]:
         return {}
     able = [c for c in findings.cells if (findings.end(c) or 0.0) >= LEAST_MAP50]
     able.sort(key=lambda c: c is not recommended)  # of equals the recommended one
-    timed = [c for c in able if c.whole_s]
     weighed = [c for c in able if c.peak_gib is not None]
     return {
         "best mAP@0.5": max(
             (c for c in able if c.fits), key=lambda c: findings.end(c) or 0.0, default=recommended
         ),
-        "fastest to the end": min(timed, key=lambda c: c.whole_s or 0.0, default=recommended),
+        **({"fastest to the end": fastest} if (fastest := _fastest(able, recommended)) else {}),
         "least memory": min(weighed, key=lambda c: c.peak_gib or 0.0, default=recommended),
     }
+
+
+def _fastest(able: list[CellSummary], recommended: CellSummary) -> CellSummary | None:
+    """Whose whole run takes the least time; None where the machine was busy, which times show.
+
+    Another one than the recommended one only where that is worth a word.
+    """
+    timed = [c for c in able if c.whole_s]
+    fastest = min(timed, key=lambda c: c.whole_s or 0.0, default=recommended)
+    if fastest.waited or recommended.waited:
+        return None
+    least, ours = fastest.whole_s or 0.0, recommended.whole_s or 0.0
+    return fastest if least < (1 - WORTH) * ours else recommended
 
 
 def left_out(findings: Findings) -> str:
@@ -41,13 +54,15 @@ def left_out(findings: Findings) -> str:
     best = best_in(findings)
     if not best:
         return ""
-    shortest = best["fastest to the end"].whole_s or 0.0
+    fastest = best.get("fastest to the end")
+    shortest = (fastest.whole_s or 0.0) if fastest else 0.0
     highest = findings.end(best["best mAP@0.5"]) or 0.0
     reasons: dict[str, list[str]] = defaultdict(list)
     for cell in findings.cells:
         if cell.infeasible:
             continue
-        if cell.whole_s and cell.whole_s < shortest:
+        able = (findings.end(cell) or 0.0) >= LEAST_MAP50
+        if cell.whole_s and cell.whole_s < shortest and not able:
             blank = (cell.map50 or 0.0) < LEAST_MAP50
             why = "detected next to nothing" if blank else "had an end that cannot be told yet"
             reasons[f"took less time, but {why}"].append(literal(cell.name))

@@ -89,8 +89,8 @@ def _of(name: str, cells: list[CellSummary]) -> Iterator[Price]:
         lever = in_words({name: value})
         after = _largest([c for c in cells if pulled(c.spec).get(name) == value])
         pair = next(_alike(before, after), None)
-        if pair is None or pair[1].spec.batch < unfit:
-            continue
+        if pair is None or pair[1].spec.batch < unfit or any(cell.waited for cell in pair):
+            continue  # on a busy machine the time is not that of the lever
         price = Price(lever, *pair)
         known = cheapest.setdefault(price.after.spec.batch, price)
         if price.time_percent < known.time_percent:

@@ -9,6 +9,7 @@ import yaml
 
 from sweeper.config.settings import DataSettings, DigitsSettings
 from sweeper.errors import DataError, SettingsError
+from sweeper.numbers import count
 from sweeper.script import ScriptError, run_script
 from sweeper.training.data_yaml import (
     absolute_yaml,
@@ -62,7 +63,7 @@ class Dataset:
         reading.require_soundness()
         train, val = reading.train, reading.val
         boxes = tuple(len(image.boxes or ()) for image in train)
-        unlabelled = tuple(image.path for image in (*train, *val) if image.boxes is None)
+        unlabelled = tuple(image.path for image in reading.images if image.boxes is None)
         more = boxes, unlabelled, reading.digest, len(reading.shared)
         return cls(reading.yaml, reading.names, len(train), len(val), *more)
 
@@ -71,10 +72,9 @@ class Dataset:
         """What nobody may have meant."""
         found = []
         if self.unlabelled:
-            images = self.train_images + self.val_images
             found.append(
-                f"{len(self.unlabelled)} of {images} images have no label file, e.g. "
-                f"{self.unlabelled[0]}: they are taken for background."
+                f"without a label file: {count(len(self.unlabelled), 'image')}, e.g. "
+                f"{self.unlabelled[0]}, taken for background."
             )
         if self.shared:
             found.append(

@@ -10,7 +10,7 @@ from sweeper.report.certainty import certainty, paired_gap
 from sweeper.report.decision import commands
 from sweeper.report.document import render
 from sweeper.report.findings import Findings
-from sweeper.report.picks import left_out, picks, picks_in_words
+from sweeper.report.picks import best_in, left_out, picks, picks_in_words
 from sweeper.report.tables import comparison, every_trial, memory
 from sweeper.trial.record import Outcome
 from tests.report.synthetic import Row, recorded
@@ -252,6 +252,21 @@ class TestPicks:
         best = whole(8, 0.95, 50.0, 1.0)
         found = findings(best, replace(best, batch=4, wall_time_s=60.0, peak_gib=2.0))
         assert picks(found) == {} and picks_in_words(found) == ""
+
+    def test_a_second_saved_is_no_reason_to_take_another_cell(self) -> None:
+        found = findings(*self.ROWS[:2], whole(16, 0.5, 97.0, 12.0))
+        assert best_in(found)["fastest to the end"].name == "b8×a1"
+
+    def test_on_a_busy_machine_none_is_the_fastest(self) -> None:
+        study = recorded(self.ROWS)
+        trials = [
+            replace(t, result=replace(t.result, cpu_wait=0.3)) if t.spec.batch == 8 else t
+            for t in study.trials
+            if t.result is not None
+        ]
+        busy = Findings(replace(study, trials=tuple(trials)))
+        assert busy.recommended is not None and busy.recommended.name == "b8×a1"
+        assert "fastest to the end" not in best_in(busy)
 
     def test_what_detects_nothing_is_no_pick(self) -> None:
         assert picks(findings(*self.ROWS[3:])) == {}

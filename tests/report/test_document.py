@@ -206,11 +206,11 @@ def test_images_without_labels_are_said_in_the_page_too(tmp_path: Path) -> None:
     facts = DatasetFacts("0123abcd", images=90, boxes=300, val_images=10, unlabelled=57)
     trials = [replace(t, spec=replace(t.spec, dataset=facts)) for t in study.trials]
     text = render(Findings(replace(study, trials=tuple(trials))), set())
-    said = "57 of 100 images of coco128 have no label file and count as background"
+    said = "Images of coco128 without a label file, which count as background: 57."
     assert text.count(said) == 1 and to_html(text, tmp_path).count(said) == 1
     labelled = replace(study.trials[0].spec, dataset=replace(facts, unlabelled=0))
     study = replace(study, trials=(replace(study.trials[0], spec=labelled), study.trials[1]))
-    assert "no label file" not in render(Findings(study), set())
+    assert "without a label file" not in render(Findings(study), set())
 
 
 def test_validation_images_that_are_trained_on_are_said_in_the_page(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_an_image_without_labels_is_background(tmp_path: Path) -> None:
     found = check_dataset(path)
     assert sum(found.boxes) == 1
     (caution,) = found.cautions
-    assert caution.startswith("1 of 4 images have no label file, e.g. ")
+    assert caution.startswith("without a label file: 1 image, e.g. ")
     assert found.unlabelled == (tmp_path / "images/train/0.jpg",)
     assert (found.facts.images + found.facts.val_images, found.facts.unlabelled) == (4, 1)
 
