@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 EXIT_INTERRUPTED = 130
 COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48; Ultralytics puts them into errors
@@ -56,11 +57,23 @@ class EmulatorError(SweeperError):
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Print a SweeperError as its message and exit with 1; Ctrl-C exits with 130."""
+    """Print a SweeperError as its message and exit with 1; Ctrl-C exits with 130.
+
+    So does a Python that has none of what sweeper needs: that of the system, not of `.venv`.
+    """
     try:
         yield
     except (SweeperError, OSError) as error:  # OSError: a disk or a folder, named in its message
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if find_spec("hydra") is not None:
+            raise
+        print(
+            f"error: {error.name} is not installed for {sys.executable}. In a clone: make "
+            "install, then .venv/bin/python, or python after: . .venv/bin/activate",
+            file=sys.stderr,
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

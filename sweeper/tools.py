@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import sys
 from collections.abc import Callable
@@ -23,12 +25,24 @@ def run_tool(main: Callable[[list[str]], int | None], about: str | None) -> NoRe
         about: What ``--help`` prints.
     """
     arguments = [argument for argument in sys.argv[1:] if argument not in SWEEP]
-    if HELP & set(arguments):
-        print(about)
-        sys.exit()
     with readable_errors():
         stop_when_told()
-        sys.exit(main(arguments) or 0)
+        try:
+            code = main(arguments) if not HELP & set(arguments) else print(about)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            if not _is_read_no_more(sys.stdout.fileno()):
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 128 + signal.SIGPIPE
+        sys.exit(code or 0)
+
+
+def _is_read_no_more(pipe: int) -> bool:
+    """Whether the reader of a pipe has gone, as `head` does when it has enough."""
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def stop_when_told() -> None:

@@ -1,5 +1,6 @@
 """How the tools beside the study are started."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from sweeper.tools import run_tool
+
+ROOT = Path(__file__).parents[1]
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ("deploy", "doctor", "gpu_check", "plan", "report", "studies")
@@ -52,3 +55,19 @@ runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    shell = f"{sys.executable} -m sweeper.plan --help | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_python_without_what_sweeper_needs_is_told_how_to_get_it(tmp_path: Path) -> None:
+    bare = [sys.executable, "-S", "-m", "sweeper"]
+    done = subprocess.run(
+        bare, env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "is not installed for" in done.stderr and "make install" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from sweeper.study.trials import Trials
 from sweeper.trial.record import TrialResult
 from sweeper.trial.repeats import repeat_number
 from sweeper.trial.spec import TrialSpec
+from sweeper.trial.study_record import RecordedTrial
 
 
 def confirm(
@@ -34,6 +36,15 @@ def fresh_seeds(specs: Iterable[TrialSpec], count: int) -> range:
     """Seeds that no cell of the study has."""
     first = max(spec.seed for spec in specs) + 1
     return range(first, first + count)
+
+
+def confirmed_unequally(trials: Iterable[RecordedTrial]) -> bool:
+    """Whether cells were repeated, and not each as often: a confirmation that was stopped."""
+    repeats: defaultdict[int, int] = defaultdict(int)
+    for trial in trials:
+        if trial.spec.confirms is not None:
+            repeats[trial.spec.confirms] += not (trial.outcome and trial.outcome.runs_again)
+    return len(set(repeats.values())) > 1
 
 
 def _specs(numbers: Sequence[int], seeds: Iterable[int], trials: Trials) -> Iterator[TrialSpec]:

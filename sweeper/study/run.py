@@ -18,7 +18,7 @@ from sweeper.passwords import without_passwords
 from sweeper.report.findings import Findings
 from sweeper.report.publish import publish
 from sweeper.study.bounds import proving_order
-from sweeper.study.confirm import confirm, fresh_seeds
+from sweeper.study.confirm import confirm, confirmed_unequally, fresh_seeds
 from sweeper.study.context import (
     RunContext,
     await_shared_folder,
@@ -55,6 +55,10 @@ FEW_EPOCHS = (
     "{} epochs rank the cells by how they begin, which favours small effective batches: to "
     "compare their ends, give the epochs of the run you plan, e.g. train.epochs=40"
 )
+HALF_CONFIRMED = (
+    "the cells that an earlier start began to confirm have unlike numbers of fresh seeds: give "
+    "its study.confirm.top=N and study.confirm.seeds=N again to complete them"
+)
 STRIDE = 32  # pixels; Ultralytics trains YOLO11 at a multiple of it
 
 
@@ -83,6 +87,9 @@ def run_study(space: Space) -> bool:
         if study.finished:
             rest = "study.resume=false starts anew" if not study.open_cells else "going on"
             context.say(f"{count(study.finished, 'trial')} of it had run before: {rest}")
+        longest = max(spec.epochs for spec in spec_of.values())
+        if not default_rungs(longest) and len(spec_of) > 1 and study.open_cells:
+            context.say(FEW_EPOCHS.format(longest) if longest > 1 else ONE_EPOCH)
         return _search(context, space, study, spec_of, lease)
 
 
@@ -138,9 +145,6 @@ def _specs(context: RunContext, space: Space) -> dict[Cell, TrialSpec]:
         for c in space.cells
     ]
     context.say(_training(specs))
-    longest = max(spec.epochs for spec in specs)
-    if not default_rungs(longest) and len(specs) > 1:
-        context.say(FEW_EPOCHS.format(longest) if longest > 1 else ONE_EPOCH)
     datasets = (context.builder.dataset(cell.settings) for cell in space.cells)
     for caution in dict.fromkeys(chain.from_iterable(d.cautions for d in datasets)):
         context.say(caution)
@@ -199,6 +203,8 @@ def _search(
         loop = StudyLoop(study, spec_of, trials, outbox, display, order, settings.rungs, share)
         done = loop.run(n_trials)
         found = Findings(context.folder.read_with_trials(asked))
+        if not settings.study.confirm.top and confirmed_unequally(found.trials):
+            display.note(HALF_CONFIRMED)
         if done and lease.leads and (best := found.to_confirm(settings.study.confirm.top)):
             seeds = fresh_seeds(spec_of.values(), settings.study.confirm.seeds)
             cells = ", ".join(found.cell_of(number).name for number in best)
@@ -259,14 +265,14 @@ def _say_result(context: RunContext, result: TrialResult, folder: TrialFolder) -
 
 
 def _training(specs: list[TrialSpec]) -> str:
-    """``yolo11n on digits, 160 px, 4 epochs``: what the trials train, with all its values."""
+    """``yolo11n on digits, 160 px, 4 epochs``: what is trained, with all its values."""
     models, data, sizes, epochs = (
         "/".join(dict.fromkeys(f"{getattr(spec, name)}" for spec in specs))
         for name in ("model", "data", "imgsz", "epochs")
     )
     trained = "/".join(f"{-(-int(side) // STRIDE) * STRIDE}" for side in sizes.split("/"))
     at = f" (trained at {trained})" if trained != sizes else ""
-    return f"training {models} on {data}, {sizes} px{at}, {epochs} epoch{'s' * (epochs != '1')}"
+    return f"{models} on {data}, {sizes} px{at}, {epochs} epoch{'s' * (epochs != '1')}"
 
 
 def _share(settings: Settings, space: Space) -> bool:
