@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from sweeper.doctor.places import existing_parent, write_fault
 from sweeper.errors import DeployError
 
@@ -20,7 +22,7 @@ def draft_of(target: Path) -> Iterator[Path]:
     fault = write_fault(existing_parent(target))
     if fault:
         raise DeployError(f"{target} cannot be written: {fault}. Free space or set runs_dir=PATH.")
-    _remove_stale(target)
+    _take_up(target)
     draft = _beside(target, "part", os.getpid())
     draft.mkdir(parents=True)
     try:
@@ -37,13 +39,18 @@ def _beside(target: Path, what: str, pid: int | str) -> Path:
     return target.with_name(f"{target.name}.{what}-{platform.node()}-{pid}")
 
 
-def _remove_stale(target: Path) -> None:
-    """Remove the drafts of processes on this machine that were killed before they could."""
-    stem = _beside(target, "part", "")
-    for draft in target.parent.glob(f"{glob.escape(stem.name)}*"):
-        pid = draft.name.removeprefix(stem.name)
-        if pid.isdecimal() and not Path("/proc", pid).exists():
-            shutil.rmtree(draft, ignore_errors=True)
+def _take_up(target: Path) -> None:
+    """Put back the deployment, and remove the drafts, of processes here that were killed."""
+    for what in ("old", "part"):
+        stem = _beside(target, what, "")
+        for left in target.parent.glob(f"{glob.escape(stem.name)}*"):
+            pid = left.name.removeprefix(stem.name)
+            if not pid.isdecimal() or psutil.pid_exists(int(pid)):
+                continue
+            if what == "old" and not target.exists():
+                left.rename(target)
+            else:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _replace(target: Path, draft: Path) -> None:

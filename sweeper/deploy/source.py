@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper.config.settings import Settings
-from sweeper.errors import DeployError, StudyError
+from sweeper.errors import DataError, DeployError, StudyError
 from sweeper.executors.devices import find_devices
 from sweeper.executors.machine import CPU
 from sweeper.numbers import count, duration
@@ -150,7 +150,6 @@ def _winner(settings: Settings) -> Source:
         _require_training_enough(best, name, settings.deploy.min_map)
     if not Path(spec.data_yaml).is_file():
         raise StudyError(f"{spec.data_yaml}, the dataset of study.name={name}, is gone.")
-    facts = check_dataset(Path(spec.data_yaml)).facts if spec.dataset else None
     kept = weights.is_file()
     imgsz = settings.deploy.imgsz or spec.imgsz
     text = f"trial {winner.number} ({spec.label}) of study {name}"
@@ -164,8 +163,23 @@ def _winner(settings: Settings) -> Source:
         data_yaml=Path(spec.data_yaml),
         imgsz=imgsz,
         study_map50=winner.map50 if kept and imgsz == spec.imgsz else None,
-        changed=change_of_data(spec, facts),
+        changed=_changed(spec),
     )
+
+
+def _changed(spec: TrialSpec) -> str:
+    """How the data set differs from what was trained on; empty where it does not.
+
+    Faults of it are told too: a validation needs no training images.
+    """
+    if spec.dataset is None:
+        return ""
+    try:
+        facts = check_dataset(Path(spec.data_yaml)).facts
+    except DataError as error:
+        first = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        return f"the data set is not what was trained on: {first}"
+    return change_of_data(spec, facts)
 
 
 def _require_training_enough(winner: CellSummary, study: str, least: float) -> None:

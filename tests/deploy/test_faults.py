@@ -188,6 +188,17 @@ def test_what_was_killed_is_removed_by_the_next_deployment(tmp_path: Path) -> No
     assert {p for p in target.parent.iterdir()} == {running, elsewhere, target}
 
 
+def test_a_deployment_that_was_killed_between_two_names_is_put_back(tmp_path: Path) -> None:
+    target = tmp_path / "mine/deploy"
+    old = target.with_name(f"deploy.old-{platform.node()}-{2**22}")
+    old.mkdir(parents=True)
+    (old / "deploy.md").touch()
+    with pytest.raises(DeployError, match="stopped"), draft_of(target):
+        raise DeployError("stopped")
+    assert [p.name for p in target.parent.iterdir()] == ["deploy"]
+    assert (target / "deploy.md").is_file()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     script = f"""

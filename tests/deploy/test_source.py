@@ -105,6 +105,19 @@ def test_that_the_data_set_changed_is_said_before_the_model_is_blamed(
     require_detections(found, 0.01, "4 validation images", 0.01)
 
 
+def test_faults_of_a_data_set_are_told_and_end_nothing(runs: Path, tiny_data: Path) -> None:
+    trial = StudyFolder(runs / "article").trial(5)
+    facts = check_dataset(tiny_data).facts
+    write_json(
+        trial.path / "spec.json",
+        replace(trial.read_spec(), data_yaml=str(tiny_data), dataset=facts),
+    )
+    next(tiny_data.parent.rglob("labels/train/*.txt")).write_text("77 0.5 0.5 0.1 0.1\n")
+    changed = find_source(compose_settings([f"runs_dir={runs}"])).changed
+    assert changed.startswith("the data set is not what was trained on: ")
+    assert "1 fault: " in changed and "77" in changed
+
+
 def test_the_studys_own_figure_goes_with_its_weights_at_their_size_only(runs: Path) -> None:
     here = f"runs_dir={runs}"
     assert find_source(compose_settings([here])).study_map50 is None, "they are not there"
