@@ -51,7 +51,7 @@ ON_EMULATED = (
 )
 BUSY = (
     "The machine was busy: {} waited for a core of the processor during {:.0%} of their time and "
-    "more, so they took longer than they need. Compare no times with those of the others."
+    "more, so they took longer than they need. Compare no times with theirs."
 )
 DEVICES = (
     "The trials ran on {}: the time of one says nothing about the time of another. trials.csv "

@@ -154,10 +154,10 @@ class Tracker:
         datasets = dataset_of(spec)
         if not datasets:
             return
-        self._client.log_inputs(run_id, datasets)
         if (told := (self._parent_id, spec.dataset)) not in self._told:
             self._client.log_inputs(self._parent_id, datasets)
             self._told.add(told)
+        self._client.log_inputs(run_id, datasets)  # last: without it `finish_trial` does both
 
     def kill_unknown_runs(self, known: set[str]) -> None:
         """End as killed the study's open trial runs whose ids are not ``known``."""

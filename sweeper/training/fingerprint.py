@@ -15,7 +15,12 @@ def fingerprint(names: Any, datasets: Sequence[Any]) -> str:
     """
     found = hashlib.sha256(repr(names).encode())
     for dataset in datasets:
-        for label in sorted(dataset.labels, key=lambda label: str(label["im_file"])):
-            found.update(os.fsencode(os.path.basename(label["im_file"])))
-            found.update(label["cls"].tobytes() + label["bboxes"].tobytes())
+        for image in sorted(map(_content, dataset.labels)):
+            found.update(b"".join(image))
     return found.hexdigest()[:8]
+
+
+def _content(label: Any) -> tuple[bytes, bytes]:
+    """The name of an image without its folders, and its boxes."""
+    name = os.fsencode(os.path.basename(label["im_file"]))
+    return name, label["cls"].tobytes() + label["bboxes"].tobytes()

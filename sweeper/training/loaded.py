@@ -24,8 +24,8 @@ def require_images(yaml: Path, split: str, loaded: Sequence[str], read: int) -> 
     """
     if len(loaded) == read:
         return
-    known = set(loaded)
-    dropped = [path for path in split_images(yaml, split) if str(path) not in known]
+    known = set(map(Path, loaded))
+    dropped = [path for path in split_images(yaml, split) if path not in known]
     if dropped:
         raise DataError(
             f"Ultralytics leaves out {count(len(dropped), 'image')} of {split}, e.g. "

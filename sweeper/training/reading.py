@@ -50,7 +50,7 @@ class Reading:
         train: The images of the training split.
         val: Those of the validation split.
         shared: The images of the validation split that are in the training split too, each with
-            its file or copy there; those that Pillow reads.
+            its file or copy there. Copies are found of what Pillow reads.
         split_faults: What is wrong with the splits as a whole.
         image_faults: What is wrong with image files.
         label_faults: What is wrong with label files, line by line.
@@ -121,6 +121,8 @@ def read_dataset(path: Path, nc: int | None = None) -> Reading:
     faults = reader.split_faults, reader.image_faults, reader.label_faults
     val_files, train_files = ([i.path for i in split if i.size] for split in (val, train))
     shared = find_copies(val_files, train_files)
+    known = {image.path for image in train}
+    shared += tuple((i.path, i.path) for i in val if not i.size and i.path in known)
     return Reading(path, names, train, val, shared, *map(tuple, faults))
 
 

@@ -12,8 +12,8 @@ from torch.utils.data import Sampler
 class SplitBatches(Sampler[list[int]]):
     """The batches of a rectangular dataset, each in parts of at most ``most`` images.
 
-    An image is padded to the shape of its batch (data/base.py, `set_rectangle`). Parts never mix
-    two batches, so every image stays what it is without a limit.
+    In plain Ultralytics an image is padded to the shape of its batch (data/base.py,
+    `set_rectangle`). Parts never mix two batches, so every image stays what it is without a limit.
     """
 
     def __init__(self, dataset: Any, most: int) -> None:

@@ -99,7 +99,7 @@ def test_a_trial_reports_every_epoch_and_what_it_cost(make_spec, tmp_path: Path)
     assert result.train_time_s > sum(e.train_time_s for e in result.epochs) > 0
     assert result.images_per_s * result.epochs[1].train_time_s == pytest.approx(12)
     assert result.peak_rss_gib > 0.1
-    assert 0 <= result.cpu_wait < 1
+    assert result.cpu_wait is None or 0 <= result.cpu_wait < 1
     assert result.memory is None, "nothing was predicted, and there is no GPU to measure"
     with (tmp_path / "results.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
@@ -378,6 +378,7 @@ def test_ultralytics_does_not_log_to_mlflow_and_its_settings_file_stays(
     assert Path(SETTINGS.file).read_bytes() == before
 
 
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel counts no waits")
 def test_a_crowded_core_is_seen() -> None:
     pin = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
     spin = "import time; until = time.monotonic() + {}\nwhile time.monotonic() < until: pass\n"
