@@ -196,6 +196,18 @@ def test_a_copy_under_another_name_is_trained_on_too(tmp_path: Path) -> None:
     assert check_dataset(path).facts.shared == 1
 
 
+def test_an_image_in_both_splits_is_shared_though_pillow_cannot_read_it(tiny_data: Path) -> None:
+    path = tiny_data
+    content = yaml.safe_load(path.read_text())
+    folder = Path(content["path"], content["val"])
+    image = next(folder.iterdir()).rename(folder / "photo.heic")
+    image.write_bytes(b"not for Pillow")
+    content["train"] = content["val"]
+    path.write_text(yaml.safe_dump(content))
+    shared = read_dataset(path).shared
+    assert len(shared) == len(list(folder.iterdir())) and (image, image) in shared
+
+
 def test_labels_without_any_box_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no image of the train split has a box"):
         check_dataset(write_set(tmp_path, ""))
