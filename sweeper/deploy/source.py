@@ -15,8 +15,8 @@ from sweeper.numbers import count, duration
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
 from sweeper.report.load import load_record
-from sweeper.study.context import change_of_data
 from sweeper.study.display import StudyDisplay
+from sweeper.study.earlier import change_of_data
 from sweeper.study.trials import unrecorded_trials
 from sweeper.training.dataset import check_dataset, prepare_dataset
 from sweeper.trial.command import tool_command

@@ -19,16 +19,15 @@ from sweeper.report.findings import Findings
 from sweeper.report.publish import publish
 from sweeper.study.bounds import proving_order
 from sweeper.study.confirm import confirm, confirmed_unequally, fresh_seeds
-from sweeper.study.context import (
-    RunContext,
+from sweeper.study.context import RunContext, open_context
+from sweeper.study.crashes import nothing_but_crashes
+from sweeper.study.display import StudyDisplay, result_line
+from sweeper.study.earlier import (
     await_shared_folder,
-    open_context,
     refuse_study_folder,
     require_own_folder,
     require_same_data,
 )
-from sweeper.study.crashes import nothing_but_crashes
-from sweeper.study.display import StudyDisplay, result_line
 from sweeper.study.identity import identity, new_id
 from sweeper.study.lease import Lease, study_lease
 from sweeper.study.loop import StudyLoop

@@ -6,9 +6,10 @@ import logging
 import os
 
 from sweeper.tracking.faults import FAULTS, is_refusal, readable_faults
+from sweeper.tracking.page import publish_report
 from sweeper.tracking.reader import OlderStudyError, read_curve, read_study
 from sweeper.tracking.removal import delete_runs
-from sweeper.tracking.writer import Tracker, publish_report
+from sweeper.tracking.writer import Tracker
 
 __all__ = [
     "FAULTS",

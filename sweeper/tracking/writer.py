@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFL
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 
 from sweeper.tracking import tags
-from sweeper.tracking.faults import readable_faults
 from sweeper.tracking.names import (
     METRICS,
     PART_METRIC,
@@ -29,13 +28,11 @@ from sweeper.tracking.names import (
     sample_points,
     status_of,
 )
-from sweeper.tracking.page import runs_page
 from sweeper.tracking.reader import (
     LAST_START,
     STUDY_ID,
     find_older_study,
     find_study_by_id,
-    open_study,
 )
 from sweeper.trial.folder import TrialFolder, one_at_a_time
 from sweeper.trial.readings import EpochReport, SystemSample
@@ -208,49 +205,8 @@ class Tracker:
         self._client.set_terminated(run_id, status_of(result.outcome))
 
     def finish_study(self, done: bool) -> None:
-        """End the parent run; `publish_report` writes the answer to it."""
+        """End the parent run; `page.publish_report` writes the answer to it."""
         self._client.set_terminated(self._parent_id, "FINISHED" if done else "KILLED")
-
-
-def publish_report(
-    uri: str,
-    experiment: str,
-    study: StudyRecord,
-    metrics: dict[str, float],
-    answer: dict[str, str],
-    note: str,
-    files: Iterable[tuple[Path, str | None]],
-) -> str:
-    """Write a study's answer, its note and the files of its report to its parent run.
-
-    Args:
-        uri: MLflow server or database.
-        experiment: The study's.
-        study: Its record.
-        metrics: Of the best trial and of the study.
-        answer: Tags that say which trial is the best.
-        note: Markdown that the MLflow UI shows on top.
-        files: Each with its folder among the artifacts; None is the top.
-
-    Returns:
-        The address at which MLflow's UI shows the study's runs; empty where it is not known.
-
-    Raises:
-        StudyError: MLflow does not answer, or does not know the study.
-    """
-    with readable_faults(uri):
-        client, parent = open_study(uri, experiment, study.name, study.id)
-        run_id = parent.info.run_id
-        now = int(time.time() * 1000)
-        own = {**answer, MLFLOW_RUN_NOTE: note}
-        client.log_batch(
-            run_id,
-            metrics=[Metric(k, v, now, 0) for k, v in metrics.items()],
-            tags=[RunTag(k, v[:MAX_TAG_VAL_LENGTH]) for k, v in own.items()],
-        )
-        for path, folder in files:
-            client.log_artifact(run_id, str(path), folder)
-        return runs_page(uri, parent.info.experiment_id, study.name)
 
 
 def _known(

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from sweeper.config.compose import compose_settings
 from sweeper.errors import SettingsError, StudyError
-from sweeper.study import context
+from sweeper.study import earlier
 from sweeper.study.lease import study_lease
 from sweeper.study.optuna_study import outcome_of
 from sweeper.study.run import run_study
@@ -129,9 +129,9 @@ def test_drivers_that_start_at_once_make_one_mlflow_database(tmp_path: Path) -> 
 
 
 def test_a_folder_that_is_not_shared_is_refused(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(context, "FOLDER_PATIENCE_S", 0.0)
+    monkeypatch.setattr(earlier, "FOLDER_PATIENCE_S", 0.0)
     with pytest.raises(StudyError, match="need one runs_dir"):
-        context.await_shared_folder(StudyFolder(tmp_path / "s"), "one")
+        earlier.await_shared_folder(StudyFolder(tmp_path / "s"), "one")
 
 
 def test_rungs_are_refused() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.errors import StudyError
-from sweeper.study.context import require_same_data
+from sweeper.study.earlier import require_same_data
 from sweeper.trial.spec import DatasetFacts
 from sweeper.trial.study_folder import StudyFolder
 
