@@ -71,6 +71,11 @@ class ModelSettings:
     file: str | None = None
 
     @property
+    def title(self) -> str:
+        """The name in records: a model of one's own goes by its file."""
+        return Path(self.file).stem if self.name == "custom" and self.file else self.name
+
+    @property
     def source(self) -> str:
         """What Ultralytics loads: the given file, or ``.pt``/``.yaml`` of the name."""
         return self.file or f"{self.name}{'.pt' if self.pretrained else '.yaml'}"

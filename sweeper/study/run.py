@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
 import time
 from collections.abc import Sequence
@@ -288,7 +289,8 @@ def _share(settings: Settings, space: Space) -> bool:
 
 def _study_name(settings: Settings, space: Space) -> str:
     """The name given or made; with study.resume=false the first one that is free."""
-    name = settings.study.name or f"{settings.model.name}-{settings.data.name}-{space.digest()}"
+    titles = re.sub(r"[^\w.-]+", "-", f"{settings.model.title}-{settings.data.title}")
+    name = settings.study.name or f"{titles}-{space.digest()}"
     if settings.study.resume:
         return name
     Path(settings.runs_dir).mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ class SpecBuilder:
             batch=settings.batch,
             accumulate=settings.accumulate,
             amp=settings.amp,
-            model=settings.model.name,
+            model=settings.model.title,
             model_file=settings.model.source,
             data=settings.data.title,
             data_yaml=str(dataset.yaml),

@@ -211,3 +211,11 @@ def test_a_number_where_a_group_wants_a_name_is_answered_with_the_nearest_one() 
 def test_a_slip_is_answered_with_what_to_type(typed: list[str], says: str) -> None:
     with pytest.raises(SettingsError, match=says.replace("?", r"\?")):
         compose_settings(typed)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "title"),
+    [([], "yolo11n"), (["model=custom", "model.file=w/raccoon best.pt"], "raccoon best")],
+)
+def test_a_model_of_ones_own_goes_by_its_file(overrides: list[str], title: str) -> None:
+    assert compose_settings(overrides).model.title == title
