@@ -28,6 +28,12 @@ def refuse_slips(overrides: Iterable[str]) -> None:
         SettingsError: A key has a list, or dashes, or needs another one.
     """
     words = list(overrides)
+    shows = next((word for word in words if word in {"--cfg", "-c", "--info", "-i"}), None)
+    if shows and {"-m", "--multirun"} & {*words}:
+        raise SettingsError(
+            f"{shows} shows the configuration of one cell: leave out -m, and give no key several "
+            "values."
+        )
     for override in words:
         dashed = re.match(r"--([\w.]+)", override)
         if dashed and dashed[1] in (*_keys(), *_groups()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from sweeper.numbers import count, gib, limit, score
+from sweeper.report.cells import CellSummary
 from sweeper.report.certainty import certainty
 from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.report.markdown import literal, plain, verbatim
@@ -57,17 +58,15 @@ def verdict(findings: Findings) -> str:
     """The answer in one sentence, or why there is none and what to do."""
     winner, tally = findings.winner, findings.tally
     if winner is not None and findings.recommended is None:
-        return (
-            f"{_too_early(findings)} Train longer, e.g. with more train.epochs. The fastest that "
-            f"fits is {cell_in_words(winner)}: {costs(winner, findings)}."
-        )
+        fastest = f"{cell_in_words(winner)}: {costs(winner, findings)}"
+        return f"{_too_early(findings)} {_longer(winner)} The fastest that fits is {fastest}."
     if winner is not None:
         cell = cell_in_words(winner)
         said = f"Use {cell}" if findings.ended else _so_far(findings, cell)
         return f"**{said}**: {costs(winner, findings)}."
     if not tally.trials:
         return f"**No trial has run yet.** Start them: {verbatim(command(findings))}"
-    if tally.infeasible and tally.infeasible == tally.trials - tally.running:
+    if tally.infeasible and tally.infeasible == tally.trials:
         return _nothing_fits(findings)
     broken = any(trial.outcome in BROKEN for trial in findings.trials)
     if tally.running or (findings.study.status is StudyStatus.KILLED and not broken):
@@ -77,6 +76,16 @@ def verdict(findings: Findings) -> str:
     return (
         "**No answer: no trial completed.** The reasons are below; mend them and run again: "
         f"{verbatim(command(findings))}"
+    )
+
+
+def _longer(winner: CellSummary) -> str:
+    """What to do about cells that have not learnt enough."""
+    if not winner.paused:
+        return "Train longer, e.g. with more train.epochs."
+    return (
+        f"Only {winner.trained} epochs were trained. Train longer: with more train.epochs, or "
+        "under another study.name each cell to its end, study.rungs=[]."
     )
 
 
@@ -131,8 +140,7 @@ def _nothing_fits(findings: Findings) -> str:
     closest = ""
     if least is not None:
         closest = f" The smallest, {literal(least.name)}, needs {gib(least.need_gib)} GiB."
-    so_far = " so far" if findings.tally.running else ""
     return (
-        f"**Nothing fits {limit(findings.limit_gib)} GiB{so_far}.**{closest} Try a smaller "
+        f"**Nothing fits {limit(findings.limit_gib)} GiB.**{closest} Try a smaller "
         "batch, train.imgsz or model, amp=true, memory.checkpoint=all, or a card with more memory."
     )

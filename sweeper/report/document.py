@@ -179,7 +179,7 @@ def _not_fitting(findings: Findings, plots: set[str]) -> list[str]:
         return [*_section("What does not fit, and why", tables.not_fitting(findings)), *images]
     if not findings.ranked:
         return []
-    return ["## What does not fit, and why", "Every cell that was tried to its end fits.", *images]
+    return ["## What does not fit, and why", "Every cell that was tried fits.", *images]
 
 
 def _use(findings: Findings) -> list[str]:

@@ -70,7 +70,10 @@ def left_out(findings: Findings) -> str:
             stopped = f"stopped after {cell.trained} epochs, might have ended higher"
             reasons[stopped].append(literal(cell.name))
     parts = [f"{listed(cells, NAMED)} {why}" for why, cells in reasons.items()]
-    return f"Not counted: {'; '.join(parts)}." if parts else ""
+    said = [f"Not counted: {'; '.join(parts)}."] if parts else []
+    if fastest is None:
+        said.append("The machine was busy, so no cell is called the fastest.")
+    return " ".join(said)
 
 
 def picks(findings: Findings) -> dict[str, CellSummary]:

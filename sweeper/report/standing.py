@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sweeper.report.cells import CellSummary
+from sweeper.report.cells import BUSY_SHARE, CellSummary
 from sweeper.trial.field import Standing
 from sweeper.trial.readings import CURVE_DIGITS
 from sweeper.trial.record import TrialResult
@@ -34,4 +34,5 @@ def _standing(name: str, trial: RecordedTrial, result: TrialResult) -> Standing:
         spare_gib=None if trial.peak_gib is None else spec.limit_gib - trial.peak_gib,
         effective_batch=spec.effective_batch,
         reached=None if result.paused else trial.map50,
+        busy=(result.cpu_wait or 0.0) >= BUSY_SHARE,
     )

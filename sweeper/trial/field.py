@@ -31,6 +31,7 @@ class Standing:
         spare_gib: Memory that the budget leaves free; None where it is not known.
         effective_batch: Images per optimizer step.
         reached: mAP@0.5 that the whole run came to; None before its end.
+        busy: Whether other programs kept it waiting for a core, so that its times are too long.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Standing:
     spare_gib: float | None
     effective_batch: int
     reached: float | None = None
+    busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,9 @@ class Field:
 
     def _tied(self, cell: Cell, sooner: Cell) -> str:
         ratio = cell.whole_s / sooner.whole_s if sooner.whole_s else 1.0
-        return f"cannot be told from {self._with_end(sooner)}, {_sooner(ratio)}"
+        busy = any(seed.busy for seed in (*cell.seeds, *sooner.seeds))
+        on = ", as far as a busy machine shows" if busy else ""
+        return f"cannot be told from {self._with_end(sooner)}, {_sooner(ratio)}{on}"
 
     def _with_end(self, cell: Cell) -> str:
         return f"{cell.label} ({self.ends[cell.label].map50:.2f})"

@@ -338,3 +338,25 @@ class TestTables:
     def test_changes_are_those_of_the_whole_runs(self) -> None:
         changes = self.rows(memory(findings(*self.ROWS)))["b4×a1"]
         assert changes["time change"] == "+50 %", "of 40 epochs, not of those trained"
+
+
+def test_while_trials_run_it_is_not_said_that_nothing_fits() -> None:
+    row = whole(16, 0.0, 1.0)
+    no_room = replace(row, outcome=Outcome.OUT_OF_MEMORY, map50=())
+    running = replace(row, batch=8, outcome=None, map50=())
+    found = findings(no_room, running)
+    assert answer(found).startswith("**No answer yet: no trial has completed.**")
+
+
+def test_what_was_trained_in_part_only_is_not_blamed_for_it() -> None:
+    said = answer(findings(part(8, 6, 0.0, 1.0), part(4, 6, 0.0, 2.0)))
+    assert "Only 6 of 40 epochs were trained." in said and "study.rungs=[]" in said
+
+
+def test_a_choice_by_the_times_of_a_busy_machine_says_so() -> None:
+    study = recorded([whole(8, 0.80, 100.0), whole(4, 0.80, 150.0)])
+    trials = [replace(t, result=replace(t.result, cpu_wait=0.5)) for t in study.trials if t.result]
+    busy = Findings(replace(study, trials=tuple(trials)))
+    assert busy.choice is not None
+    (why,) = busy.choice.passed.values()
+    assert why.endswith("as fast, as far as a busy machine shows")
