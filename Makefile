@@ -46,7 +46,7 @@ studies: .venv/.ready ## list the studies under runs/ (NAME=study shows one)
 
 ui: .venv/.ready ## open the MLflow UI on http://127.0.0.1:5000 (PORT=another, where that is in use)
 	@$(BIN)/python -c "import socket; socket.create_server(('127.0.0.1', $(PORT)))" 2>/dev/null || \
-		{ echo "port $(PORT) is in use; another one: make ui PORT=5001" >&2; exit 1; }
+		{ echo "port $(PORT) cannot be opened, it may be in use; another one: make ui PORT=5001" >&2; exit 1; }
 	@echo "runs: http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning"
 	$(BIN)/mlflow ui --host 127.0.0.1 --port $(PORT) --backend-store-uri sqlite:///runs/mlflow.db
 

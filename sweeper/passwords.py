@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
+
+IN_URL = re.compile(r"(?<=://)([^\s/:@]*):[^\s/]+@")
+
+
+def hide_passwords(text: str) -> str:
+    """A message as it may be shown, whatever URLs are in it."""
+    return IN_URL.sub(r"\1:***@", text)
 
 
 def without_password(url: str) -> str:

@@ -29,7 +29,8 @@ def run_tool(main: Callable[[list[str]], int | None], about: str | None) -> NoRe
         stop_when_told()
         try:
             code = main(arguments) if not HELP & set(arguments) else print(about)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # None where it was closed before the start
+                sys.stdout.flush()
         except BrokenPipeError:
             if not _is_read_no_more(sys.stdout.fileno()):
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -97,6 +98,16 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve training and four validation scenes of 64 px."""
     scenes = DigitScenes(imgsz=64, train=12, val=4, min_digits=1, max_digits=2)
     return write_digits(tmp_path_factory.mktemp("data"), scenes)
+
+
+@pytest.fixture
+def own_data(tiny_data: Path, tmp_path: Path) -> Path:
+    """The same for one test, which may change it."""
+    folder = shutil.copytree(tiny_data.parent, tmp_path / "own_data")
+    copy = folder / tiny_data.name
+    copy.write_text(copy.read_text().replace(str(tiny_data.parent), str(folder)))
+    assert str(tiny_data.parent) not in copy.read_text()
+    return copy
 
 
 @pytest.fixture

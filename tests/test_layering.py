@@ -12,7 +12,7 @@ SOURCES = sorted((ROOT / "sweeper").rglob("*.py"))
 
 # From the ground up: a package imports itself and those before it, so there are no cycles.
 ORDER = (
-    *("errors", "fork_server", "numbers", "passwords", "script", "str_enum", "tools"),
+    *("passwords", "errors", "fork_server", "numbers", "script", "str_enum", "tools"),
     *("trial", "config", "emulator"),
     *("memory.measure", "memory", "memory.predict", "training", "executors"),
     *("tracking", "report", "study", "studies", "plan", "doctor", "deploy", "gpu_check", "cli"),

@@ -1,6 +1,9 @@
 """Passwords in URLs."""
 
-from sweeper.passwords import without_password, without_passwords
+import pytest
+
+from sweeper.errors import first_line
+from sweeper.passwords import hide_passwords, without_password, without_passwords
 
 
 def test_a_password_is_not_shown_and_the_rest_is() -> None:
@@ -11,3 +14,17 @@ def test_a_password_is_not_shown_and_the_rest_is() -> None:
         "batch=2,4",
         "runs_dir=a@b",
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("to http://u:secret@h:5000/x failed", "to http://u:***@h:5000/x failed"),
+        ("http://h:5000/a and a:b@c", "http://h:5000/a and a:b@c"),
+        ("redis://:secret@h", "redis://:***@h"),
+        ("db://u:a@b@h/x", "db://u:***@h/x"),
+    ],
+)
+def test_messages_show_no_password(said: str, shown: str) -> None:
+    assert hide_passwords(said) == shown
+    assert first_line(ValueError(said)) == shown

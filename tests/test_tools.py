@@ -11,7 +11,6 @@ from sweeper.tools import run_tool
 
 ROOT = Path(__file__).parents[1]
 
-ROOT = Path(__file__).parents[1]
 TOOLS = ("deploy", "doctor", "gpu_check", "plan", "report", "studies")
 
 
@@ -71,3 +70,9 @@ def test_a_python_without_what_sweeper_needs_is_told_how_to_get_it(tmp_path: Pat
     assert done.returncode == 1
     assert "is not installed for" in done.stderr and "make install" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_closed_stdout_is_no_error() -> None:
+    shell = f"{sys.executable} -m sweeper.plan --help >&-"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -82,11 +82,14 @@ def wrong_type(key: str, said: str) -> str:
 def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
     """That a group has no such choice, and which one may be meant."""
     name, known = choice.lower().removesuffix(".pt"), list(options)
-    if group == "vram" and re.fullmatch(r"\d{1,3}(\.\d+)?", name):
-        return (
-            f"vram={choice} is no card of conf/vram. For {choice} GiB: vram.budget_gib={choice}."
-        )
     near = [option for option in known if name in option]
+    if group == "vram" and (size := re.fullmatch(r"(\d{1,3}(?:\.\d+)?)(?:gi?b?)?", name)):
+        cards = [option for option in known if option.endswith(f"_{size[1]}")]
+        hint = f" Cards of that name: {', '.join(cards)}." if cards else ""
+        return (
+            f"vram={choice} is no card of conf/vram. For {size[1]} GiB: vram.budget_gib={size[1]}."
+            f"{hint}"
+        )
     near = near or difflib.get_close_matches(name, known, n=1)
     meant = f"{name} model.pretrained=true" if f"{name}.pt" == choice and name in known else ""
     hint = f"Did you mean {group}={meant or near[0]}? " if near else ""

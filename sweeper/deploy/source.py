@@ -151,6 +151,7 @@ def _winner(settings: Settings) -> Source:
     if not Path(spec.data_yaml).is_file():
         raise StudyError(f"{spec.data_yaml}, the dataset of study.name={name}, is gone.")
     kept = weights.is_file()
+    changed = _changed(spec, kept)
     imgsz = settings.deploy.imgsz or spec.imgsz
     text = f"trial {winner.number} ({spec.label}) of study {name}"
     return Source(
@@ -163,20 +164,25 @@ def _winner(settings: Settings) -> Source:
         data_yaml=Path(spec.data_yaml),
         imgsz=imgsz,
         study_map50=winner.map50 if kept and imgsz == spec.imgsz else None,
-        changed=_changed(spec),
+        changed=changed,
     )
 
 
-def _changed(spec: TrialSpec) -> str:
+def _changed(spec: TrialSpec, kept: bool) -> str:
     """How the data set differs from what was trained on; empty where it does not.
 
-    Faults of it are told too: a validation needs no training images.
+    Faults of it are told too where weights were kept: a validation needs no training images.
+
+    Raises:
+        DataError: It has faults, and the winner has to be trained on it again.
     """
     if spec.dataset is None:
         return ""
     try:
         facts = check_dataset(Path(spec.data_yaml)).facts
     except DataError as error:
+        if not kept:
+            raise
         first = " ".join(line.strip() for line in str(error).splitlines()[:2])
         return f"the data set is not what was trained on: {first}"
     return change_of_data(spec, facts)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from sweeper.doctor.finding import Finding, ok, warning
 from sweeper.training.reading import LabelledImage, Reading
+from sweeper.trial.spec import STRIDE_PX
 
 FINEST_PX = 8  # a cell of YOLO11's finest grid, its stride
 SMALL_PX = 32  # below it COCO calls an object small
-STRIDE_PX = 32  # train.imgsz is a multiple of it
 LEAST_IMGSZ, LARGEST_IMGSZ = 320, 1280  # to suggest
 SMALLEST = 0.05  # of the boxes, which a suggested image size may leave too small
 MOST = "95 %"  # the others

@@ -63,10 +63,11 @@ def _words(price: Price) -> str:
     beside += [price.after.name.removeprefix(after.label).strip()]
     where = literal(" ".join(w for w in (AMP_SUFFIX[after.amp].strip(), *beside) if w))
     more = "more" if price.time_percent >= 0 else "less"
-    return (
-        f"{price.lever} buys batch {after.batch} instead of {before.batch} for "
-        f"{abs(price.time_percent):.0f} % {more} time per epoch"
-        + (f" with {where}" if where else "")
+    cost = f"for {abs(price.time_percent):.0f} % {more} time per epoch"
+    if price.before.waited or price.after.waited:
+        cost = "(the machine was too busy to tell for what time)"
+    return f"{price.lever} buys batch {after.batch} instead of {before.batch} {cost}" + (
+        f" with {where}" if where else ""
     )
 
 
@@ -89,8 +90,8 @@ def _of(name: str, cells: list[CellSummary]) -> Iterator[Price]:
         lever = in_words({name: value})
         after = _largest([c for c in cells if pulled(c.spec).get(name) == value])
         pair = next(_alike(before, after), None)
-        if pair is None or pair[1].spec.batch < unfit or any(cell.waited for cell in pair):
-            continue  # on a busy machine the time is not that of the lever
+        if pair is None or pair[1].spec.batch < unfit:
+            continue
         price = Price(lever, *pair)
         known = cheapest.setdefault(price.after.spec.batch, price)
         if price.time_percent < known.time_percent:

@@ -137,6 +137,7 @@ def _facts(entry: Entry, settings: Settings) -> Iterator[str]:
     record = entry.record
     who = ", ".join(driver.who for driver in entry.drivers or ())
     unknown = f"study.storage={without_password(settings.storage_url)} does not know it"
+    elsewhere = [f"runs_dir={settings.runs_dir}"] * (settings.runs_dir != Settings().runs_dir)
     facts = {
         "study": record.name,
         "started": f"{_date(record.started)}, last {_date(record.last_started)}",
@@ -146,10 +147,10 @@ def _facts(entry: Entry, settings: Settings) -> Iterator[str]:
         "budget": f"{limit(record.limit_gib)} GiB",
         "folder": f"{entry.folder.path}, {entry.disk}",
         "Optuna": without_password(settings.storage_url) if entry.drivers is not None else unknown,
-        "MLflow": f"{record.tracking_uri}, experiment {record.experiment}",
+        "MLflow": f"{without_password(record.tracking_uri)}, experiment {record.experiment}",
         "machine": record.machine,
         "resume": record.command or "",
-        "report": tool_command("sweeper.report", f"study.name={record.name}"),
+        "report": tool_command("sweeper.report", f"study.name={record.name}", *elsewhere),
     }
     width = max(map(len, facts))
     return (f"{key.ljust(width)}  {text}" for key, text in facts.items() if text)

@@ -39,7 +39,7 @@ def fresh_seeds(specs: Iterable[TrialSpec], count: int) -> range:
 
 
 def confirmed_unequally(trials: Iterable[RecordedTrial]) -> bool:
-    """Whether cells were repeated, and not each as often: a confirmation that was stopped."""
+    """Whether cells were repeated, and not each as often, as where a confirmation was stopped."""
     repeats: defaultdict[int, int] = defaultdict(int)
     for trial in trials:
         if trial.spec.confirms is not None:

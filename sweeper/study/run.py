@@ -44,7 +44,7 @@ from sweeper.trial.command import tool_command
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.rungs import default_rungs
-from sweeper.trial.spec import SINGLE, TrialSpec
+from sweeper.trial.spec import SINGLE, STRIDE_PX, TrialSpec
 from sweeper.trial.study_record import StudyRecord
 
 ONE_EPOCH = (
@@ -56,10 +56,9 @@ FEW_EPOCHS = (
     "compare their ends, give the epochs of the run you plan, e.g. train.epochs=40"
 )
 HALF_CONFIRMED = (
-    "the cells that an earlier start began to confirm have unlike numbers of fresh seeds: give "
-    "its study.confirm.top=N and study.confirm.seeds=N again to complete them"
+    "cells that earlier starts confirmed have unlike numbers of fresh seeds: "
+    "study.confirm.top=N and study.confirm.seeds=N complete them"
 )
-STRIDE = 32  # pixels; Ultralytics trains YOLO11 at a multiple of it
 
 
 def run_study(space: Space) -> bool:
@@ -270,7 +269,7 @@ def _training(specs: list[TrialSpec]) -> str:
         "/".join(dict.fromkeys(f"{getattr(spec, name)}" for spec in specs))
         for name in ("model", "data", "imgsz", "epochs")
     )
-    trained = "/".join(f"{-(-int(side) // STRIDE) * STRIDE}" for side in sizes.split("/"))
+    trained = "/".join(f"{-(-int(side) // STRIDE_PX) * STRIDE_PX}" for side in sizes.split("/"))
     at = f" (trained at {trained})" if trained != sizes else ""
     return f"{models} on {data}, {sizes} px{at}, {epochs} epoch{'s' * (epochs != '1')}"
 
@@ -336,8 +335,8 @@ def _say_outcome(
         context.say(study.nearest_miss())
     if context.settings.study.register is not None:
         context.say(register_winner(context.settings, context.name))
-    where = [o for o in space.overrides if o.startswith(("runs_dir=", "tracking."))]
-    here = [f"study.name={context.name}", *without_passwords(where)]
+    where = [o for o in space.overrides if o.startswith("runs_dir=")]
+    here = [f"study.name={context.name}", *where]
     context.say("next:")
     context.say(f"  {tool_command('sweeper.report', *here, 'report.format=html')}")
     context.say(f"  {_where_to_compare(context.settings, report.link)}")

@@ -181,8 +181,8 @@ def fetch(name: str) -> Path:
         content = run_script(script, name)
     except ScriptError as error:
         raise DataError(
-            f"{name} could not be found or downloaded: {error} Download it elsewhere, and name "
-            "its folder by a YAML of your own: data=custom data.yaml=PATH."
+            f"{name} could not be found or downloaded: {str(error).rstrip('.')}. Download it "
+            "elsewhere, and name its folder by a YAML of your own: data=custom data.yaml=PATH."
         ) from error
     path = Path(content["path"]) / f"sweeper-{name}"
     path.write_text(yaml.safe_dump(content, sort_keys=False))

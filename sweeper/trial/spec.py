@@ -10,6 +10,7 @@ from sweeper.trial.levers import in_words, pulled
 from sweeper.trial.readings import MemoryReading
 from sweeper.trial.record import TrialResult
 
+STRIDE_PX = 32  # of YOLO11: Ultralytics trains at a multiple of it
 SINGLE = "single"  # in place of a study's name, for trials that are run one at a time
 
 # Values of amp, in their order: off, fp16 (on a CPU bfloat16) and bf16; what tables call them, and

@@ -12,7 +12,7 @@ from sweeper.config.compose import compose_settings
 from sweeper.deploy import source
 from sweeper.deploy.rows import Deployment, Row, Speed, to_json
 from sweeper.deploy.source import find_source, require_detections
-from sweeper.errors import DeployError, StudyError
+from sweeper.errors import DataError, DeployError, StudyError
 from sweeper.report.load import load_record
 from sweeper.training.dataset import check_dataset
 from sweeper.trial.json_text import write_json
@@ -105,17 +105,24 @@ def test_that_the_data_set_changed_is_said_before_the_model_is_blamed(
     require_detections(found, 0.01, "4 validation images", 0.01)
 
 
-def test_faults_of_a_data_set_are_told_and_end_nothing(runs: Path, tiny_data: Path) -> None:
+def test_faults_of_a_data_set_are_told_and_end_nothing(runs: Path, own_data: Path) -> None:
     trial = StudyFolder(runs / "article").trial(5)
-    facts = check_dataset(tiny_data).facts
+    facts = check_dataset(own_data).facts
     write_json(
         trial.path / "spec.json",
-        replace(trial.read_spec(), data_yaml=str(tiny_data), dataset=facts),
+        replace(trial.read_spec(), data_yaml=str(own_data), dataset=facts),
     )
-    next(tiny_data.parent.rglob("labels/train/*.txt")).write_text("77 0.5 0.5 0.1 0.1\n")
+    best = trial.best_weights
+    best.parent.mkdir()
+    with zipfile.ZipFile(best, "w") as archive:
+        archive.writestr("data.pkl", "weights")
+    next(own_data.parent.rglob("labels/train/*.txt")).write_text("77 0.5 0.5 0.1 0.1\n")
     changed = find_source(compose_settings([f"runs_dir={runs}"])).changed
     assert changed.startswith("the data set is not what was trained on: ")
     assert "1 fault: " in changed and "77" in changed
+    best.unlink()
+    with pytest.raises(DataError, match="1 fault:"):
+        find_source(compose_settings([f"runs_dir={runs}"]))
 
 
 def test_the_studys_own_figure_goes_with_its_weights_at_their_size_only(runs: Path) -> None:

@@ -102,7 +102,7 @@ def test_the_effective_batch_selects_cells() -> None:
 def test_one_bad_cell_is_found_before_anything_runs() -> None:
     with pytest.raises(SettingsError, match="batch must be at least 1 but got 0"):
         space("batch=2,0")
-    with pytest.raises(SettingsError, match="batch: Value 'many'"):
+    with pytest.raises(SettingsError, match="batch=many is no whole number"):
         space("batch=2,many")
 
 

@@ -196,8 +196,8 @@ def test_a_copy_under_another_name_is_trained_on_too(tmp_path: Path) -> None:
     assert check_dataset(path).facts.shared == 1
 
 
-def test_an_image_in_both_splits_is_shared_though_pillow_cannot_read_it(tiny_data: Path) -> None:
-    path = tiny_data
+def test_an_image_in_both_splits_is_shared_though_pillow_cannot_read_it(own_data: Path) -> None:
+    path = own_data
     content = yaml.safe_load(path.read_text())
     folder = Path(content["path"], content["val"])
     image = next(folder.iterdir()).rename(folder / "photo.heic")
