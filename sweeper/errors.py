@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-from sweeper.passwords import hide_passwords
+from sweeper.passwords import without_password
 
 EXIT_INTERRUPTED = 130
 COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48; Ultralytics puts them into errors
@@ -25,7 +25,7 @@ COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48; Ultralytics puts the
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, its type where it has none; no colour, no password."""
-    lines = hide_passwords(COLOUR.sub("", str(error))).strip().splitlines()
+    lines = without_password(COLOUR.sub("", str(error))).strip().splitlines()
     return next(iter(lines), type(error).__name__)
 
 
@@ -66,7 +66,7 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except (SweeperError, OSError) as error:  # OSError: a disk or a folder, named in its message
-        print(f"error: {hide_passwords(str(error))}", file=sys.stderr)
+        print(f"error: {without_password(str(error))}", file=sys.stderr)
         sys.exit(1)
     except ModuleNotFoundError as error:
         if find_spec("hydra") is not None:

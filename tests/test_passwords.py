@@ -3,7 +3,7 @@
 import pytest
 
 from sweeper.errors import first_line
-from sweeper.passwords import hide_passwords, without_password, without_passwords
+from sweeper.passwords import without_password, without_passwords
 
 
 def test_a_password_is_not_shown_and_the_rest_is() -> None:
@@ -26,5 +26,5 @@ def test_a_password_is_not_shown_and_the_rest_is() -> None:
     ],
 )
 def test_messages_show_no_password(said: str, shown: str) -> None:
-    assert hide_passwords(said) == shown
+    assert without_password(said) == shown
     assert first_line(ValueError(said)) == shown

@@ -353,6 +353,11 @@ class Settings:
         return self.study.keep_best or (self.study.finish and not self.rungs)
 
     @property
+    def elsewhere(self) -> list[str]:
+        """The override by which other commands find these runs; none where they are by default."""
+        return [f"runs_dir={self.runs_dir}"] * (self.runs_dir != Settings.runs_dir)
+
+    @property
     def storage_url(self) -> str:
         """Where Optuna keeps the study."""
         return self.study.storage or f"sqlite:///{self.runs_dir}/optuna.db"

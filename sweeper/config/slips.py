@@ -14,7 +14,7 @@ from sweeper.config.conf_dir import CONF_DIR
 from sweeper.config.settings import Settings
 from sweeper.errors import SettingsError
 
-KINDS = {"Integer": "whole number", "Float": "number"}  # by OmegaConf's names
+_KINDS = {"Integer": "whole number", "Float": "number"}  # by OmegaConf's names
 _FILES = {"data": "data.yaml", "model": "model.file"}  # keys for what no choice of a group is
 
 
@@ -69,7 +69,7 @@ def wrong_type(key: str, said: str) -> str:
     """That a key takes another kind of value, by OmegaConf's message; empty for another one."""
     if found := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", said):
         value, kind = found.groups()
-        return f"{key}={value} is no {KINDS.get(kind, kind)}."
+        return f"{key}={value} is no {_KINDS.get(kind, kind)}."
     if found := re.match(r"Value '(.*)' is not a valid bool", said):
         return f"{key}={found[1]} is neither true nor false."
     if "is not a ListConfig" in said:
@@ -82,7 +82,6 @@ def wrong_type(key: str, said: str) -> str:
 def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
     """That a group has no such choice, and which one may be meant."""
     name, known = choice.lower().removesuffix(".pt"), list(options)
-    near = [option for option in known if name in option]
     if group == "vram" and (size := re.fullmatch(r"(\d{1,3}(?:\.\d+)?)(?:gi?b?)?", name)):
         cards = [option for option in known if option.endswith(f"_{size[1]}")]
         hint = f" Cards of that name: {', '.join(cards)}." if cards else ""
@@ -90,6 +89,7 @@ def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
             f"vram={choice} is no card of conf/vram. For {size[1]} GiB: vram.budget_gib={size[1]}."
             f"{hint}"
         )
+    near = [option for option in known if name in option]
     near = near or difflib.get_close_matches(name, known, n=1)
     meant = f"{name} model.pretrained=true" if f"{name}.pt" == choice and name in known else ""
     hint = f"Did you mean {group}={meant or near[0]}? " if near else ""

@@ -146,10 +146,10 @@ def _check_memory(settings: Settings) -> None:
 def _check_rungs(settings: Settings) -> None:
     rungs, epochs = settings.study.rungs or [], settings.train.epochs
     if sorted(set(rungs)) != rungs or any(not 0 < rung < epochs for rung in rungs):
-        example = f"Set e.g. study.rungs=[{max(1, epochs // 5)}], or [] " if epochs > 1 else ""
+        early = f"e.g. study.rungs=[{max(1, epochs // 5)}], or []"
         raise SettingsError(
             f"study.rungs must rise from 1 to less than train.epochs={epochs} but got {rungs}. "
-            f"{example or 'Set study.rungs=[] '}to train each trial to its end."
+            f"Set {early if epochs > 1 else 'study.rungs=[]'} to train each trial to its end."
         )
 
 

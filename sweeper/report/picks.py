@@ -27,13 +27,14 @@ def best_in(findings: Findings) -> dict[str, CellSummary]:
     able = [c for c in findings.cells if (findings.end(c) or 0.0) >= LEAST_MAP50]
     able.sort(key=lambda c: c is not recommended)  # of equals the recommended one
     weighed = [c for c in able if c.peak_gib is not None]
-    return {
+    best = {
         "best mAP@0.5": max(
             (c for c in able if c.fits), key=lambda c: findings.end(c) or 0.0, default=recommended
         ),
-        **({"fastest to the end": fastest} if (fastest := _fastest(able, recommended)) else {}),
+        "fastest to the end": _fastest(able, recommended),
         "least memory": min(weighed, key=lambda c: c.peak_gib or 0.0, default=recommended),
     }
+    return {name: cell for name, cell in best.items() if cell is not None}
 
 
 def _fastest(able: list[CellSummary], recommended: CellSummary) -> CellSummary | None:

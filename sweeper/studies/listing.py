@@ -137,7 +137,6 @@ def _facts(entry: Entry, settings: Settings) -> Iterator[str]:
     record = entry.record
     who = ", ".join(driver.who for driver in entry.drivers or ())
     unknown = f"study.storage={without_password(settings.storage_url)} does not know it"
-    elsewhere = [f"runs_dir={settings.runs_dir}"] * (settings.runs_dir != Settings().runs_dir)
     facts = {
         "study": record.name,
         "started": f"{_date(record.started)}, last {_date(record.last_started)}",
@@ -150,7 +149,7 @@ def _facts(entry: Entry, settings: Settings) -> Iterator[str]:
         "MLflow": f"{without_password(record.tracking_uri)}, experiment {record.experiment}",
         "machine": record.machine,
         "resume": record.command or "",
-        "report": tool_command("sweeper.report", f"study.name={record.name}", *elsewhere),
+        "report": tool_command("sweeper.report", f"study.name={record.name}", *settings.elsewhere),
     }
     width = max(map(len, facts))
     return (f"{key.ljust(width)}  {text}" for key, text in facts.items() if text)

@@ -220,7 +220,7 @@ def _search(
     if loop.fault:
         context.say(f"report: {publish(settings, context.name, tracked).path}")
         raise MachineError(loop.fault)
-    _say_outcome(context, space, study, done, tracked)
+    _say_outcome(context, study, done, tracked)
     if done and (crashes := nothing_but_crashes(found.trials, context.folder)):
         raise MachineError(crashes)
     return done
@@ -320,9 +320,7 @@ def _command(space: Space) -> str:
     return tool_command("sweeper", "-m", *without_passwords(space.overrides))
 
 
-def _say_outcome(
-    context: RunContext, space: Space, study: CellStudy, done: bool, tracked: bool
-) -> None:
+def _say_outcome(context: RunContext, study: CellStudy, done: bool, tracked: bool) -> None:
     """Write the report; say the answer and what to do next."""
     report = publish(context.settings, context.name, tracked)
     if report.warning:
@@ -335,8 +333,7 @@ def _say_outcome(
         context.say(study.nearest_miss())
     if context.settings.study.register is not None:
         context.say(register_winner(context.settings, context.name))
-    where = [o for o in space.overrides if o.startswith("runs_dir=")]
-    here = [f"study.name={context.name}", *where]
+    here = [f"study.name={context.name}", *context.settings.elsewhere]
     context.say("next:")
     context.say(f"  {tool_command('sweeper.report', *here, 'report.format=html')}")
     context.say(f"  {_where_to_compare(context.settings, report.link)}")
