@@ -22,7 +22,7 @@ from sweeper.study.bounds import proving_order
 from sweeper.study.confirm import confirm, confirmed_unequally, fresh_seeds
 from sweeper.study.context import RunContext, open_context
 from sweeper.study.crashes import nothing_but_crashes
-from sweeper.study.display import StudyDisplay, result_line
+from sweeper.study.display import StudyDisplay
 from sweeper.study.earlier import (
     await_shared_folder,
     refuse_study_folder,
@@ -34,27 +34,23 @@ from sweeper.study.lease import Lease, study_lease
 from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy
 from sweeper.study.provenance import describe_origin
-from sweeper.study.registration import register_winner
 from sweeper.study.sharing import spread_order
 from sweeper.study.space import Cell, Space
 from sweeper.study.storage import readable_faults, study_exists
+from sweeper.study.telling import (
+    caution_of_length,
+    say_outcome,
+    say_result,
+    training_in_words,
+)
 from sweeper.study.trials import Trials
 from sweeper.tracking.outbox import Outbox
 from sweeper.trial.command import tool_command
 from sweeper.trial.folder import TrialFolder
-from sweeper.trial.record import Outcome, TrialResult
-from sweeper.trial.rungs import default_rungs
-from sweeper.trial.spec import SINGLE, STRIDE_PX, TrialSpec
+from sweeper.trial.record import Outcome
+from sweeper.trial.spec import SINGLE, TrialSpec
 from sweeper.trial.study_record import StudyRecord
 
-ONE_EPOCH = (
-    "one epoch shows what fits and how long it takes, and ranks nothing: to compare the cells' "
-    "mAP@0.5, give the epochs of the run you plan, e.g. train.epochs=40"
-)
-FEW_EPOCHS = (
-    "{} epochs rank the cells by how they begin, which favours small effective batches: to "
-    "compare their ends, give the epochs of the run you plan, e.g. train.epochs=40"
-)
 HALF_CONFIRMED = (
     "cells that earlier starts confirmed have unlike numbers of fresh seeds: "
     "study.confirm.top=N and study.confirm.seeds=N complete them"
@@ -86,9 +82,8 @@ def run_study(space: Space) -> bool:
         if study.finished:
             rest = "study.resume=false starts anew" if not study.open_cells else "going on"
             context.say(f"{count(study.finished, 'trial')} of it had run before: {rest}")
-        longest = max(spec.epochs for spec in spec_of.values())
-        if not default_rungs(longest) and len(spec_of) > 1 and study.open_cells:
-            context.say(FEW_EPOCHS.format(longest) if longest > 1 else ONE_EPOCH)
+        if study.open_cells and (caution := caution_of_length(spec_of.values())):
+            context.say(caution)
         return _search(context, space, study, spec_of, lease)
 
 
@@ -105,7 +100,7 @@ def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
     label = settings.label
     with open_context(settings, settings.study.name or SINGLE) as context:
         (spec,) = context.predict([context.builder.build(settings, label, overrides)])
-        context.say(f"{label}: {_training([spec])}")
+        context.say(f"{label}: {training_in_words([spec])}")
         refuse_study_folder(context.folder)
         earlier = context.folder.read()
         record = replace(_record(context), id=(earlier.id if earlier else "") or new_id())
@@ -117,7 +112,7 @@ def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
             trials = context.open_trials(outbox, display)
             result = trials.run_one(replace(spec, number=folder.number))
         context.close(outbox, done=True)
-        _say_result(context, result, folder)
+        say_result(context, result, folder)
     return result.outcome is Outcome.COMPLETE
 
 
@@ -143,7 +138,7 @@ def _specs(context: RunContext, space: Space) -> dict[Cell, TrialSpec]:
         context.builder.build(c.settings, c.strategy, (*space.fixed, *c.overrides))
         for c in space.cells
     ]
-    context.say(_training(specs))
+    context.say(training_in_words(specs))
     datasets = (context.builder.dataset(cell.settings) for cell in space.cells)
     for caution in dict.fromkeys(chain.from_iterable(d.cautions for d in datasets)):
         context.say(caution)
@@ -220,7 +215,7 @@ def _search(
     if loop.fault:
         context.say(f"report: {publish(settings, context.name, tracked).path}")
         raise MachineError(loop.fault)
-    _say_outcome(context, study, done, tracked)
+    say_outcome(context, study, done, tracked)
     if done and (crashes := nothing_but_crashes(found.trials, context.folder)):
         raise MachineError(crashes)
     return done
@@ -249,29 +244,6 @@ def _finish(context: RunContext, trials: Trials, display: StudyDisplay) -> bool:
         display.note(f"trial {spec.number} stays as it was: {ended.reason}")
         return False
     return True
-
-
-def _say_result(context: RunContext, result: TrialResult, folder: TrialFolder) -> None:
-    context.say(f"{folder.read_spec().label}  {result_line(result)}")
-    if result.amp_dtype:
-        context.say(
-            f"{count(result.optimizer_steps, 'optimizer step')} from "
-            f"{count(result.iterations, 'micro-batch', 'micro-batches')} in {result.amp_dtype}"
-        )
-    context.say(f"records: {folder.path}")
-    if folder.best_weights.is_file():
-        context.say(f"weights: {folder.best_weights}")
-
-
-def _training(specs: list[TrialSpec]) -> str:
-    """``yolo11n on digits, 160 px, 4 epochs``: what is trained, with all its values."""
-    models, data, sizes, epochs = (
-        "/".join(dict.fromkeys(f"{getattr(spec, name)}" for spec in specs))
-        for name in ("model", "data", "imgsz", "epochs")
-    )
-    trained = "/".join(f"{-(-int(side) // STRIDE_PX) * STRIDE_PX}" for side in sizes.split("/"))
-    at = f" (trained at {trained})" if trained != sizes else ""
-    return f"{models} on {data}, {sizes} px{at}, {epochs} epoch{'s' * (epochs != '1')}"
 
 
 def _share(settings: Settings, space: Space) -> bool:
@@ -318,30 +290,3 @@ def _record(context: RunContext) -> StudyRecord:
 def _command(space: Space) -> str:
     """The command that runs the study again."""
     return tool_command("sweeper", "-m", *without_passwords(space.overrides))
-
-
-def _say_outcome(context: RunContext, study: CellStudy, done: bool, tracked: bool) -> None:
-    """Write the report; say the answer and what to do next."""
-    report = publish(context.settings, context.name, tracked)
-    if report.warning:
-        context.say(report.warning)
-    context.say(f"{report.answer}\nreport: {report.path}")
-    if not done:
-        context.say("stopped. The same command goes on where it left off.")
-        return
-    if not study.best():
-        context.say(study.nearest_miss())
-    if context.settings.study.register is not None:
-        context.say(register_winner(context.settings, context.name))
-    here = [f"study.name={context.name}", *context.settings.elsewhere]
-    context.say("next:")
-    context.say(f"  {tool_command('sweeper.report', *here, 'report.format=html')}")
-    context.say(f"  {_where_to_compare(context.settings, report.link)}")
-    if report.recommends:
-        context.say(f"  {tool_command('sweeper.deploy', *here)}")
-
-
-def _where_to_compare(settings: Settings, link: str) -> str:
-    if link and settings.tracking_uri.startswith("http"):
-        return f"{link}   # compare in MLflow"
-    return f"make ui   # compare in MLflow{': ' + link if link else ''}"
