@@ -8,13 +8,12 @@ import sys
 import hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from sweeper.config.compose import explain, load_settings, register_schema
+from sweeper.config.compose import hydra_explained, load_settings, register_schema
 from sweeper.config.conf_dir import CONF_DIR
-from sweeper.config.slips import explain_number, refuse_slips
-from sweeper.errors import EXIT_INTERRUPTED, SettingsError, readable_errors
+from sweeper.config.slips import refuse_slips
+from sweeper.errors import EXIT_INTERRUPTED, readable_errors
 from sweeper.executors.emulated import emulate
 from sweeper.executors.supervise import warm_up
 from sweeper.study.space import resolve_space
@@ -32,12 +31,8 @@ def main() -> None:
     stop_when_told()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raised, for our own words
     refuse_slips(sys.argv[1:])
-    try:
+    with hydra_explained():
         _hydra_main()
-    except HydraException as error:
-        raise SettingsError(explain(error)) from error
-    except ValueError as error:
-        raise SettingsError(explain_number(error, sys.argv[1:])) from error
 
 
 @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
@@ -65,7 +60,8 @@ def study_main(
         defaults: The default space.
     """
     with readable_errors():
-        space = resolve_space(loader, config, arguments, defaults)
+        with hydra_explained():
+            space = resolve_space(loader, config, arguments, defaults)
         settings = space.cells[0].settings
         emulate(settings.vram, settings.executor)
         if settings.executor.is_here:
@@ -73,7 +69,7 @@ def study_main(
         from sweeper.doctor.checks import require_health
         from sweeper.study.run import run_study
 
-        for warning in require_health(settings, len(space.cells)):
+        for warning in require_health(space):
             print(warning)
         ended = run_study(space)
     sys.exit(0 if ended else EXIT_INTERRUPTED)

@@ -122,9 +122,19 @@ def open_conf() -> Iterator[ConfigLoader]:
         SettingsError: What Hydra refuses within.
     """
     register_schema()
+    with hydra_explained(), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+@contextmanager
+def hydra_explained() -> Iterator[None]:
+    """What Hydra refuses within, in our own words.
+
+    Raises:
+        SettingsError: It has refused something.
+    """
     try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            yield GlobalHydra.instance().config_loader()
+        yield
     except HydraException as error:
         raise SettingsError(explain(error)) from error
     except ValueError as error:

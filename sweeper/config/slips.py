@@ -15,17 +15,23 @@ from sweeper.config.settings import Settings
 from sweeper.errors import SettingsError
 
 _KINDS = {"Integer": "whole number", "Float": "number"}  # by OmegaConf's names
+# Of Hydra; what else begins with two dashes was meant for a key.
+_OPTIONS = (
+    *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run"),
+    *("--multirun", "--shell-completion", "--config-path", "--config-name", "--config-dir"),
+    *("--experimental-rerun", "--info"),
+)
 _FILES = {"data": "data.yaml", "model": "model.file"}  # keys for what no choice of a group is
 
 
 def refuse_slips(overrides: Iterable[str]) -> None:
     """Refuse ``batch=[2,4]``, which is no sweep, and ``--batch``, which is no option of Hydra.
 
-    Of a group in brackets Hydra would take the last one, and of ``data.yaml`` without
-    ``data=custom`` nothing.
+    Of a group in brackets Hydra would take the last one, of ``data.yaml`` without ``data=custom``
+    nothing, and of ``data=null`` it names no key.
 
     Raises:
-        SettingsError: A key has a list, or dashes, or needs another one.
+        SettingsError: A key has a list, dashes or nothing, or needs another one.
     """
     words = list(overrides)
     shows = next((word for word in words if word in {"--cfg", "-c", "--info", "-i"}), None)
@@ -35,12 +41,12 @@ def refuse_slips(overrides: Iterable[str]) -> None:
             "values."
         )
     for override in words:
-        dashed = re.match(r"--([\w.]+)", override)
-        if dashed and dashed[1] in (*_keys(), *_groups()):
-            raise SettingsError(
-                f"{override}: keys are typed without dashes, {dashed[1]}=VALUE. "
-                "python -m sweeper --help shows the options."
-            )
+        dashed = re.match(r"--[a-z][\w.-]*", override)
+        if dashed and not any(option.startswith(dashed[0]) for option in _OPTIONS):
+            raise SettingsError(_dashed(override, dashed[0].lstrip("-").replace("-", "_")))
+        group, _, choice = override.partition("=")
+        if choice.lower() == "null" and group in _groups() and group != "experiment":
+            raise SettingsError(unknown_choice(group, choice, _choices(group)))
         if listed := re.fullmatch(r"(\w+)=\[(.*)\]", override):
             raise SettingsError(
                 f"{override} is a list. Several values are typed without brackets, "
@@ -61,8 +67,7 @@ def explain_number(error: ValueError, words: Iterable[str]) -> str:
     if typed is None or not str(error).startswith("Config group override"):
         raise error
     group, _, choice = typed.partition("=")
-    options = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-    return unknown_choice(group, choice, options)
+    return unknown_choice(group, choice, _choices(group))
 
 
 def wrong_type(key: str, said: str) -> str:
@@ -89,12 +94,12 @@ def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
             f"vram={choice} is no card of conf/vram. For {size[1]} GiB: vram.budget_gib={size[1]}."
             f"{hint}"
         )
-    near = [option for option in known if name in option]
+    near = [option for option in known if name and name in option]
     near = near or difflib.get_close_matches(name, known, n=1)
     meant = f"{name} model.pretrained=true" if f"{name}.pt" == choice and name in known else ""
     hint = f"Did you mean {group}={meant or near[0]}? " if near else ""
     said = f"{group}={choice} is not in conf/{group}. {hint}Choose one of: {', '.join(known)}."
-    if group in _FILES:
+    if group in _FILES and name not in {"", "null", "none"}:
         file = choice if Path(choice).suffix else f"{choice}.yaml"
         said += f" Or a file, yours or of Ultralytics: {group}=custom {_FILES[group]}={file}."
     return said
@@ -102,10 +107,10 @@ def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
 
 def unreadable(override: str, said: str) -> str:
     """What to do about a word that is no override."""
-    if "=" not in override or override.endswith(","):
+    if "=" not in override or override.endswith(",") or ",," in override:
         return (
             f"{override} is not key=value. Type e.g. batch=2,4 or report.format=html, without "
-            "spaces around = or after commas."
+            "spaces around = or after commas, and with a value on either side."
         )
     return (
         f"{override}: {said}. Put a value with other letters or signs in quotes: 'key=\"value\"'."
@@ -119,18 +124,36 @@ def unknown_key(key: str) -> str:
             "device is no key here: trials take the GPUs that CUDA_VISIBLE_DEVICES shows, e.g. "
             "CUDA_VISIBLE_DEVICES=0 python -m sweeper …, and with an empty one the CPU."
         )
-    known = list(_keys())
-    near = [k for k in known if k.endswith(f".{key}")]
-    if f"train.{key}" in near:  # Ultralytics' arguments
-        near = [f"train.{key}"]
+    near = _ending_with(key)
     name = key.rpartition(".")[2]
     if not near and name in argument_defaults():
         return f"{key} is an unknown key. Ultralytics' argument {name} is +train.extra.{name}=."
-    near = near or difflib.get_close_matches(key, known, n=1)
+    near = near or difflib.get_close_matches(key, _keys(), n=1)
     shows = "python -m sweeper --cfg job shows them all."
     hint = f"Did you mean {' or '.join(near)}?" if near else shows
     extra = " Other arguments of Ultralytics: +train.extra.NAME=." * key.startswith("train.")
     return f"{key} is an unknown key. {hint}{extra}"
+
+
+def _dashed(typed: str, name: str) -> str:
+    """That keys have no dashes, and which one was meant."""
+    meant = [key for key in (*_keys(), *_groups()) if key == name] or _ending_with(name)
+    meant = meant or difflib.get_close_matches(name, _keys(), n=1)
+    known = f", {' or '.join(f'{key}=VALUE' for key in meant)}" if meant else ", key=VALUE"
+    return (
+        f"{typed}: keys are typed without dashes{known}. python -m sweeper --help shows the "
+        "options."
+    )
+
+
+def _ending_with(name: str) -> list[str]:
+    """The keys of some group that are called so."""
+    near = [key for key in _keys() if key.endswith(f".{name}")]
+    return [f"train.{name}"] if f"train.{name}" in near else near  # Ultralytics' arguments
+
+
+def _choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
 
 def _groups() -> list[str]:

@@ -13,7 +13,7 @@ from sweeper.executors.devices import find_devices
 from sweeper.executors.machine import CPU
 from sweeper.numbers import count, duration
 from sweeper.report.cells import CellSummary
-from sweeper.report.findings import Findings
+from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.report.load import load_record
 from sweeper.study.display import StudyDisplay
 from sweeper.study.earlier import change_of_data
@@ -146,7 +146,7 @@ def _winner(settings: Settings) -> Source:
     weights = StudyFolder(Path(settings.runs_dir) / name).trial(winner.number).best_weights
     if weights.is_file():
         require_weights(weights, str(weights))
-    elif settings.deploy.epochs is None and not best.paused:
+    elif settings.deploy.epochs is None:
         _require_training_enough(best, name, settings.deploy.min_map)
     if not Path(spec.data_yaml).is_file():
         raise StudyError(f"{spec.data_yaml}, the dataset of study.name={name}, is gone.")
@@ -189,15 +189,23 @@ def _changed(spec: TrialSpec, kept: bool) -> str:
 
 
 def _require_training_enough(winner: CellSummary, study: str, least: float) -> None:
-    """Refuse to train once more, just as long, what came to detect nothing."""
+    """Refuse to train once more what detected nothing as far as it was trained.
+
+    Of a part of a run no more is asked than of a recommendation.
+    """
     reached = winner.map50 or 0.0
-    if reached < least:
-        raise StudyError(
-            f"the best cell of study.name={study}, {winner.name}, ended with mAP@0.5 "
-            f"{reached:.4f}, less than deploy.min_map={least:g}, and its weights were not kept. "
-            "Train it longer with deploy.epochs=N, or set deploy.min_map=0 to deploy it all the "
-            "same."
-        )
+    if reached >= (min(least, LEAST_MAP50) if winner.paused else least):
+        return
+    epochs, longer = winner.spec.epochs, "Train it longer with deploy.epochs=N"
+    ended = "ended with"
+    if winner.paused:
+        ended = f"was trained for {winner.trained} epochs and has"
+        longer = f"Train its whole run with deploy.epochs={epochs}"
+    raise StudyError(
+        f"the best cell of study.name={study}, {winner.name}, {ended} mAP@0.5 {reached:.4f}, less "
+        f"than deploy.min_map={least:g}, and its weights were not kept. {longer}, or set "
+        "deploy.min_map=0 to deploy it all the same."
+    )
 
 
 def train_again(

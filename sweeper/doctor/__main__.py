@@ -1,4 +1,7 @@
-"""``python -m sweeper.doctor [--json] [overrides]``: exit code 1 when a check failed."""
+"""``python -m sweeper.doctor [--json] [overrides]``: exit code 1 when a check failed.
+
+Takes the arguments of your study, those that are swept too.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,16 @@ from sweeper.tools import run_tool
 
 def main(arguments: list[str]) -> int:
     """Print each finding, or all of them as JSON, and return the exit code."""
-    from sweeper.config.compose import compose_settings
     from sweeper.doctor.checks import full_check
     from sweeper.doctor.finding import as_json, failures
     from sweeper.executors.emulated import emulate
+    from sweeper.study.space import study_space
 
     as_document = "--json" in arguments
-    settings = compose_settings([a for a in arguments if a != "--json"])
+    space = study_space([a for a in arguments if a != "--json"])
+    settings = space.cells[0].settings
     emulate(settings.vram, settings.executor)
-    findings = full_check(settings)
+    findings = full_check(space)
     print(as_json(findings) if as_document else "\n".join(f.line for f in findings))
     return 1 if failures(findings) else 0
 

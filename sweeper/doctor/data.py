@@ -12,8 +12,10 @@ import numpy as np
 from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, failure, ok, warning
 from sweeper.doctor.sizes import check_sizes
-from sweeper.errors import DataError, SweeperError
+from sweeper.errors import DataError, SettingsError, SweeperError
 from sweeper.numbers import count, listed
+from sweeper.study.space import Space
+from sweeper.study.specs import require_enough_images
 from sweeper.training.contents import read_contents
 from sweeper.training.data_yaml import files_meant, is_shipped
 from sweeper.training.dataset import Dataset, locate
@@ -54,6 +56,18 @@ def check_data(settings: Settings) -> tuple[list[Finding], Reading | None]:
     if settings.data.digits is not None and not reading.faults:
         return [_overview(settings, reading)], reading
     return report(settings, reading), reading
+
+
+def check_batches(space: Space, settings: Settings, dataset: Dataset) -> list[Finding]:
+    """The first cell that the dataset of a configuration is too small for, if any."""
+    for cell in space.cells:
+        if cell.settings.data != settings.data:
+            continue
+        try:
+            require_enough_images(cell.settings, dataset)
+        except SettingsError as error:
+            return [failure("batch", str(error), "")]
+    return []
 
 
 def report(settings: Settings, reading: Reading) -> list[Finding]:

@@ -18,6 +18,7 @@ from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, failure, ok, warning
 from sweeper.numbers import MIB, count, size
 from sweeper.passwords import without_password
+from sweeper.study.space import Space
 
 SERVER_TIMEOUT_S = 3.0
 LOCK_TIMEOUT_S = 2.0
@@ -27,15 +28,15 @@ PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
 RECORDS_MIB = 3
 # A checkpoint of Ultralytics: the weights in half precision and two moments of AdamW likewise.
 BYTES_PER_PARAMETER = 6
-# The state of a trial that waits at a rung: weights, EMA copy, gradients and two moments, and the
-# best weights so far.
-RUNG_BYTES_PER_PARAMETER = 24
+# The state of a trial that waits at a rung: weights, EMA copy, gradients and two moments of AdamW.
+RUNG_BYTES_PER_PARAMETER = 20
 # Ultralytics' cfg/models/11/yolo11.yaml, in millions.
 PARAMETERS = {"n": 2.6, "s": 9.5, "m": 20.1, "l": 25.4, "x": 57.0}
 
 
-def check_disk(settings: Settings, trials: int) -> Finding:
+def check_disk(space: Space) -> Finding:
     """Write to ``runs_dir`` and compare the free space with what the study will write."""
+    settings, trials = space.cells[0].settings, _trials(space)
     place = existing_parent(Path(settings.runs_dir))
     fault = write_fault(place)
     if fault:
@@ -44,12 +45,20 @@ def check_disk(settings: Settings, trials: int) -> Finding:
             f"runs_dir={settings.runs_dir} cannot be written: {fault}.",
             "Free space there or choose another folder: runs_dir=PATH.",
         )
-    need, free = study_bytes(settings, trials), shutil.disk_usage(place).free
-    text = f"{size(free)} free, {count(trials, 'trial')} will write about {size(need)}"
+    need = max(study_bytes(cell.settings, trials) for cell in space.cells)
+    free = shutil.disk_usage(place).free
+    text = f"{size(free)} free, {count(trials, 'trial')} will write up to {size(need)}"
     remedy = "Free space, or lower the number of checkpoints: train.save_period=-1."
     if free < need:
         return failure("disk", f"{text}.", remedy)
     return warning("disk", f"{text}.", remedy) if free < 2 * need else ok("disk", text)
+
+
+def _trials(space: Space) -> int:
+    """How many a study of this space runs, those that confirm included."""
+    study = space.cells[0].settings.study
+    searched = min(study.n_trials or len(space.cells), len(space.cells))
+    return searched + min(study.confirm.top, searched) * study.confirm.seeds
 
 
 def study_bytes(settings: Settings, trials: int) -> int:
@@ -59,8 +68,9 @@ def study_bytes(settings: Settings, trials: int) -> int:
     kept = 2 if settings.study.keep_best or periodic else 0  # best.pt and last.pt
     millions = PARAMETERS.get(settings.model.name[-1:], PARAMETERS["x"])
     parameters = int(millions * 1e6)
-    waiting = RUNG_BYTES_PER_PARAMETER if settings.rungs else 0
-    each = (periodic + kept) * BYTES_PER_PARAMETER + waiting
+    waits = bool(settings.rungs)
+    copies = 1 if kept and waits else 0  # of best.pt, in the state
+    each = (periodic + kept + copies) * BYTES_PER_PARAMETER + waits * RUNG_BYTES_PER_PARAMETER
     return trials * (RECORDS_MIB * MIB + parameters * each)
 
 

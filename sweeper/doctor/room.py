@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from sweeper.config.settings import Settings
 from sweeper.doctor.finding import Finding, ok, warning
 from sweeper.errors import DataError, SweeperError
+from sweeper.plan.cells import Setup
 from sweeper.plan.inquiry import inquire
-from sweeper.plan.predictions import make_plan
-from sweeper.study.space import Cell, Space
+from sweeper.plan.predictions import Found, make_plan
+from sweeper.study.space import Space
 from sweeper.training.contents import ContentsFinder
-from sweeper.training.dataset import Dataset
-from sweeper.training.reading import Reading
+from sweeper.trial.levers import in_words, pulled
 from sweeper.trial.readings import SIMULATED
 from sweeper.trial.spec import AMP_WORDS
 
+LATER = warning("batch", "what fits is predicted once the dataset has no faults.", "")
 
-def check_room(settings: Settings, reading: Reading | None = None) -> Finding:
-    """Find the largest batch that fits, and the largest that is tight.
 
-    ``reading`` is of the configuration's dataset, where that has been read.
+def check_room(space: Space, finder: ContentsFinder | None = None) -> list[Finding]:
+    """Find the largest batch that fits, and the largest that is tight, of each setup of a space.
+
+    ``finder`` may know datasets that were read before.
     """
-    space, finder = Space({}, (), (Cell((), settings, ""),)), ContentsFinder()
-    if reading is not None and reading.faults:
-        return _later()
-    if reading is not None:
-        finder.know(settings, Dataset.of(reading))
+    runs_dir = Path(space.cells[0].settings.runs_dir)
     try:
-        plan = make_plan(inquire(space, finder), Path(settings.runs_dir) / "cache" / "vram")
+        plan = make_plan(inquire(_one_of_each(space), finder), runs_dir / "cache" / "vram")
     except DataError:  # the finding on the dataset has said it
-        return _later()
+        return [LATER]
     except (SweeperError, OSError) as error:
-        return warning("batch", f"what fits is not predicted: {error}", "")
-    ((setup, found),) = plan.found.items()
+        return [warning("batch", f"what fits is not predicted: {error}", "")]
+    return [_room(setup, found) for setup, found in plan.found.items()]
+
+
+def _one_of_each(space: Space) -> Space:
+    """One cell of those that differ in batch and accumulate only."""
+    cells = {repr(replace(c.settings, batch=1, accumulate=1)): c for c in reversed(space.cells)}
+    return replace(space, cells=tuple(reversed(cells.values())))
+
+
+def _room(setup: Setup, found: Found) -> Finding:
     amp = AMP_WORDS[setup.config.amp]
-    where = f"{setup.model} at {setup.config.imgsz} px, amp {amp}, {SIMULATED}"
+    levers = in_words(pulled(setup.config))
+    where = (
+        f"{setup.model} at {setup.config.imgsz} px, {f'amp {amp} {levers}'.strip()}, {SIMULATED}"
+    )
     if setup.boxes_source == "assumed":
         where += f", {setup.config.boxes_per_image:g} boxes per image assumed"
     limit = f"{setup.budget.limit_gib:.2f} GiB"
@@ -46,9 +56,7 @@ def check_room(settings: Settings, reading: Reading | None = None) -> Finding:
     tight = f"{found.tight.batch} is tight"
     if found.largest is None:
         return ok("batch", f"{where}: {tight} for {limit}")
+    if found.largest.batch == setup.contents.train_images:
+        return ok("batch", f"{where}: all {found.largest.batch} images at once fit {limit}")
     more = f" ({tight})" if found.tight != found.largest else ""
     return ok("batch", f"{where}: {found.largest.batch} fits {limit}{more}")
-
-
-def _later() -> Finding:
-    return warning("batch", "what fits is predicted once the dataset has no faults.", "")

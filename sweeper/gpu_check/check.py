@@ -20,6 +20,7 @@ from sweeper.gpu_check.probes import TorchFacts, ask_torch, sampler_cost
 from sweeper.memory.cards import find_budget
 from sweeper.memory.measure.nvml import Device, capability
 from sweeper.study.provenance import describe_origin
+from sweeper.study.space import Space
 from sweeper.trial.spec import TrialSpec
 
 NO_GPU = (
@@ -61,7 +62,7 @@ def ask(settings: Settings, device: Device) -> Check:
         capability=".".join(map(str, capability(device))),
         machine=origin["machine"],
         versions=origin["versions"],
-        findings=full_check(settings),
+        findings=full_check(Space.of(settings)),
         sampler=sampler_cost(device),
         torch=ask_torch(device),
     )

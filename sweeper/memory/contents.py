@@ -18,6 +18,7 @@ class Contents:
         boxes_source: Where the latter comes from.
         images: Images that the whole run draws; None where the data set is not at hand.
         fullest_images: Boxes of the fullest of them, for batches of 1, 2, 4, ... images.
+        train_images: Images of the training split, which no batch has more of; None likewise.
     """
 
     nc: int
@@ -25,6 +26,7 @@ class Contents:
     boxes_source: BoxesSource
     images: int | None = None
     fullest_images: tuple[int, ...] = ()
+    train_images: int | None = None
 
     def fullest_image(self, batch: int) -> int | None:
         """Boxes of the fullest image of a run; None where no labels were read."""

@@ -93,10 +93,20 @@ def _boxes_lines(plan: Plan) -> list[str]:
     number = VARYING["boxes per image"]
     lines = [
         f"Boxes per image: {number(s)}, {BOXES_SOURCES[s.boxes_source]} "
-        f"Images that the run draws: {s.config.images}."
+        f"Images that the run draws: {s.config.images}.{_most(plan.found.get(s))}"
         for s in plan.setups
     ]
     return list(dict.fromkeys(lines))
+
+
+def _most(found: Found | None) -> str:
+    """That no batch is larger than the training split, where only that ends it."""
+    if found is None or found.tight is None:
+        return ""
+    images = found.tight.setup.contents.train_images
+    if found.tight.batch != images:
+        return ""
+    return f" The training split has {images}: no batch has more."
 
 
 def _tables(plan: Plan, verification: Verification | None) -> list[tuple[str, Rows]]:

@@ -45,7 +45,7 @@ class Found:
 
     Attributes:
         exact: That fits, of those that divide the effective batch, which it reaches.
-        largest: That fits.
+        largest: That fits; like the others no larger than the training split, where that is known.
         tight: Whose peak keeps to the budget: what is larger than the former is tight.
     """
 
@@ -135,10 +135,13 @@ def _answer(
 
     def largest(setup: Setup, surely: bool) -> PlanCell | None:
         batch = largest_batch(lambda b: predictor.excess_gib(request(setup, b), surely), wanted)
-        return predictor.cell(request(setup, batch)) if batch else None
+        return predictor.cell(request(setup, at_most(batch, setup))) if batch else None
+
+    def at_most(batch: int, setup: Setup) -> int:
+        return min(batch, setup.contents.train_images or batch)
 
     def exact(setup: Setup) -> PlanCell | None:
-        divisors = (b for b in range(wanted, 0, -1) if wanted % b == 0)
+        divisors = (b for b in range(at_most(wanted, setup), 0, -1) if wanted % b == 0)
         cells = (predictor.cell(request(setup, batch)) for batch in divisors)
         return next((cell for cell in cells if cell.verdict is Verdict.FITS), None)
 

@@ -61,6 +61,11 @@ class Space:
     fixed: tuple[str, ...]
     cells: tuple[Cell, ...]
 
+    @staticmethod
+    def of(settings: Settings) -> Space:
+        """The space of one cell."""
+        return Space({}, (), (Cell((), settings, settings.label),))
+
     def describe(self) -> str:
         """One line for people: ``batch=2,4,8 accumulate=1,4 (6 cells)``."""
         return " ".join([*self.swept, f"({count(len(self.cells), 'cell')})"])
@@ -141,6 +146,19 @@ def resolve_space(
             "gives it."
         )
     return Space(dimensions, fixed, cells)
+
+
+def study_space(overrides: list[str]) -> Space:
+    """The space of ``python -m sweeper -m`` with these overrides.
+
+    Raises:
+        SettingsError: Hydra refuses an override, or a value cannot work.
+    """
+    refuse_slips(overrides)
+    with open_conf() as loader:
+        config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
+        defaults = dict(config.hydra.sweeper.params)
+        return resolve_space(loader, config, list(config.hydra.overrides.task), defaults)
 
 
 def plan_space(overrides: list[str]) -> Space:

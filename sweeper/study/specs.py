@@ -44,7 +44,7 @@ class SpecBuilder:
             DataError: The dataset has faults.
         """
         dataset = self.dataset(settings)
-        _require_enough_images(settings, dataset)
+        require_enough_images(settings, dataset)
         if settings.model.source not in self._models:
             require_weights(settings.model)
             self._models.add(settings.model.source)
@@ -85,13 +85,17 @@ class SpecBuilder:
         )
 
 
-def _require_enough_images(settings: Settings, dataset: Dataset) -> None:
-    """Ultralytics would lower the batch, or accumulate, without a word."""
+def require_enough_images(settings: Settings, dataset: Dataset) -> None:
+    """Refuse a cell whose batch, or accumulate, Ultralytics would lower without a word.
+
+    Raises:
+        SettingsError: The dataset is too small for the batch, or the run for accumulate.
+    """
     images = dataset.train_images
     if settings.batch > images:
         raise SettingsError(
             f"batch must not exceed the {images} training images of data={settings.data.name} "
-            f"but got {settings.batch}."
+            f"but got {settings.batch}. Set batch={images} or less."
         )
     per_epoch = math.ceil(images / settings.batch)
     micro_batches = per_epoch * settings.train.epochs

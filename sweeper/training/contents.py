@@ -21,8 +21,9 @@ def read_contents(settings: Settings, dataset: Dataset) -> Contents:
     mosaic = crowd.mixed_epochs > 0 and settings.train_args().get("mosaic", 1.0)
     mean = sum(dataset.boxes) / dataset.train_images
     boxes = mean * (MOSAIC_BOXES if mosaic else 1.0)
-    drawn = dataset.train_images * settings.train.epochs
-    return Contents(len(dataset.names), boxes, "labels", drawn, fullest_images(crowd))
+    images = dataset.train_images
+    drawn = images * settings.train.epochs
+    return Contents(len(dataset.names), boxes, "labels", drawn, fullest_images(crowd), images)
 
 
 class ContentsFinder:

@@ -74,6 +74,25 @@ def test_a_winner_that_detects_nothing_is_not_trained_once_more_for_it(runs: Pat
     assert longer.weights is None
 
 
+def test_a_winner_that_detects_nothing_in_the_part_that_was_trained_is_not_either(
+    runs: Path,
+) -> None:
+    for folder in (runs / "article/trials").iterdir():
+        trial = StudyFolder(runs / "article").trial(int(folder.name))
+        if (result := trial.read_result()) is not None and result.outcome is Outcome.COMPLETE:
+            nothing = replace(result, map50=0.004, curve=(0.004,) * 2, best_epoch=2)
+            trial.write_result(replace(nothing, paused=True, trained=2))
+    here = f"runs_dir={runs}"
+    refusal = (
+        r"was trained for 2 of 3 epochs and has mAP@0\.5 0\.0040, less than deploy\.min_map=0\.3, "
+        r"and its weights were not kept\. Train its whole run with deploy\.epochs=3, or set"
+    )
+    with pytest.raises(StudyError, match=refusal):
+        find_source(compose_settings([here, "deploy.min_map=0.3"]))
+    assert find_source(compose_settings([here, "deploy.min_map=0.003"])).weights is None
+    assert find_source(compose_settings([here, "deploy.epochs=3"])).weights is None
+
+
 def test_a_dataset_that_is_gone_is_said(runs: Path) -> None:
     Path("coco128.yaml").unlink()
     with pytest.raises(StudyError, match=r"coco128\.yaml, the dataset of study\.name=article"):

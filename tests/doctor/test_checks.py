@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.config.compose import compose_settings
 from sweeper.doctor import machine
 from sweeper.doctor.checks import quick_check, require_health
 from sweeper.doctor.finding import Level
 from sweeper.errors import MachineError
+from sweeper.study.space import study_space
 from tests.forks import Commands
 from tests.test_end_to_end import SMALL, sweeper
 
@@ -53,15 +53,15 @@ def test_a_bad_override_is_one_message(command: Commands, tmp_path: Path) -> Non
 
 
 def test_the_quick_part_finds_nothing(tmp_path: Path) -> None:
-    settings = compose_settings([f"runs_dir={tmp_path}"])
-    assert {f.level for f in quick_check(settings, 4)} == {Level.OK}
+    space = study_space([f"runs_dir={tmp_path}"])
+    assert {f.level for f in quick_check(space)} == {Level.OK}
 
 
 def test_a_study_says_which_versions_were_not_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "version", lambda name: "2.1.0")
-    (line,) = require_health(compose_settings([f"runs_dir={tmp_path}"]), 4)
+    (line,) = require_health(study_space([f"runs_dir={tmp_path}"]))
     assert "outside the tested range" in line and "torch 2.1.0 (tested: " in line
 
 
@@ -80,8 +80,7 @@ def test_a_study_stops_before_it_starts(
 
 def test_the_check_can_be_skipped(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
-    broken = compose_settings([f"runs_dir={tmp_path}/runs"])
+    broken = study_space([f"runs_dir={tmp_path}/runs"])
     with pytest.raises(MachineError, match="runs_dir="):
-        require_health(broken, 1)
-    broken.doctor = False
-    assert require_health(broken, 1) == []
+        require_health(broken)
+    assert require_health(study_space([f"runs_dir={tmp_path}/runs", "doctor=false"])) == []

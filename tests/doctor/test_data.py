@@ -11,10 +11,13 @@ from PIL import Image
 from sweeper.config.compose import compose_settings
 from sweeper.config.settings import Settings
 from sweeper.doctor import data, room
+from sweeper.doctor.checks import check_datasets
 from sweeper.doctor.finding import Finding, Level
 from sweeper.errors import SweeperError
 from sweeper.plan.cells import Inquiry
+from sweeper.study.space import Space, study_space
 from sweeper.training import reading
+from tests.conftest import link_traces
 
 SIDE = 100  # of every image, pixels
 
@@ -153,7 +156,7 @@ def test_each_kind_of_fault_has_its_finding_and_the_report_goes_on(tmp_path: Pat
     path = write_set(tmp_path, boxes(0, 1), boxes(5, 12), boxes(1, 1), None)
     whole = (tmp_path / "images/train/2.jpg").read_bytes()
     (tmp_path / "images/train/2.jpg").write_bytes(whole[: len(whole) // 2])
-    found, read = data.check_data(settings(path))
+    found = check_datasets(Space.of(settings(path)))
     failed = {f.check: f for f in found if f.level is Level.FAILURE}
     assert set(failed) == {"images", "labels"}
     assert "images/train/2.jpg cannot be read" in failed["images"].text
@@ -162,7 +165,7 @@ def test_each_kind_of_fault_has_its_finding_and_the_report_goes_on(tmp_path: Pat
     )
     assert any("no label file" in f.text for f in found)
     assert {"classes", "boxes", "box sizes"} <= {f.check for f in found}
-    assert "once the dataset has no faults" in room.check_room(settings(path), read).text
+    assert "once the dataset has no faults" in found[-1].text
 
 
 def test_labels_are_read_once_for_report_and_batch(
@@ -177,9 +180,25 @@ def test_labels_are_read_once_for_report_and_batch(
         raise SweeperError("enough")
 
     monkeypatch.setattr(room, "make_plan", stop)
-    _, known = data.check_data(settings(path))
-    assert "enough" in room.check_room(settings(path), known).text
+    assert "enough" in check_datasets(Space.of(settings(path, "batch=1", "accumulate=1")))[-1].text
     assert len(seen) == 2, "two label files"
+
+
+def test_a_batch_beyond_the_set_is_a_failure_and_ends_what_fits(
+    tmp_path: Path, traces: Path
+) -> None:
+    path = write_set(tmp_path, boxes(0, 1), boxes(1, 1), boxes(0, 2))
+    runs = link_traces(tmp_path / "runs", traces)
+    own = ["data=custom", f"data.yaml={path}", f"runs_dir={runs}", "train.imgsz=64", "amp=true"]
+    found = check_datasets(study_space([*own, "batch=2,4", "accumulate=1"]))
+    (failed,) = (f for f in found if f.level is Level.FAILURE)
+    assert failed.text == (
+        "batch must not exceed the 3 training images of data=custom but got 4. "
+        "Set batch=3 or less."
+    )
+    assert "amp on, simulated: all 3 images at once fit" in found[-1].text
+    found = check_datasets(study_space([*own, "batch=2", "accumulate=1"]))
+    assert {f.level for f in found if f.check == "batch"} == {Level.OK}
 
 
 def test_a_set_that_is_not_there_is_a_failure(tmp_path: Path) -> None:

@@ -18,11 +18,16 @@ from sweeper.config.compose import compose_settings
 from sweeper.config.settings import Settings
 from sweeper.doctor import places
 from sweeper.doctor.finding import Level
+from sweeper.study.space import Space, study_space
 from sweeper.study.storage import open_storage, storage_fault
 
 
 def settings(folder: Path, *overrides: str) -> Settings:
     return compose_settings([f"runs_dir={folder}", *overrides])
+
+
+def space(folder: Path, *overrides: str) -> Space:
+    return study_space([f"runs_dir={folder}", *overrides])
 
 
 @pytest.fixture
@@ -42,14 +47,14 @@ def test_nothing_is_left_of_the_checks(tmp_path: Path) -> None:
     fresh = settings(tmp_path / "runs")
     for check in (places.check_storage, places.check_tracking):
         assert check(fresh).level is Level.OK
-    assert places.check_disk(fresh, 3).level is Level.OK
+    assert places.check_disk(space(tmp_path / "runs")).level is Level.OK
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_in_place_of_the_folder_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("I am a file")
     here = settings(tmp_path / "runs")
-    for found in (places.check_disk(here, 1), places.check_storage(here)):
+    for found in (places.check_disk(Space.of(here)), places.check_storage(here)):
         assert found.level is Level.FAILURE
         assert "is a file, not a folder" in found.text
     assert places.check_tracking(here).level is Level.FAILURE
@@ -58,13 +63,13 @@ def test_a_file_in_place_of_the_folder_is_a_failure(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="permission bits do not bind root")
 def test_a_folder_without_permission_is_a_failure(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    found = places.check_disk(settings(tmp_path / "runs"), 1)
+    found = places.check_disk(space(tmp_path / "runs"))
     assert found.level is Level.FAILURE
     assert "Permission denied" in found.text
 
 
 def test_a_full_disk_is_a_failure(full_disk: Path) -> None:
-    found = places.check_disk(settings(full_disk), 1)
+    found = places.check_disk(space(full_disk))
     assert found.level is Level.FAILURE
     assert "No space left on device" in found.text
     assert places.check_storage(settings(full_disk)).level is Level.FAILURE
@@ -90,10 +95,21 @@ def test_a_file_system_without_working_locks_is_a_failure(
 
 def test_more_checkpoints_than_space_is_a_failure(tmp_path: Path) -> None:
     found = places.check_disk(
-        settings(tmp_path, "model=yolo11x", "train.save_period=1", "train.epochs=100000"), 100
+        space(tmp_path, "model=yolo11n,yolo11x", "train.save_period=1", "train.epochs=100000")
     )
     assert found.level is Level.FAILURE
     assert "train.save_period=-1" in found.remedy
+
+
+def test_the_trials_are_those_that_the_study_will_run(tmp_path: Path) -> None:
+    def trials(*overrides: str) -> str:
+        return places.check_disk(space(tmp_path, *overrides)).text.partition("free, ")[2]
+
+    assert trials().startswith("24 trials will write")
+    assert trials("study.effective_batch=16").startswith("6 trials")
+    assert trials("batch=2,4", "accumulate=1", "amp=false").startswith("2 trials")
+    assert trials("study.n_trials=5").startswith("5 trials")
+    assert trials("study.n_trials=99", "study.confirm.top=2").startswith("30 trials")
 
 
 def test_only_checkpoints_that_are_kept_are_counted(tmp_path: Path) -> None:

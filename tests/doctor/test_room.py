@@ -10,6 +10,7 @@ import pytest
 from sweeper.config.compose import compose_settings
 from sweeper.doctor.finding import Finding, Level
 from sweeper.doctor.room import check_room
+from sweeper.study.space import Space, study_space
 from tests.conftest import link_traces
 
 
@@ -19,7 +20,8 @@ def room(tmp_path: Path, traces: Path):
 
     def check(budget_gib: float) -> Finding:
         typed = ["data=coco128", "amp=true", "vram=t4", f"vram.budget_gib={budget_gib}"]
-        return check_room(compose_settings([*typed, f"runs_dir={runs}"]))
+        (found,) = check_room(Space.of(compose_settings([*typed, f"runs_dir={runs}"])))
+        return found
 
     return check
 
@@ -43,12 +45,19 @@ def test_a_budget_without_room_is_a_warning(room) -> None:
 
 def test_what_cannot_be_predicted_is_said(tmp_path: Path) -> None:
     settings = compose_settings([f"runs_dir={tmp_path}", "model=custom", "model.file=notes.yaml"])
-    found = check_room(settings)
+    (found,) = check_room(Space.of(settings))
     assert found.level is Level.WARNING and "notes.yaml" in found.text
 
 
 def test_a_fault_of_the_dataset_is_left_to_its_own_finding(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("names:\n\t- cat\n")
     typed = ("data=custom", f"data.yaml={tmp_path}/data.yaml", f"runs_dir={tmp_path}")
-    found = check_room(compose_settings(typed))
+    (found,) = check_room(Space.of(compose_settings(typed)))
     assert found.text == "what fits is predicted once the dataset has no faults."
+
+
+def test_each_setup_of_a_study_has_its_line(tmp_path: Path, traces: Path) -> None:
+    runs = link_traces(tmp_path / "runs", traces)
+    typed = ["data=coco128", "vram=t4", "vram.budget_gib=3", f"runs_dir={runs}"]
+    off, on = check_room(study_space([*typed, "batch=2,4", "accumulate=1,2", "amp=false,true"]))
+    assert "amp off" in off.text and "amp on" in on.text

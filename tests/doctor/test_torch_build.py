@@ -16,13 +16,13 @@ answer(findings=[asdict(f) for f in check_build(build, list_devices())])
 """
 # Torch is imported here already; the child that would import it again takes seconds.
 START = """
-from sweeper.config.compose import compose_settings
 from sweeper.doctor import torch_build
 from sweeper.doctor.checks import require_health
 from sweeper.errors import MachineError
+from sweeper.study.space import study_space
 torch_build.run_script = lambda *_, **__: [{build}]
 try:
-    require_health(compose_settings([]), 1)
+    require_health(study_space([]))
 except MachineError as error:
     answer(error=str(error))
 """

@@ -25,7 +25,9 @@ SMALL = """
 import sys
 from sweeper.doctor import gpu
 from sweeper.gpu_check import cells, check, probes
-check.full_check = lambda settings: gpu.check_memory(settings, gpu.check_nvml(settings)[1])
+check.full_check = lambda space: gpu.check_memory(
+    space.cells[0].settings, gpu.check_nvml(space.cells[0].settings)[1]
+)
 probes.SAMPLED_S = 0.5
 cells.MODELS, cells.CELLS = ("yolo11n",), ((4, 1, True),)
 cells.SETTINGS = (*cells.SETTINGS, "data.imgsz=96", "data.digits.train=8", "data.digits.val=8")

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -7,6 +9,7 @@ from sweeper.config.compose import compose_settings, register_schema
 from sweeper.config.conf_dir import CONF_DIR
 from sweeper.errors import SettingsError
 from sweeper.study.space import Space, resolve_space
+from tests.forks import Commands
 
 DEFAULTS = {"batch": "2,4,8,16", "accumulate": "1,2,4", "amp": "false,true"}
 
@@ -125,3 +128,11 @@ def test_two_words_for_one_kind_of_amp_are_one_cell() -> None:
     s = space("batch=2", "accumulate=1", "amp=true,fp16,off,bf16")
     assert memory(s) == [(2, 1, True), (2, 1, False), (2, 1, "bf16")]
     assert s.dimensions["amp"] == (True, False, "bf16")
+
+
+def test_an_unknown_choice_in_a_sweep_is_answered_with_the_known_ones(
+    command: Commands, tmp_path: Path
+) -> None:
+    done = command(tmp_path, "-m", "data=digits,foo")
+    assert done.code == 1
+    assert done.err.startswith("error: data=foo is not in conf/data. Choose one of: coco128,")
