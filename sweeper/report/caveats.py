@@ -164,8 +164,9 @@ def _training(findings: Findings) -> list[str]:
         "order."
     )
     if findings.in_parts:
-        done = findings.winner is not None and findings.winner.finished
-        epochs, brief = 0, IN_PARTS if done else f"{IN_PARTS} {FINISH}"
+        best = findings.recommended
+        goes_on = best is not None and not best.finished
+        epochs, brief = 0, f"{IN_PARTS} {FINISH}" if goes_on else IN_PARTS
     single = all(len(c.complete) == 1 for c in findings.contenders)
     # A peak is simulated exactly where there is no GPU.
     said = {SIMULATED: ON_CPU, EMULATED: ON_EMULATED, MEASURED: ""}
@@ -187,7 +188,7 @@ def _devices(findings: Findings) -> str:
 
 def _busy(findings: Findings) -> str:
     """Which cells were kept waiting by other programs, or by each other."""
-    busy = {c.name: c.waited for c in findings.ranked if c.waited}
+    busy = findings.busy
     return BUSY.format(literal(", ".join(busy)), min(busy.values())) if busy else ""
 
 

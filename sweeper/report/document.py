@@ -9,6 +9,7 @@ from sweeper.numbers import limit
 from sweeper.report import article, tables
 from sweeper.report.answer import grounds, verdict
 from sweeper.report.caveats import caveats
+from sweeper.report.cells import CellSummary
 from sweeper.report.classes import classes, classes_source
 from sweeper.report.decision import best_pt, commands, decision
 from sweeper.report.deployment import deployment, deployment_source
@@ -45,8 +46,17 @@ def render(findings: Findings, plots: set[str], with_article: bool = False) -> s
         _images(plots, "curves"),
         _section("Memory and changes", tables.memory(findings), _reference(findings)),
         _not_fitting(findings, plots),
-        [*_section("Pareto front", tables.pareto(findings), PARETO), *_images(plots, "map50")],
-        _section("What each lever is worth", tables.change_effects(findings), CHANGES),
+        [
+            *_section(
+                "Pareto front", tables.pareto(findings), _busy(findings, PARETO, BUSY_FRONT)
+            ),
+            *_images(plots, "map50"),
+        ],
+        _section(
+            "What each lever is worth",
+            tables.change_effects(findings),
+            _busy(findings, CHANGES, BUSY_CHANGES),
+        ),
         [
             *_section("Where the memory goes", tables.split_peaks(findings), PARTS),
             *_images(plots, "parts"),
@@ -63,11 +73,17 @@ def render(findings: Findings, plots: set[str], with_article: bool = False) -> s
     return "\n\n".join(text for section in sections for text in section if text) + "\n"
 
 
-PARTS = "What was alive at the peak, GiB: gradients, for one, may be born only after it."
+PARTS = (
+    "What was alive at the peak, GiB: gradients, for one, may be born only after it. The EMA copy "
+    "is the averaged model that is validated; the workspace is scratch memory of cuDNN and "
+    "cuBLAS; the cache is what torch's allocator holds beyond all tensors."
+)
 PARETO = (
     "No other cell that was trained is better in mAP@0.5, time of the whole run and memory at "
     "once. The line in the plot is the front of mAP@0.5 and time alone."
 )
+BUSY_FRONT = "The machine was busy: by times that it takes when idle other cells may be here."
+BUSY_CHANGES = "Times of a busy machine are left out."
 RATE = "Images/s are those of training in the median epoch."
 BEST_EPOCH = (
     "The mAP of a run is that of its best epoch by mAP@0.5:0.95, whose weights are those of "
@@ -84,8 +100,9 @@ FIRST_PART = (
     f"epochs. {RATE}"
 )
 CHANGES = (
-    "Medians over the pairs of cells that completed and differ in nothing else, in brackets the "
-    "lowest and the highest. Of one pair the points may be those of the seed."
+    "A lever is what one can change of a cell to save memory or time. Medians over the pairs of "
+    "cells that completed and differ in nothing else, in brackets the lowest and the highest. Of "
+    "one pair the points may be those of the seed."
 )
 
 
@@ -148,6 +165,11 @@ def _section(heading: str, table: Table, text: str = "") -> list[str]:
     return [f"## {heading}", text, render_table(table)] if table.rows else []
 
 
+def _busy(findings: Findings, text: str, caution: str) -> str:
+    """The text, with a caution where times are those of a busy machine."""
+    return f"{text} {caution}" if findings.busy else text
+
+
 def _images(plots: set[str], name: str) -> list[str]:
     return [f"![{PLOTS[name]}](report/{name}.png)"] if name in plots else []
 
@@ -183,10 +205,11 @@ def _not_fitting(findings: Findings, plots: set[str]) -> list[str]:
 
 
 def _use(findings: Findings) -> list[str]:
-    winner = findings.recommended
-    if winner is None or not findings.ended:
+    winner, name = findings.recommended, findings.study.name
+    if not findings.ended:
         return []
-    name = findings.study.name
+    if winner is None:
+        return ["## Train longer", LONGER, code(longer)] if (longer := _longer(findings)) else []
     sections = ["## Use it", "Train with the winner's settings in plain Ultralytics:"]
     language = "python" if needs_python(winner.spec) else "sh"
     sections += [code(whole_training(winner.spec), language), ACCUMULATE]
@@ -195,12 +218,36 @@ def _use(findings: Findings) -> list[str]:
             f"This run was finished here; its weights are in {best_pt(winner.finished)}."
         )
     if findings.study.command:
-        sections += [STUDY_AGAIN, code(findings.study.command)]
+        sections += [_again(findings, winner), code(findings.study.command)]
     deploy = tool_command("sweeper.deploy", f"study.name={name}")
     return [*sections, "Export the winner and measure each export:", code(deploy)]
 
 
-STUDY_AGAIN = "Go on with the study, or with `study.resume=false` run all of it again:"
+def _longer(findings: Findings) -> str:
+    """The command of a study that trains cells longer which detect nothing yet; may be empty."""
+    winner = findings.winner
+    if winner is None or not findings.study.command:
+        return ""
+    times = f"train.epochs={LONGER_BY * winner.spec.epochs}"
+    longer = "study.rungs=[]" if winner.paused else times
+    replaced = ("study.name=", "study.rungs=", longer.partition("=")[0] + "=")
+    words = [w for w in shlex.split(findings.study.command) if not w.startswith(replaced)]
+    return shlex.join([*words, f"study.name={findings.study.name}-longer", longer])
+
+
+def _again(findings: Findings, winner: CellSummary) -> str:
+    """What the study's own command is good for, once it has ended."""
+    if any(c.first.outcome is not None and c.first.outcome.runs_again for c in findings.cells):
+        return "Run once more what failed, or with `study.resume=false` all of the study:"
+    confirm = "`study.confirm.top=2` to repeat the best cells with other seeds, "
+    finish = "`study.finish=true` to train the recommended one to its end, "
+    added = (not winner.confirmed) * confirm + (winner.paused and not winner.finished) * finish
+    once_more = "`study.resume=false` to run all of it again:"
+    return f"This study's command; add {added}{'or ' * bool(added)}{once_more}"
+
+
+LONGER_BY = 4
+LONGER = "A study of the same cells whose runs are longer:"
 ACCUMULATE = (
     "Ultralytics has no `accumulate`: it accumulates `nbs / batch` batches, and fewer during its "
     "warm-up, where sweeper holds the number constant. Ultralytics also logs to an MLflow of its "

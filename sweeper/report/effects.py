@@ -34,22 +34,24 @@ class StrategyChange:
     pairs: list[Pair]
 
     def effects(self, end: End) -> list[Effect]:
-        """One per pair of which all is known."""
+        """One per pair of which peak and mAP are known."""
         found = (effect(before, after, end) for before, after in self.pairs)
-        return [e for e in found if None not in (e.peak_percent, e.map50_points, e.time_percent)]
+        return [e for e in found if None not in (e.peak_percent, e.map50_points)]
 
 
 def effect(before: CellSummary, after: CellSummary, end: End) -> Effect:
     """What changes from one cell to the other, over the whole run.
 
-    Memory only between peaks of one source; ``end`` is mAP@0.5 of each at the end, as cells that
-    were trained for unlike numbers of epochs compare in nothing else.
+    Memory only between peaks of one source, time only where the machine was not busy; ``end`` is
+    mAP@0.5 of each at the end, as cells that were trained for unlike numbers of epochs compare in
+    nothing else.
     """
     same_source = before.first.vram_source == after.first.vram_source
+    busy = before.waited or after.waited
     return Effect(
         change(after.need_gib, before.need_gib) if same_source else None,
         gain(end(after), end(before)),
-        change(after.whole_s, before.whole_s),
+        None if busy else change(after.whole_s, before.whole_s),
     )
 
 

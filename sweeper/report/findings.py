@@ -171,6 +171,11 @@ class Findings:
         """The trials by their numbers."""
         return {t.number: t for t in self.trials}
 
+    @cached_property
+    def busy(self) -> dict[str, float]:
+        """The share of their time that cells waited for a core of a busy machine, by name."""
+        return {c.name: c.waited for c in self.ranked if c.waited}
+
     @property
     def limit_gib(self) -> float:
         """The budget: the limit on peak device memory."""

@@ -93,7 +93,8 @@ def every_trial(findings: Findings) -> Table:
 
 def _trial_row(trial: RecordedTrial, cell: CellSummary, findings: Findings) -> list[str]:
     row = [trial_in_words(trial.spec, noun=""), cell.name, score(trial.map50)]
-    row += [trial.state.replace("_", " "), gib(trial.peak_gib), trial.trained or NOTHING]
+    ending = trial.result.ending if trial.result else trial.state
+    row += [ending.replace("_", " "), gib(trial.peak_gib), trial.trained or NOTHING]
     row += [str(trial.spec.seed), duration(trial.wall_time_s)]
     return [*row, reason_of(trial, cell, findings)]
 

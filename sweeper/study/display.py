@@ -163,7 +163,7 @@ class StudyDisplay:
             seconds = duration(result.wall_time_s) if result.iterations else NOTHING
             epochs = f"{result.trained}/{spec.epochs}" if result.trained else NOTHING
             trial, reached = trial_in_words(spec, noun=""), score(result.map50)
-            row = [trial, spec.label, epochs, reached, peak, seconds, result.outcome.value]
+            row = [trial, spec.label, epochs, reached, peak, seconds, result.ending]
             table.add_row(*row)
         if unseen := self._earlier + max(0, len(ranked) - SUMMARY_ROWS):
             table.caption = f"and {count(unseen, 'more trial')}, in the report named below"
@@ -237,7 +237,7 @@ def say(console: Console, text: str) -> None:
 
 def result_line(result: TrialResult, state: str = "") -> str:
     """Outcome, mAP, peak and time of a trial in one line; ``state`` in place of the outcome."""
-    parts = [f"{state or result.outcome.value:<13}"]
+    parts = [f"{state or result.ending:<13}"]
     if result.map50 is not None:
         parts.append(f"mAP@0.5 {result.map50:.3f}")
     if result.memory is not None:

@@ -199,6 +199,12 @@ class TrialResult:
     host: str = ""
     class_map50: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def ending(self) -> str:
+        """The outcome, where only a part of the run was to be trained ``part trained``."""
+        part = self.paused and self.outcome is Outcome.COMPLETE
+        return "part trained" if part else self.outcome.value
+
 
 def summarise_epochs(epochs: tuple[EpochReport, ...]) -> dict[str, Any]:
     """The result fields that follow from the epoch reports."""

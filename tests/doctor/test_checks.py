@@ -17,7 +17,7 @@ from tests.test_end_to_end import SMALL, sweeper
 
 
 def test_a_healthy_machine_exits_with_0(tmp_path: Path) -> None:
-    done = sweeper(tmp_path, *SMALL, module="sweeper.doctor")
+    done = sweeper(tmp_path, "batch=2,4", "accumulate=2", *SMALL, module="sweeper.doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     checks = {line.split()[1] for line in done.stdout.splitlines()}
     assert checks >= {

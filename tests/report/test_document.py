@@ -148,6 +148,20 @@ def test_cells_that_waited_for_a_core_are_named() -> None:
     assert "The machine was busy: b4×a2, b4×a4 waited for a core" in text and "20% of" in text
     assert "(times not compared: the machine was busy)" in text
     assert "was busy" not in render(Findings(study), set())
+    assert "Times of a busy machine are left out." in text
+    assert "by times that it takes when idle" in text
+    lever = next(line for line in text.splitlines() if "accumulate more on the same batch" in line)
+    assert lever.split("|")[-2].strip() == "–", "both pairs have a cell that waited"
+
+
+def test_a_study_in_parts_that_learnt_nothing_has_the_command_of_whole_runs() -> None:
+    study = recorded([Row(4, a, False, map50=(0.001,), wall_time_s=9.0) for a in (1, 2)])
+    trials = tuple(
+        replace(t, result=replace(t.result, paused=True, trained=1)) for t in study.trials
+    )
+    asked = replace(study.study, command="python -m sweeper -m study.name=x study.rungs=[1]")
+    text = render(Findings(replace(study, study=asked, trials=trials)), set())
+    assert "python -m sweeper -m study.name=article-longer 'study.rungs=[]'" in text
 
 
 def test_trials_of_another_state_of_the_data_are_named() -> None:
