@@ -31,7 +31,7 @@ def main() -> None:
     stop_when_told()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raised, for our own words
     refuse_slips(sys.argv[1:])
-    with hydra_explained():
+    with hydra_explained(sys.argv[1:]):
         _hydra_main()
 
 
@@ -60,7 +60,7 @@ def study_main(
         defaults: The default space.
     """
     with readable_errors():
-        with hydra_explained():
+        with hydra_explained(sys.argv[1:]):
             space = resolve_space(loader, config, arguments, defaults)
         settings = space.cells[0].settings
         emulate(settings.vram, settings.executor)

@@ -42,7 +42,7 @@ def test_a_command_is_accepted(document: str, line: str, tiny_data: Path, tmp_pa
     elif module == "sweeper.plan":
         assert plan_space(overrides).cells
     elif "-m" in words:
-        with open_conf() as loader:
+        with open_conf([]) as loader:
             config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
             params = dict(config.hydra.sweeper.params)
             assert resolve_space(loader, config, overrides, params).cells

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -110,25 +109,25 @@ def compose_settings(overrides: list[str]) -> Settings:
         SettingsError: Hydra refuses an override, or a value cannot work.
     """
     refuse_slips(overrides)
-    with open_conf():
+    with open_conf(overrides):
         return load_settings(compose("config", overrides))
 
 
 @contextmanager
-def open_conf() -> Iterator[ConfigLoader]:
-    """Hydra's loader over conf/, outside of ``python -m sweeper``.
+def open_conf(typed: list[str]) -> Iterator[ConfigLoader]:
+    """Hydra's loader over conf/, outside of ``python -m sweeper``, for these overrides.
 
     Raises:
         SettingsError: What Hydra refuses within.
     """
     register_schema()
-    with hydra_explained(), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with hydra_explained(typed), initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
 
 
 @contextmanager
-def hydra_explained() -> Iterator[None]:
-    """What Hydra refuses within, in our own words.
+def hydra_explained(typed: list[str]) -> Iterator[None]:
+    """What Hydra refuses within of these overrides, in our own words.
 
     Raises:
         SettingsError: It has refused something.
@@ -138,7 +137,7 @@ def hydra_explained() -> Iterator[None]:
     except HydraException as error:
         raise SettingsError(explain(error)) from error
     except ValueError as error:
-        raise SettingsError(explain_number(error, sys.argv[1:])) from error
+        raise SettingsError(explain_number(error, typed)) from error
 
 
 def explain(error: HydraException) -> str:

@@ -27,11 +27,11 @@ _FILES = {"data": "data.yaml", "model": "model.file"}  # keys for what no choice
 def refuse_slips(overrides: Iterable[str]) -> None:
     """Refuse ``batch=[2,4]``, which is no sweep, and ``--batch``, which is no option of Hydra.
 
-    Of a group in brackets Hydra would take the last one, of ``data.yaml`` without ``data=custom``
-    nothing, and of ``data=null`` it names no key.
+    Of a group in brackets Hydra would take the last one, and of ``data.yaml`` without
+    ``data=custom`` nothing.
 
     Raises:
-        SettingsError: A key has a list, dashes or nothing, or needs another one.
+        SettingsError: A key has a list, or dashes, or needs another one.
     """
     words = list(overrides)
     shows = next((word for word in words if word in {"--cfg", "-c", "--info", "-i"}), None)
@@ -44,9 +44,6 @@ def refuse_slips(overrides: Iterable[str]) -> None:
         dashed = re.match(r"--[a-z][\w.-]*", override)
         if dashed and not any(option.startswith(dashed[0]) for option in _OPTIONS):
             raise SettingsError(_dashed(override, dashed[0].lstrip("-").replace("-", "_")))
-        group, _, choice = override.partition("=")
-        if choice.lower() == "null" and group in _groups() and group != "experiment":
-            raise SettingsError(unknown_choice(group, choice, _choices(group)))
         if listed := re.fullmatch(r"(\w+)=\[(.*)\]", override):
             raise SettingsError(
                 f"{override} is a list. Several values are typed without brackets, "
@@ -58,16 +55,18 @@ def refuse_slips(overrides: Iterable[str]) -> None:
 
 
 def explain_number(error: ValueError, words: Iterable[str]) -> str:
-    """In our own words, that a number was typed where a group wants a name: Hydra names no key.
+    """In our own words, that a group wants a name and got a number or null: Hydra names no key.
 
     Raises:
         ValueError: It is another one.
     """
-    typed = next((w for w in words if re.fullmatch(rf"({'|'.join(_groups())})=[\d.,]+", w)), None)
-    if typed is None or not str(error).startswith("Config group override"):
-        raise error
-    group, _, choice = typed.partition("=")
-    return unknown_choice(group, choice, _choices(group))
+    if str(error).startswith("Config group override"):
+        for word in words:
+            group, _, choices = word.lstrip("+").partition("=")
+            for choice in choices.split(","):
+                if group in _groups() and re.fullmatch(r"[\d.]+|null|", choice):
+                    return unknown_choice(group, choice, _choices(group))
+    raise error
 
 
 def wrong_type(key: str, said: str) -> str:
@@ -99,6 +98,8 @@ def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
     meant = f"{name} model.pretrained=true" if f"{name}.pt" == choice and name in known else ""
     hint = f"Did you mean {group}={meant or near[0]}? " if near else ""
     said = f"{group}={choice} is not in conf/{group}. {hint}Choose one of: {', '.join(known)}."
+    if group == "experiment":
+        said += " Or leave it out."
     if group in _FILES and name not in {"", "null", "none"}:
         file = choice if Path(choice).suffix else f"{choice}.yaml"
         said += f" Or a file, yours or of Ultralytics: {group}=custom {_FILES[group]}={file}."
@@ -137,12 +138,15 @@ def unknown_key(key: str) -> str:
 
 def _dashed(typed: str, name: str) -> str:
     """That keys have no dashes, and which one was meant."""
-    meant = [key for key in (*_keys(), *_groups()) if key == name] or _ending_with(name)
-    meant = meant or difflib.get_close_matches(name, _keys(), n=1)
-    known = f", {' or '.join(f'{key}=VALUE' for key in meant)}" if meant else ", key=VALUE"
+    known = {*_keys(), *_groups()}
+    meant = [name] if name in known else _ending_with(name)
+    if not meant and name in argument_defaults():
+        meant = [f"+train.extra.{name}"]
+    meant = meant or difflib.get_close_matches(name, _keys(), n=1) or ["key"]
+    said = " or ".join(f"{key}=VALUE" for key in meant)
     return (
-        f"{typed}: keys are typed without dashes{known}. python -m sweeper --help shows the "
-        "options."
+        f"{typed}: keys are typed without dashes, {said}, e.g. report.format=html. "
+        "python -m sweeper --help shows the options."
     )
 
 
@@ -157,7 +161,7 @@ def _choices(group: str) -> list[str]:
 
 
 def _groups() -> list[str]:
-    return [path.name for path in CONF_DIR.iterdir() if path.is_dir()]
+    return [path.name for path in CONF_DIR.iterdir() if path.is_dir() and path.name != "hydra"]
 
 
 def _keys(group: Any = Settings, prefix: str = "") -> Iterator[str]:

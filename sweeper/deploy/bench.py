@@ -13,6 +13,7 @@ from typing import Any
 from sweeper.deploy.child import failure_answer, start
 from sweeper.deploy.runtimes import precision, prepare
 from sweeper.numbers import GIB
+from sweeper.waiting import waited_s
 
 # Imported by every bench alike, so that the interpreter they are compared above is the same.
 RUNTIMES = ("onnxruntime", "openvino", "ncnn", "ai_edge_litert")
@@ -60,7 +61,11 @@ class Bench:
         return {"ran": precision(self._model, file, stored, self._images[:1])}
 
     def run(self, batch: int, runs: int, warmup: int) -> dict[str, Any]:
-        """Latencies of passes from a ready input to the raw output, seconds."""
+        """Latencies of passes from a ready input to the raw output; all of it and waiting.
+
+        In seconds; the latter is None where the kernel does not count it.
+        """
+        began, before = time.perf_counter(), waited_s()
         inputs = self._images[:batch].to(self._model.device)
         latencies = []
         with self._torch.inference_mode():
@@ -70,7 +75,9 @@ class Bench:
                 self._wait()
                 if number >= 0:
                     latencies.append(time.perf_counter() - started)
-        return {"latencies_s": latencies}
+        waited = None if before is None else (waited_s() or 0.0) - before
+        took = time.perf_counter() - began
+        return {"latencies_s": latencies, "took_s": took, "waited_s": waited}
 
     def memory(self) -> dict[str, Any]:
         """Peak resident memory since the zero, and the peaks of torch's allocator."""

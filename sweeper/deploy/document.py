@@ -10,6 +10,7 @@ from sweeper.deploy.rows import Deployment, Row, Status, find
 from sweeper.report.deployment import ON_SQUARES, in_the_study
 from sweeper.report.findings import LEAST_MAP50
 from sweeper.report.markdown import Table, literal, render_table
+from sweeper.waiting import BUSY_SHARE
 
 WEAK_MAP50 = 0.1
 FP32_HINT = (
@@ -169,12 +170,12 @@ def _where(deployment: Deployment) -> str:
 
 def _crowded(conditions: dict[str, Any]) -> str:
     """A warning when other programs had the processor; ratios suffer less than times."""
-    load, cores = conditions["load"], conditions["cores"]
-    if load < cores / 2:
+    waited = conditions["cpu_wait"]
+    if waited < BUSY_SHARE:
         return ""
     return (
-        f" **The machine was busy: load average {load:.1f} on {cores} core(s) before the "
-        "measurement. Times are too long and scatter.**"
+        f" **The machine was busy: the .pt waited for a core during {waited:.0%} of its passes. "
+        "Times are too long and scatter.**"
     )
 
 

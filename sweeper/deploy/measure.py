@@ -34,6 +34,8 @@ class Reference:
         versions: Of the libraries that measure.
         latencies: By batch size, seconds.
         reloads: Seconds.
+        took_s: Time of all passes.
+        waited_s: How much of it they had no core of the processor.
     """
 
     child: Child
@@ -42,6 +44,13 @@ class Reference:
     versions: dict[str, str]
     latencies: dict[int, list[float]] = field(default_factory=dict)
     reloads: list[float] = field(default_factory=list)
+    took_s: float = 0.0
+    waited_s: float = 0.0
+
+    @property
+    def cpu_wait(self) -> float:
+        """Share of its passes in which other programs had the processor."""
+        return self.waited_s / self.took_s if self.took_s else 0.0
 
     def finished(self) -> Row:
         """The reference's own row."""
@@ -102,7 +111,10 @@ def _race(scene: Scene, batch: int, reference: Reference, child: Child) -> Speed
     all_of_ours: list[float] = []
     ratios: list[float] = []
     for _ in range(TURNS):
-        theirs = reference.child.ask("run", **command)["latencies_s"]
+        passes = reference.child.ask("run", **command)
+        reference.took_s += passes["took_s"]
+        reference.waited_s += passes["waited_s"] or 0.0
+        theirs = passes["latencies_s"]
         ours = child.ask("run", **command)["latencies_s"]
         reference.latencies.setdefault(batch, []).extend(theirs)
         all_of_ours += ours

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from dataclasses import replace
@@ -60,7 +59,6 @@ def deploy(settings: Settings, say: Say) -> tuple[Deployment, Path]:
 
 def _fill(settings: Settings, source: Source, target: Path, draft: Path, say: Say) -> Deployment:
     """Everything that ends up in the folder ``target``."""
-    load = os.getloadavg()[0]  # of other programs: our own training and exports come later
     scene = open_scene(settings, source, draft)
     wanted = [FORMATS[name] for name in settings.deploy.formats]
     planned = [_planned(scene, each, say) for each in wanted]
@@ -80,7 +78,7 @@ def _fill(settings: Settings, source: Source, target: Path, draft: Path, say: Sa
     deployment = Deployment(
         source.study,
         source.text,
-        conditions(scene, reference.versions, load),
+        conditions(scene, reference.versions, reference.cpu_wait),
         tuple(rows),
         tuple(_commands(scene, rows)),
         source.spec.number if source.spec else None,

@@ -86,14 +86,13 @@ def open_scene(settings: Settings, source: Source, draft: Path) -> Scene:
     )
 
 
-def conditions(scene: Scene, versions: dict[str, str], load: float) -> dict[str, Any]:
+def conditions(scene: Scene, versions: dict[str, str], cpu_wait: float) -> dict[str, Any]:
     """What every number depends on."""
     return {
         "device": scene.machine,
         "gpu": scene.device != "cpu",
         "threads": scene.threads,
-        "cores": len(os.sched_getaffinity(0)),
-        "load": load,
+        "cpu_wait": cpu_wait,
         "imgsz": scene.imgsz,
         "batch": scene.deploy.batch,
         "max_map_drop": scene.deploy.max_map_drop,

@@ -194,8 +194,10 @@ def _require_training_enough(winner: CellSummary, study: str, least: float) -> N
     Of a part of a run no more is asked than of a recommendation.
     """
     reached = winner.map50 or 0.0
-    if reached >= (min(least, LEAST_MAP50) if winner.paused else least):
+    wanted = min(least, LEAST_MAP50) if winner.paused else least
+    if reached >= wanted:
         return
+    limit = f"deploy.min_map={least:g}" if wanted == least else f"{wanted:g}"
     epochs, longer = winner.spec.epochs, "Train it longer with deploy.epochs=N"
     ended = "ended with"
     if winner.paused:
@@ -203,7 +205,7 @@ def _require_training_enough(winner: CellSummary, study: str, least: float) -> N
         longer = f"Train its whole run with deploy.epochs={epochs}"
     raise StudyError(
         f"the best cell of study.name={study}, {winner.name}, {ended} mAP@0.5 {reached:.4f}, less "
-        f"than deploy.min_map={least:g}, and its weights were not kept. {longer}, or set "
+        f"than {limit}, and its weights were not kept. {longer}, or set "
         "deploy.min_map=0 to deploy it all the same."
     )
 

@@ -13,10 +13,11 @@ def main(arguments: list[str]) -> int:
     from sweeper.doctor.checks import full_check
     from sweeper.doctor.finding import as_json, failures
     from sweeper.executors.emulated import emulate
-    from sweeper.study.space import study_space
+    from sweeper.study.space import refuse_swept_card, study_space
 
     as_document = "--json" in arguments
     space = study_space([a for a in arguments if a != "--json"])
+    refuse_swept_card(space)
     settings = space.cells[0].settings
     emulate(settings.vram, settings.executor)
     findings = full_check(space)

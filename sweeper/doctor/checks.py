@@ -43,21 +43,27 @@ def full_check(space: Space) -> list[Finding]:
 def check_datasets(space: Space) -> list[Finding]:
     """What is found in every data set of a space, and what fits with them."""
     findings: list[Finding] = []
-    finder = ContentsFinder()
+    finder, faults = ContentsFinder(), False
     for settings in _distinct(space, lambda s: repr(s.data)):
         found, reading = data.check_data(settings)
         findings += found
-        if reading is None or reading.faults:
-            return [*findings, room.LATER]
+        if reading is None:  # it is not here: room for it is assumed
+            continue
+        if reading.faults:
+            faults = True
+            continue
         dataset = Dataset.of(reading)
         finder.know(settings, dataset)
         findings += data.check_batches(space, settings, dataset)
-    return [*findings, *room.check_room(space, finder)]
+    return [*findings, *([room.LATER] if faults else room.check_room(space, finder))]
 
 
 def _distinct(space: Space, key: Callable[[Settings], Hashable]) -> list[Settings]:
-    """One configuration for each value of a key."""
-    return list({key(cell.settings): cell.settings for cell in reversed(space.cells)}.values())
+    """The first configuration for each value of a key."""
+    found: dict[Hashable, Settings] = {}
+    for cell in space.cells:
+        found.setdefault(key(cell.settings), cell.settings)
+    return list(found.values())
 
 
 def quick_check(space: Space) -> list[Finding]:

@@ -134,7 +134,8 @@ def _answer(
         return Request(setup, batch, accumulate_for(batch, wanted))
 
     def largest(setup: Setup, surely: bool) -> PlanCell | None:
-        batch = largest_batch(lambda b: predictor.excess_gib(request(setup, b), surely), wanted)
+        first = at_most(wanted, setup)  # or the search would take a dip beyond the split for room
+        batch = largest_batch(lambda b: predictor.excess_gib(request(setup, b), surely), first)
         return predictor.cell(request(setup, at_most(batch, setup))) if batch else None
 
     def at_most(batch: int, setup: Setup) -> int:

@@ -14,8 +14,8 @@ from sweeper.trial.readings import SIMULATED
 from sweeper.trial.record import Outcome
 from sweeper.trial.spec import TrialSpec
 from sweeper.trial.study_record import RecordedTrial
+from sweeper.waiting import BUSY_SHARE
 
-BUSY_SHARE = 0.1  # from which on times say less of the cell than of the machine
 # What a label says by itself, and the seed: another seed is the same cell.
 IN_THE_LABEL = {"batch", "accumulate", "amp", "memory", "seed", *(f"memory.{n}" for n in LEVERS)}
 

@@ -44,7 +44,11 @@ def render(findings: Findings, plots: set[str], with_article: bool = False) -> s
         _asked(findings),
         _section("Comparison", tables.comparison(findings), _comparison_text(findings)),
         _images(plots, "curves"),
-        _section("Memory and changes", tables.memory(findings), _reference(findings)),
+        _section(
+            "Memory and changes",
+            tables.memory(findings),
+            _busy(findings, _reference(findings), BUSY_CHANGES),
+        ),
         _not_fitting(findings, plots),
         [
             *_section(
@@ -58,7 +62,7 @@ def render(findings: Findings, plots: set[str], with_article: bool = False) -> s
             _busy(findings, CHANGES, BUSY_CHANGES),
         ),
         [
-            *_section("Where the memory goes", tables.split_peaks(findings), PARTS),
+            *_section("Where the memory goes", tables.split_peaks(findings), _parts(findings)),
             *_images(plots, "parts"),
         ],
         _section("The winner, class by class", classes(findings), classes_source(findings)),
@@ -73,11 +77,12 @@ def render(findings: Findings, plots: set[str], with_article: bool = False) -> s
     return "\n\n".join(text for section in sections for text in section if text) + "\n"
 
 
-PARTS = (
-    "What was alive at the peak, GiB: gradients, for one, may be born only after it. The EMA copy "
-    "is the averaged model that is validated; the workspace is scratch memory of cuDNN and "
-    "cuBLAS; the cache is what torch's allocator holds beyond all tensors."
-)
+PARTS = "What was alive at the peak, GiB: gradients, for one, may be born only after it."
+PARTS_IN_WORDS = {
+    "ema": "The EMA copy is the averaged model that is validated.",
+    "workspace": "The workspace is scratch memory of cuDNN and cuBLAS.",
+    "cache": "The cache is what torch's allocator holds beyond all tensors.",
+}
 PARETO = (
     "No other cell that was trained is better in mAP@0.5, time of the whole run and memory at "
     "once. The line in the plot is the front of mAP@0.5 and time alone."
@@ -167,7 +172,13 @@ def _section(heading: str, table: Table, text: str = "") -> list[str]:
 
 def _busy(findings: Findings, text: str, caution: str) -> str:
     """The text, with a caution where times are those of a busy machine."""
-    return f"{text} {caution}" if findings.busy else text
+    return f"{text} {caution}" if text and findings.busy else text
+
+
+def _parts(findings: Findings) -> str:
+    """What the columns of the parts mean that nobody need know."""
+    shown = tables.parts_shown(tables.cells_with_parts(findings))
+    return " ".join([PARTS, *(text for part, text in PARTS_IN_WORDS.items() if part in shown)])
 
 
 def _images(plots: set[str], name: str) -> list[str]:
@@ -228,11 +239,12 @@ def _longer(findings: Findings) -> str:
     winner = findings.winner
     if winner is None or not findings.study.command:
         return ""
-    times = f"train.epochs={LONGER_BY * winner.spec.epochs}"
-    longer = "study.rungs=[]" if winner.paused else times
-    replaced = ("study.name=", "study.rungs=", longer.partition("=")[0] + "=")
+    longer = ["study.rungs=[]"]
+    if not winner.paused:
+        longer.append(f"train.epochs={LONGER_BY * winner.spec.epochs}")
+    replaced = ("study.name=", *(f"{word.partition('=')[0]}=" for word in longer))
     words = [w for w in shlex.split(findings.study.command) if not w.startswith(replaced)]
-    return shlex.join([*words, f"study.name={findings.study.name}-longer", longer])
+    return shlex.join([*words, f"study.name={findings.study.name}-longer", *longer])
 
 
 def _again(findings: Findings, winner: CellSummary) -> str:
@@ -247,7 +259,7 @@ def _again(findings: Findings, winner: CellSummary) -> str:
 
 
 LONGER_BY = 4
-LONGER = "A study of the same cells whose runs are longer:"
+LONGER = "A study that trains each cell longer, to the end of its run:"
 ACCUMULATE = (
     "Ultralytics has no `accumulate`: it accumulates `nbs / batch` batches, and fewer during its "
     "warm-up, where sweeper holds the number constant. Ultralytics also logs to an MLflow of its "

@@ -39,6 +39,7 @@ th:first-child, td:first-child { position: sticky; left: 0; white-space: nowrap;
 h1 + .table th, h1 + .table td { background: var(--box); }
 h1 + .table th { white-space: normal; vertical-align: bottom; }
 h1 + .table th:first-child, h1 + .table td:first-child { padding-left: 1rem; }
+td[style*="right"] { white-space: nowrap; }
 tbody tr:hover td { background: var(--code); }
 img { max-width: 100%; height: auto; }
 pre { background: var(--code); padding: .7rem .9rem; white-space: pre-wrap;

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sweeper.report.cells import BUSY_SHARE, CellSummary
+from sweeper.report.cells import CellSummary
 from sweeper.trial.field import Standing
 from sweeper.trial.readings import CURVE_DIGITS
 from sweeper.trial.record import TrialResult
 from sweeper.trial.study_record import RecordedTrial
+from sweeper.waiting import BUSY_SHARE
 
 
 def standings_of(cells: Iterable[CellSummary]) -> list[Standing]:

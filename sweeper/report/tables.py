@@ -174,12 +174,17 @@ def _span(values: list[float | None], show: Callable[[float], str]) -> str:
 def split_peaks(findings: Findings) -> Table:
     """The peak in its parts, one row per distinct peak; those that fit first."""
     cells = cells_with_parts(findings)
-    known = [p for p in part_names(cells) if any(_shown(c, p) for c in cells)]
+    known = parts_shown(cells)
     header = ["cell", *(PARTS.get(p, p) for p in known), "peak GiB"]
     rows = [
         [c.name, *(gib(c.first.parts.get(p, 0.0)) for p in known), gib(c.peak_gib)] for c in cells
     ]
     return Table(header, rows)
+
+
+def parts_shown(cells: list[CellSummary]) -> list[str]:
+    """The parts that are not 0 in all of the cells, to two decimals."""
+    return [p for p in part_names(cells) if any(_shown(c, p) for c in cells)]
 
 
 def cells_with_parts(findings: Findings) -> list[CellSummary]:

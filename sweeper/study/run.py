@@ -35,7 +35,7 @@ from sweeper.study.loop import StudyLoop
 from sweeper.study.optuna_study import CellStudy
 from sweeper.study.provenance import describe_origin
 from sweeper.study.sharing import spread_order
-from sweeper.study.space import Cell, Space
+from sweeper.study.space import Cell, Space, refuse_swept_card
 from sweeper.study.storage import readable_faults, study_exists
 from sweeper.study.telling import (
     caution_of_length,
@@ -64,7 +64,7 @@ def run_study(space: Space) -> bool:
         SweeperError: Something is wrong that a person must mend first.
     """
     settings = space.cells[0].settings
-    _refuse_swept_card(space)
+    refuse_swept_card(space)
     _refuse_joined_rungs(settings)
     with open_context(settings, _study_name(settings, space)) as context, ExitStack() as held:
         context.say(f"study {context.name}: {space.describe()}")
@@ -114,14 +114,6 @@ def run_single(settings: Settings, overrides: tuple[str, ...]) -> bool:
         context.close(outbox, done=True)
         say_result(context, result, folder)
     return result.outcome is Outcome.COMPLETE
-
-
-def _refuse_swept_card(space: Space) -> None:
-    if any(key.split(".")[0] == "vram" for key in space.dimensions):
-        raise SettingsError(
-            "vram holds for the whole study and cannot be swept: one budget decides what fits. "
-            "Compare cards with python -m sweeper.plan."
-        )
 
 
 def _refuse_joined_rungs(settings: Settings) -> None:

@@ -155,10 +155,23 @@ def study_space(overrides: list[str]) -> Space:
         SettingsError: Hydra refuses an override, or a value cannot work.
     """
     refuse_slips(overrides)
-    with open_conf() as loader:
+    with open_conf(overrides) as loader:
         config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
         defaults = dict(config.hydra.sweeper.params)
         return resolve_space(loader, config, list(config.hydra.overrides.task), defaults)
+
+
+def refuse_swept_card(space: Space) -> None:
+    """Refuse what a plan may have and a study may not: several cards.
+
+    Raises:
+        SettingsError: It is swept.
+    """
+    if any(key.split(".")[0] == "vram" for key in space.dimensions):
+        raise SettingsError(
+            "vram holds for the whole study and cannot be swept: one budget decides what fits. "
+            "Compare cards with python -m sweeper.plan."
+        )
 
 
 def plan_space(overrides: list[str]) -> Space:
@@ -172,7 +185,7 @@ def plan_space(overrides: list[str]) -> Space:
         SettingsError: Hydra refuses an override, or a value cannot work.
     """
     refuse_slips(overrides)
-    with open_conf() as loader:
+    with open_conf(overrides) as loader:
         config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
         defaults = dict(config.hydra.sweeper.params)
         if config.plan.ladder:

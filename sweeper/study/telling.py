@@ -67,7 +67,10 @@ def say_outcome(context: RunContext, study: CellStudy, done: bool, tracked: bool
         context.say(report.warning)
     context.say(f"{report.answer}\nreport: {report.path}")
     if not done:
-        context.say("stopped. The same command goes on where it left off.")
+        context.say(
+            "stopped. The same command goes on: what has ended counts, what was running begins "
+            "its part again."
+        )
         return
     if not study.best():
         context.say(study.nearest_miss())

@@ -45,9 +45,11 @@ class ContentsFinder:
         Raises:
             SweeperError: The number of classes is not known, or the dataset has faults.
         """
-        if settings.plan.boxes_per_image is not None:
-            return Contents(count_classes(settings.data), settings.plan.boxes_per_image, "typed")
         key = repr(settings.data)
+        if (typed := settings.plan.boxes_per_image) is not None:
+            known = self._datasets.get(key)
+            images = known.train_images if known else None
+            return Contents(count_classes(settings.data), typed, "typed", train_images=images)
         if key not in self._datasets:
             self._datasets[key] = dataset_at_hand(settings.data, Path(settings.runs_dir))
         dataset = self._datasets[key]

@@ -175,10 +175,13 @@ def images(content: dict[str, Any], split: str, path: Path) -> list[Path]:
                     f"of images in UTF-8 ({error}). Give the folder of the images, or such a list."
                 ) from error
         else:
-            raise DataError(
-                f"{path}: '{split}' points to {place}, which does not exist. Give the data set's "
-                "folder as an absolute 'path:', or leave 'path:' out where the YAML lies in it."
-            )
+            remedy = f"Mend '{split}:', or give the data set's folder as an absolute 'path:'."
+            if content.get("path"):
+                remedy = (
+                    "Give the data set's folder as an absolute 'path:', or leave 'path:' out "
+                    "where the YAML lies in it."
+                )
+            raise DataError(f"{path}: '{split}' points to {place}, which does not exist. {remedy}")
     return [Path(name) for name in sorted(filter(_is_image, found))]
 
 

@@ -33,6 +33,7 @@ from sweeper.trial.json_text import to_json
 from sweeper.trial.readings import EpochReport, MemoryReading, steady
 from sweeper.trial.record import FINGERPRINT, ChildFacts, Ending
 from sweeper.trial.spec import TrialSpec
+from sweeper.waiting import waited_s
 
 KIB_PER_GIB = 2**20
 PROGRESS_INTERVAL_S = 0.5
@@ -204,11 +205,9 @@ def _peak_rss_gib() -> float:
 
 def _cpu_wait() -> float | None:
     """Share of its life in which the main thread waited for a core, where the kernel counts it."""
-    counted = Path("/proc/self/schedstat")  # ns on a core, ns waiting for one, turns
-    if not counted.exists():
-        return None
+    waited = waited_s()
     lived_s: float = time.time() - psutil.Process().create_time()
-    return int(counted.read_text().split()[1]) / 1e9 / lived_s
+    return None if waited is None else waited / lived_s
 
 
 class PlainText(io.TextIOWrapper):

@@ -182,6 +182,7 @@ def test_a_number_where_a_group_wants_a_name_is_answered_with_the_nearest_one() 
     said = explain_number(hydras, ["batch=4", "vram=4060"])
     assert said.startswith("vram=4060 is not in conf/vram. Did you mean vram=rtx4060?")
     assert "For 12.5 GiB: vram.budget_gib=12.5" in explain_number(hydras, ["vram=12.5"])
+    assert "For 24 GiB: vram.budget_gib=24" in explain_number(hydras, ["vram=rtx3090,24"])
     with pytest.raises(ValueError, match="another fault"):
         explain_number(ValueError("another fault"), ["vram=4060"])
 
@@ -192,7 +193,10 @@ def test_a_number_where_a_group_wants_a_name_is_answered_with_the_nearest_one() 
         (["batch", "=", "4"], "batch is not key=value. Type e.g. batch=2,4"),
         (["batch=2,,4"], "batch=2,,4 is not key=value. .*on either side"),
         (["batch=2,", "4"], "batch=2, is not key=value. .*without spaces"),
-        (["--html"], "--html: keys are typed without dashes, key=VALUE. "),
+        (["--html"], "--html: keys are typed without dashes, key=VALUE, .*report.format=html"),
+        (["--mosaic=0"], r"without dashes, \+train\.extra\.mosaic=VALUE"),
+        (["experiment=null"], "experiment=null is not in conf/experiment. .* Or leave it out."),
+        (["+data=null"], "data=null is not in conf/data. Choose one of"),
         (["--epochs", "9"], "--epochs: keys are typed without dashes, train.epochs=VALUE"),
         (["--batch-size=4"], "--batch-size=4: keys are typed without dashes, batch=VALUE"),
         (["data=null"], "data=null is not in conf/data. Choose one of: .*, digits.$"),
@@ -202,7 +206,7 @@ def test_a_number_where_a_group_wants_a_name_is_answered_with_the_nearest_one() 
         (["+mosaic=0"], r"mosaic is an unknown key\. .* mosaic is \+train\.extra\.mosaic=\."),
         (["train.degrees=5"], r"degrees is \+train\.extra\.degrees=\."),
         (["--batch=4"], "--batch=4: keys are typed without dashes, batch=VALUE"),
-        (["--model", "yolo11n"], "--model: keys are typed without dashes, model=VALUE"),
+        (["--model", "yolo11n"], "--model: keys are typed without dashes, model=VALUE, "),
         (["epochs=10"], "epochs is an unknown key. Did you mean train.epochs?"),
         (["imgsz=640"], "imgsz is an unknown key. Did you mean train.imgsz?"),
         (["device=0"], "device is no key here: .*CUDA_VISIBLE_DEVICES=0"),

@@ -23,7 +23,7 @@ from sweeper.deploy.folder import draft_of
 from sweeper.deploy.formats import FORMATS, Format, obstacle
 from sweeper.deploy.process import Child, ChildFault
 from sweeper.deploy.recording import record
-from sweeper.deploy.rows import Deployment, Row, Status, metrics
+from sweeper.deploy.rows import Deployment, Row, Speed, Status, metrics
 from sweeper.errors import DeployError
 from tests.deploy.conftest import DIGITS, QUICK
 from tests.forks import ROOT, Commands, pipe
@@ -261,8 +261,7 @@ def test_exports_that_cannot_be_loaded_are_rows_with_their_reasons() -> None:
         "gpu": False,
         "device": "A Processor",
         "threads": 1,
-        "cores": 2,
-        "load": 0.0,
+        "cpu_wait": 0.09,
         "imgsz": 64,
         "batch": 2,
         "dynamic": True,
@@ -275,7 +274,7 @@ def test_exports_that_cannot_be_loaded_are_rows_with_their_reasons() -> None:
     rows = (Row("pt"), Row("onnx", status=Status.FAILED, reason="load: no such opset"))
     deployment = Deployment("s", "trial 0", conditions, rows, ())
     text = render(deployment)
-    assert "finds little" not in text and "To load" not in text
+    assert "busy" not in text and "finds little" not in text and "To load" not in text
     weak = render(replace(deployment, rows=(Row("pt", map50=0.0862), rows[1])))
     assert "**This model finds little: mAP@0.5 0.086.**" in weak
     assert "Nothing could be measured; the reasons are below." in text
@@ -306,3 +305,27 @@ def test_a_child_that_dies_is_reported_with_its_last_words(tmp_path: Path) -> No
         pytest.raises(ChildFault, match=r"exit code 1\. .*No module named"),
     ):
         child.answer()
+
+
+def test_a_busy_machine_is_named_by_what_the_pt_waited() -> None:
+    conditions = {
+        "gpu": False,
+        "device": "A Processor",
+        "threads": 1,
+        "imgsz": 64,
+        "batch": 2,
+        "dynamic": True,
+        "runs": 3,
+        "warmup": 1,
+        "max_map_drop": 0.01,
+        "images": 4,
+        "versions": {"torch": "2"},
+    }
+    speeds = tuple(Speed(batch, 9.0, 9.0, 100.0) for batch in (1, 2))
+    rows = (Row("pt", map50=0.5, speeds=speeds, load_s=0.1, reload_s=0.1, size_mib=5.0),)
+    said = {
+        share: render(Deployment("s", "trial 0", {**conditions, "cpu_wait": share}, rows, ()))
+        for share in (0.09, 0.31)
+    }
+    assert "The machine was busy: the .pt waited for a core during 31% of its passes" in said[0.31]
+    assert "busy" not in said[0.09]

@@ -84,7 +84,7 @@ def test_a_winner_that_detects_nothing_in_the_part_that_was_trained_is_not_eithe
             trial.write_result(replace(nothing, paused=True, trained=2))
     here = f"runs_dir={runs}"
     refusal = (
-        r"was trained for 2 of 3 epochs and has mAP@0\.5 0\.0040, less than deploy\.min_map=0\.3, "
+        r"was trained for 2 of 3 epochs and has mAP@0\.5 0\.0040, less than 0\.01, "
         r"and its weights were not kept\. Train its whole run with deploy\.epochs=3, or set"
     )
     with pytest.raises(StudyError, match=refusal):

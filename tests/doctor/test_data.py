@@ -201,6 +201,26 @@ def test_a_batch_beyond_the_set_is_a_failure_and_ends_what_fits(
     assert {f.level for f in found if f.check == "batch"} == {Level.OK}
 
 
+def test_every_set_of_a_space_is_read_in_its_order(tmp_path: Path) -> None:
+    first = write_set(tmp_path / "a", boxes(0, 1), boxes(7, 1))
+    second = write_set(tmp_path / "b", boxes(0, 1), boxes(9, 1))
+    own = ["data=custom", f"data.yaml={first},{second}", "batch=1", "accumulate=1", "amp=false"]
+    found = check_datasets(study_space([*own, f"runs_dir={tmp_path}/runs"]))
+    failed = [f.text for f in found if f.level is Level.FAILURE]
+    assert ["a/labels" in text for text in failed] == [True, False]
+    assert "once the dataset has no faults" in found[-1].text
+
+
+def test_without_the_set_its_room_is_predicted_with_assumed_boxes(
+    tmp_path: Path, traces: Path
+) -> None:
+    runs = link_traces(tmp_path / "runs", traces)
+    own = ["data=custom", "data.nc=80", "data.imgsz=640", "amp=true", f"runs_dir={runs}"]
+    found = check_datasets(study_space([*own, "batch=1", "accumulate=1", "vram=t4"]))
+    assert found[0].level is Level.FAILURE
+    assert "8 boxes per image assumed" in found[-1].text
+
+
 def test_a_set_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("train: nowhere\nval: nowhere\nnames: [a]\n")
     own = settings(tmp_path / "data.yaml")

@@ -10,6 +10,9 @@ import pytest
 from sweeper.config.compose import compose_settings
 from sweeper.doctor.finding import Finding, Level
 from sweeper.doctor.room import check_room
+from sweeper.memory.verdict import Verdict
+from sweeper.plan.inquiry import inquire
+from sweeper.plan.predictions import make_plan
 from sweeper.study.space import Space, study_space
 from tests.conftest import link_traces
 
@@ -61,3 +64,18 @@ def test_each_setup_of_a_study_has_its_line(tmp_path: Path, traces: Path) -> Non
     typed = ["data=coco128", "vram=t4", "vram.budget_gib=3", f"runs_dir={runs}"]
     off, on = check_room(study_space([*typed, "batch=2,4", "accumulate=1,2", "amp=false,true"]))
     assert "amp off" in off.text and "amp on" in on.text
+
+
+@pytest.mark.parametrize("budget_gib", [0.418, 0.44])
+def test_what_is_named_fits_where_the_set_is_smaller_than_the_effective_batch(
+    tmp_path: Path, traces: Path, budget_gib: float
+) -> None:
+    """The peak dips at 16, which 15 images never reach."""
+    digits = ("data=digits", "data.digits.train=15", "data.digits.val=2", "data.imgsz=64")
+    card = ("vram=t4", f"vram.budget_gib={budget_gib}", "amp=false", "batch=1", "accumulate=1")
+    runs = link_traces(tmp_path / "runs", traces)
+    space = study_space([*digits, *card, f"runs_dir={runs}"])
+    plan = make_plan(inquire(space), runs / "cache/vram")
+    (found,) = plan.found.values()
+    assert found.largest is not None and found.largest.verdict is Verdict.FITS
+    assert found.tight is not None and found.tight.verdict is not Verdict.NO

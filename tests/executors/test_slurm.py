@@ -120,7 +120,7 @@ def test_a_stop_leaves_no_job_in_the_queue(tmp_path: Path) -> None:
     said, _ = study.communicate(timeout=60)
     assert study.returncode == 130, said
     assert not jobs()
-    assert "goes on where it left off" in said
+    assert "The same command goes on" in said
 
 
 def test_the_doctor_asks_a_job_what_trials_will_find(tmp_path: Path) -> None:

@@ -154,6 +154,17 @@ def test_cells_that_waited_for_a_core_are_named() -> None:
     assert lever.split("|")[-2].strip() == "–", "both pairs have a cell that waited"
 
 
+def test_of_a_busy_machine_the_articles_times_are_not_told() -> None:
+    study = recorded(ARTICLE)
+    trials = tuple(
+        replace(t, result=replace(t.result, cpu_wait=0.3)) if t.result else t for t in study.trials
+    )
+    text = render(Findings(replace(study, trials=trials)), set(), with_article=True)
+    for claim in ("3 h 42 min instead of 3 h 38", "amp saves about 15 % of the time"):
+        (row,) = (line for line in text.splitlines() if claim in line)
+        assert row.endswith("| not known here: the machine was busy |")
+
+
 def test_a_study_in_parts_that_learnt_nothing_has_the_command_of_whole_runs() -> None:
     study = recorded([Row(4, a, False, map50=(0.001,), wall_time_s=9.0) for a in (1, 2)])
     trials = tuple(
@@ -161,7 +172,7 @@ def test_a_study_in_parts_that_learnt_nothing_has_the_command_of_whole_runs() ->
     )
     asked = replace(study.study, command="python -m sweeper -m study.name=x study.rungs=[1]")
     text = render(Findings(replace(study, study=asked, trials=trials)), set())
-    assert "python -m sweeper -m study.name=article-longer 'study.rungs=[]'" in text
+    assert "python -m sweeper -m study.name=article-longer 'study.rungs=[]'\n" in text
 
 
 def test_trials_of_another_state_of_the_data_are_named() -> None:
