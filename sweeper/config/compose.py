@@ -22,6 +22,7 @@ from sweeper.config.settings import Settings
 from sweeper.config.slips import (
     explain_number,
     refuse_slips,
+    sweep_typed,
     unknown_choice,
     unknown_key,
     unreadable,
@@ -146,7 +147,7 @@ def explain(error: HydraException) -> str:
     if unknown := re.match(r"Could not override '([\w.]+)'", text):
         return unknown_key(unknown[1])
     if ambiguous := re.match(r"Ambiguous value for argument '([^']+)'", text):
-        return f"{ambiguous[1]} is a sweep: python -m sweeper -m {ambiguous[1]}"
+        return sweep_typed(ambiguous[1])
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, choice = error.missing_cfg_file.partition("/")
         return unknown_choice(group, choice, error.options)

@@ -21,6 +21,7 @@ _OPTIONS = (
     *("--multirun", "--shell-completion", "--config-path", "--config-name", "--config-dir"),
     *("--experimental-rerun", "--info"),
 )
+_LISTS = {"deploy.formats", "study.rungs"}
 _FILES = {"data": "data.yaml", "model": "model.file"}  # keys for what no choice of a group is
 
 
@@ -69,6 +70,14 @@ def explain_number(error: ValueError, words: Iterable[str]) -> str:
     raise error
 
 
+def sweep_typed(override: str) -> str:
+    """What to type instead of several values where one is wanted, or a list."""
+    key, _, values = override.partition("=")
+    if key in _LISTS:
+        return f"{override} is a list and needs brackets: '{key}=[{values}]'"
+    return f"{override} is a sweep: python -m sweeper -m {override}"
+
+
 def wrong_type(key: str, said: str) -> str:
     """That a key takes another kind of value, by OmegaConf's message; empty for another one."""
     if found := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", said):
@@ -100,6 +109,8 @@ def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
     said = f"{group}={choice} is not in conf/{group}. {hint}Choose one of: {', '.join(known)}."
     if group == "experiment":
         said += " Or leave it out."
+    if group == "vram":
+        said += " Or any size: vram.budget_gib=8, less what driver and display take."
     if group in _FILES and name not in {"", "null", "none"}:
         file = choice if Path(choice).suffix else f"{choice}.yaml"
         said += f" Or a file, yours or of Ultralytics: {group}=custom {_FILES[group]}={file}."

@@ -83,8 +83,13 @@ def _check_ranges(settings: Settings) -> None:
             continue
         if most < math.inf:
             raise SettingsError(f"{key} must lie between {least:g} and {most:g} but got {value}.")
+        hint = (
+            " There is no AutoBatch here: python -m sweeper.plan says which batches fit."
+            if (key, value) == ("batch", -1)
+            else ""
+        )
         raise SettingsError(
-            f"{key} must be at least {least} but got {value}. Set {key}={least} or more."
+            f"{key} must be at least {least} but got {value}. Set {key}={least} or more.{hint}"
         )
 
 

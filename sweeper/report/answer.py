@@ -82,10 +82,10 @@ def verdict(findings: Findings) -> str:
 def _longer(winner: CellSummary) -> str:
     """What to do about cells that have not learnt enough."""
     if not winner.paused:
-        return "Train longer, e.g. with more train.epochs."
+        return "Train longer, e.g. with more train.epochs and another study.name."
     return (
-        f"Only {winner.trained} epochs were trained. Train longer: with more train.epochs, or "
-        "under another study.name each cell to its end, study.rungs=[]."
+        f"Only {winner.trained} epochs were trained. Train longer, under another study.name: each "
+        "cell to its end with study.rungs=[], or with more train.epochs."
     )
 
 
@@ -125,6 +125,8 @@ def standing(findings: Findings) -> str:
     if tally.decided:
         done += f", {count(tally.decided, 'more cell')} decided by them"
     if study.status is StudyStatus.KILLED:
+        if waiting := sum(t.waits for t in findings.trials):
+            done += f", {waiting} more {'wait' if waiting > 1 else 'waits'} at a rung"
         return f"*The study was stopped: {done}. The same command continues it.*"
     if study.status is StudyStatus.RUNNING or tally.running:
         return f"*The study has not ended: {done}, {tally.running} running.*"

@@ -37,9 +37,9 @@ def claims(findings: Findings) -> Table | None:
         return None
     budget = findings.limit_gib
     small, accumulated = cells.get(SMALL_BATCH), cells.get(ACCUMULATE)
-    memory, time, map50 = _accumulate(small, accumulated, findings.end)
+    memory, time, map50 = _accumulate(small, accumulated, findings.comparable_end)
     amp = [
-        _effect(cells.get(before), cells.get(after), findings.end)
+        _effect(cells.get(before), cells.get(after), findings.comparable_end)
         for before, after in ((ACCUMULATE, ACCUMULATE_AMP), (BASELINE, AMP))
     ]
     none = NOT_KNOWN if AMP in cells or ACCUMULATE_AMP in cells else NOT_RUN

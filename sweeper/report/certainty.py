@@ -7,7 +7,7 @@ import statistics
 
 from scipy.special import stdtrit
 
-from sweeper.numbers import count
+from sweeper.numbers import count, score
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import literal
@@ -29,7 +29,8 @@ def certainty(findings: Findings) -> str:
     if gap is None:
         where = "of another cell" if winner.name in findings.ends else "of any cell"
         return f"{runs} No cell was compared: nothing can be expected yet of the end {where}."
-    compared = f"{runs} {_compare(gap, level, winner, rival)}{_others(findings, winner, rival)}"
+    said = _compare(gap, level, winner, rival)
+    compared = f"{runs}{_before(findings, winner)} {said}{_others(findings, winner, rival)}"
     return f"{compared} {_remedy(winner)}" if findings.ended and unknown(gap) else compared
 
 
@@ -78,11 +79,25 @@ def _alone(findings: Findings) -> str:
     return "No other cell completed to compare with."
 
 
+def _before(findings: Findings, winner: CellSummary) -> str:
+    """What was expected of a run that was finished, while the others were trained beside it."""
+    known = findings.ends_at_rung.get(winner.name)
+    if not findings.rung or winner.finished is None or winner.paused or known is None:
+        return ""
+    span = f"{score(known.map50)} ({score(known.low)} to {score(known.high)})"
+    return (
+        f" After {count(findings.rung, 'epoch')} {span} was expected of it; only as it stood then "
+        "can it be compared."
+    )
+
+
 def _compare(gap: Gap, level: str, winner: CellSummary, rival: CellSummary) -> str:
     """One sentence, with the interval of the difference at the end."""
     name = f"{literal(rival.name)}{_time(winner, rival)}"
     span = f"difference {_span(gap)}, {level}"
     expected = "is expected to end" if winner.paused or rival.paused else "ended"
+    if winner.finished and rival.paused and not winner.paused:
+        expected = "was expected to end"
     points = f"{abs(100 * gap.expected):.1f} points {'above' if gap.expected >= 0 else 'below'}"
     side = f"{expected} {points} {name}"
     if gap.least >= -MARGIN and gap.most <= MARGIN:

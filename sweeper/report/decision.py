@@ -35,12 +35,24 @@ def commands(findings: Findings) -> str:
     """What trains the whole run of each of them, to copy; empty before the study has ended."""
     if not findings.ended:
         return ""
-    lines = [
-        f"# {title}: {cell.name}\n{command}"
-        for title, cell in _columns(findings).items()
-        if (command := _run_again(cell, findings))
-    ]
+    lines = []
+    for title, cell in _columns(findings).items():
+        on = finishing(findings) if cell is findings.recommended else ""
+        goes_on = f", goes on after {cell.trained} epochs" if on else ""
+        if command := on or _run_again(cell, findings):
+            lines.append(f"# {title}: {cell.name}{goes_on}\n{command}")
     return f"{_introduction(findings)}\n\n{code(chr(10).join(lines))}" if lines else ""
+
+
+def finishing(findings: Findings) -> str:
+    """The command that goes on with the recommended cell to the end of its run.
+
+    Empty where there is none, where it has come to its end, or the command is not known.
+    """
+    best, command = findings.recommended, findings.study.command or ""
+    if best is None or best.finished or not best.first.paused or "study.finish=" in command:
+        return ""
+    return f"{command} study.finish=true" if command and findings.ended else ""
 
 
 def best_pt(trial: RecordedTrial) -> str:

@@ -8,7 +8,7 @@ import time
 from sweeper.numbers import limit
 from sweeper.report import article, tables
 from sweeper.report.answer import grounds, verdict
-from sweeper.report.caveats import caveats
+from sweeper.report.caveats import BRIEF_EPOCHS, caveats
 from sweeper.report.cells import CellSummary
 from sweeper.report.classes import classes, classes_source
 from sweeper.report.decision import best_pt, commands, decision
@@ -104,6 +104,10 @@ FIRST_PART = (
     f"longer. {BEST_EPOCH} The time of the whole run is that of the median epoch, times the "
     f"epochs. {RATE}"
 )
+AT_RUNG = (
+    "The run that was finished is judged, here and in what follows, as it stood after {} epochs: "
+    "the others might have ended as far from what was expected of them as it did."
+)
 CHANGES = (
     "A lever is what one can change of a cell to save memory or time. Medians over the pairs of "
     "cells that completed and differ in nothing else, in brackets the lowest and the highest. Of "
@@ -188,7 +192,9 @@ def _images(plots: set[str], name: str) -> list[str]:
 def _comparison_text(findings: Findings) -> str:
     if not findings.ranked:
         return ""
-    return FIRST_PART if findings.in_parts else WHOLE
+    if not findings.in_parts:
+        return WHOLE
+    return f"{FIRST_PART} {AT_RUNG.format(findings.rung)}" if findings.rung else FIRST_PART
 
 
 def _reference(findings: Findings) -> str:
@@ -240,7 +246,7 @@ def _longer(findings: Findings) -> str:
     if winner is None or not findings.study.command:
         return ""
     longer = ["study.rungs=[]"]
-    if not winner.paused:
+    if not winner.paused or winner.spec.epochs < BRIEF_EPOCHS:
         longer.append(f"train.epochs={LONGER_BY * winner.spec.epochs}")
     replaced = ("study.name=", *(f"{word.partition('=')[0]}=" for word in longer))
     words = [w for w in shlex.split(findings.study.command) if not w.startswith(replaced)]

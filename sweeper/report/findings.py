@@ -54,7 +54,17 @@ class Findings:
     @cached_property
     def choice(self) -> Choice | None:
         """Which of `contenders` is taken, and why each other one is not; None without any."""
-        return choose(standings_of(self.contenders)) if self.contenders else None
+        return choose(standings_of(self.contenders, self.rung)) if self.contenders else None
+
+    @cached_property
+    def rung(self) -> int:
+        """The epochs by which a finished run and those that were not can be compared, or 0.
+
+        What the whole run came to beyond what was expected, the others might have come to, too.
+        """
+        compared = [t for c in self.contenders for t in c.compared]
+        waiting = (t.result.trained for t in compared if t.result and t.paused)
+        return max(waiting, default=0) if any(t.finished for t in compared) else 0
 
     def to_confirm(self, top: int) -> list[int]:
         """The trials to repeat with fresh seeds: those that are, then the next of the choice."""
@@ -100,6 +110,17 @@ class Findings:
         contenders = standings_of(self.contenders)
         return (ends(known) if known else {}) | (ends(contenders) if contenders else {})
 
+    @cached_property
+    def ends_at_rung(self) -> dict[str, Outlook]:
+        """`ends`, that of a finished run as it was expected at the `rung`."""
+        known = standings_of(self.cells, self.rung)
+        return (ends(known) if known else {}) if self.rung else self.ends
+
+    def comparable_end(self, cell: CellSummary) -> float | None:
+        """`end`, of a finished run what was expected of it while the others were trained."""
+        known = self.ends_at_rung.get(cell.name) if self.rung and cell.finished else None
+        return known.map50 if known else self.end(cell)
+
     def end(self, cell: CellSummary) -> float | None:
         """mAP@0.5 of a cell at the end of the whole run, reached or expected."""
         if cell.compared and not cell.paused:
@@ -113,7 +134,7 @@ class Findings:
         if self.winner is None:
             return {}
         rivals = [c for c in self.contenders if c is not self.winner]
-        return leads(standings_of([self.winner, *rivals]), self.winner.name)
+        return leads(standings_of([self.winner, *rivals], self.rung), self.winner.name)
 
     def cell_of(self, number: int) -> CellSummary:
         """The cell that a trial belongs to."""
@@ -164,7 +185,7 @@ class Findings:
     @cached_property
     def front(self) -> list[CellSummary]:
         """The cells that no other beats in mAP@0.5 at the end, time and memory at once."""
-        return pareto_front(self.cells, self.end)
+        return pareto_front(self.cells, self.comparable_end)
 
     @cached_property
     def by_number(self) -> dict[int, RecordedTrial]:

@@ -29,7 +29,9 @@ def best_in(findings: Findings) -> dict[str, CellSummary]:
     weighed = [c for c in able if c.peak_gib is not None]
     best = {
         "best mAP@0.5": max(
-            (c for c in able if c.fits), key=lambda c: findings.end(c) or 0.0, default=recommended
+            (c for c in able if c.fits),
+            key=lambda c: findings.comparable_end(c) or 0.0,
+            default=recommended,
         ),
         "fastest to the end": _fastest(able, recommended),
         "least memory": min(weighed, key=lambda c: c.peak_gib or 0.0, default=recommended),
@@ -57,7 +59,7 @@ def left_out(findings: Findings) -> str:
         return ""
     fastest = best.get("fastest to the end")
     shortest = (fastest.whole_s or 0.0) if fastest else 0.0
-    highest = findings.end(best["best mAP@0.5"]) or 0.0
+    highest = findings.comparable_end(best["best mAP@0.5"]) or 0.0
     reasons: dict[str, list[str]] = defaultdict(list)
     for cell in findings.cells:
         if cell.infeasible:

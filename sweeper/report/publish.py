@@ -11,6 +11,7 @@ from sweeper.errors import StudyError
 from sweeper.report import plots, tables
 from sweeper.report.answer import answer, plain_answer
 from sweeper.report.cells import CellSummary
+from sweeper.report.decision import finishing
 from sweeper.report.document import render, title
 from sweeper.report.findings import Findings
 from sweeper.report.frames import trials_frame
@@ -35,6 +36,8 @@ class Report:
         path: Its file.
         answer: Its verdict, how sure that is, and what else one may take, as plain text.
         recommends: Whether there is a cell to take.
+        finishing: The command that goes on with it to the end of its run; empty where there is
+            nothing to go on with.
         warning: Why MLflow did not take it; empty when it did.
         link: Where MLflow's UI shows the study's runs; empty where that is not known.
     """
@@ -42,6 +45,7 @@ class Report:
     path: Path
     answer: str
     recommends: bool
+    finishing: str
     warning: str = ""
     link: str = ""
 
@@ -73,8 +77,14 @@ def publish(settings: Settings, name: str | None, tracked: bool = True) -> Repor
     link, untaken = "", f"{UNTAKEN}: it does not answer"
     if tracked:
         link, untaken = _log(settings, findings, files)
-    recommends = findings.recommended is not None
-    return Report(documents[-1], plain_answer(findings), recommends, warning or untaken, link)
+    return Report(
+        documents[-1],
+        plain_answer(findings),
+        findings.recommended is not None,
+        finishing(findings),
+        warning or untaken,
+        link,
+    )
 
 
 def _log(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from sweeper.report.cells import CellSummary
 from sweeper.trial.field import Standing
@@ -12,16 +13,22 @@ from sweeper.trial.study_record import RecordedTrial
 from sweeper.waiting import BUSY_SHARE
 
 
-def standings_of(cells: Iterable[CellSummary]) -> list[Standing]:
-    """Where the trials stand by which the cells are compared; seeds of a cell share a label."""
-    return list(_standings(cells))
+def standings_of(cells: Iterable[CellSummary], rung: int = 0) -> list[Standing]:
+    """Where the trials stand by which the cells are compared; seeds of a cell share a label.
+
+    With a ``rung`` a trial that was finished stands where it stood after so many epochs.
+    """
+    return list(_standings(cells, rung))
 
 
-def _standings(cells: Iterable[CellSummary]) -> Iterator[Standing]:
+def _standings(cells: Iterable[CellSummary], rung: int) -> Iterator[Standing]:
     for cell in cells:
         for trial in cell.compared:
             if trial.result is not None:
-                yield _standing(cell.name, trial, trial.result)
+                standing = _standing(cell.name, trial, trial.result)
+                if rung and trial.finished:
+                    standing = replace(standing, curve=standing.curve[:rung], reached=None)
+                yield standing
 
 
 def _standing(name: str, trial: RecordedTrial, result: TrialResult) -> Standing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from sweeper.numbers import NOTHING, duration, gib, percent, points, score
 from sweeper.report.cells import CellSummary
@@ -13,7 +14,7 @@ from sweeper.report.words import end_in_words, headroom_in_words, reason_of, ver
 from sweeper.trial.levers import places
 from sweeper.trial.repeats import trial_in_words
 from sweeper.trial.spec import AMP_WORDS, AMPS
-from sweeper.trial.study_record import RecordedTrial
+from sweeper.trial.study_record import RecordedTrial, StudyStatus
 
 # In the order in which they are stacked; the names are those of MemoryReading.parts.
 PARTS = {
@@ -68,7 +69,7 @@ def _memory_row(cell: CellSummary, findings: Findings) -> list[str]:
         return row
     if cell is findings.reference:
         return [*row, "reference", NOTHING, NOTHING]
-    seen = effect(findings.reference, cell, findings.end)
+    seen = effect(findings.reference, cell, findings.comparable_end)
     changes = percent(seen.peak_percent), points(seen.map50_points), percent(seen.time_percent)
     return [*row, *changes]
 
@@ -92,10 +93,13 @@ def every_trial(findings: Findings) -> Table:
 
 
 def _trial_row(trial: RecordedTrial, cell: CellSummary, findings: Findings) -> list[str]:
-    row = [trial_in_words(trial.spec, noun=""), cell.name, score(trial.map50)]
+    seen = replace(trial, result=trial.part) if trial.waits else trial
     ending = trial.result.ending if trial.result else trial.state
-    row += [ending.replace("_", " "), gib(trial.peak_gib), trial.trained or NOTHING]
-    row += [str(trial.spec.seed), duration(trial.wall_time_s)]
+    if trial.waits and findings.study.status is StudyStatus.KILLED:
+        ending = "waits at a rung"
+    row = [trial_in_words(trial.spec, noun=""), cell.name, score(seen.map50)]
+    row += [ending.replace("_", " "), gib(seen.peak_gib), seen.trained or NOTHING]
+    row += [str(trial.spec.seed), duration(seen.wall_time_s)]
     return [*row, reason_of(trial, cell, findings)]
 
 
@@ -157,7 +161,7 @@ def change_effects(findings: Findings) -> Table:
             _span([e.time_percent for e in effects], percent),
         ]
         for change in strategy_changes(findings.cells)
-        if (effects := change.effects(findings.end))
+        if (effects := change.effects(findings.comparable_end))
     ]
     return Table(header, rows)
 

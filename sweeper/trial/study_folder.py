@@ -104,6 +104,5 @@ class StudyFolder:
 
 def _read_trial(folder: TrialFolder, deployed: DeploymentRecord | None) -> RecordedTrial:
     own = deployed if deployed and deployed.trial == folder.number else None
-    return RecordedTrial(
-        folder.read_spec(), folder.read_result(), folder.read_run_id() or None, own
-    )
+    run_id, part = folder.read_run_id() or None, folder.read_part()
+    return RecordedTrial(folder.read_spec(), folder.read_result(), run_id, own, part)

@@ -87,17 +87,24 @@ class RecordedTrial:
         result: What it came to; None while it runs.
         run_id: Its MLflow run, where that is known.
         deployment: What its exports came to; None unless its weights were exported.
+        part: What it had come to at the end of its last part, where its folder is at hand.
     """
 
     spec: TrialSpec
     result: TrialResult | None = None
     run_id: str | None = None
     deployment: DeploymentRecord | None = None
+    part: TrialResult | None = None
 
     @property
     def number(self) -> int:
         """The trial's number."""
         return self.spec.number
+
+    @property
+    def waits(self) -> bool:
+        """Whether a part of its training has ended and nothing is decided yet."""
+        return self.result is None and self.part is not None
 
     @property
     def outcome(self) -> Outcome | None:

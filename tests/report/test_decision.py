@@ -7,7 +7,7 @@ from scipy.stats import ttest_rel
 
 from sweeper.report.answer import answer
 from sweeper.report.certainty import certainty, paired_gap
-from sweeper.report.decision import commands
+from sweeper.report.decision import commands, finishing
 from sweeper.report.document import render
 from sweeper.report.findings import Findings
 from sweeper.report.picks import best_in, left_out, picks, picks_in_words
@@ -116,6 +116,34 @@ class TestChoice:
             found
         )
         assert commands(findings(*rest)).startswith("To train the whole run")
+
+    def test_a_finished_run_is_compared_as_it_stood_beside_the_others(self) -> None:
+        """It ended far above what was expected; the other might have done so as well."""
+        begun = part(2, 16, 0.9, 1.0), part(4, 16, 0.9, 1.0)
+        curve = (*begun[0].map50, *(0.99 for _ in range(EPOCHS - 16)))
+        finished = replace(
+            begun[0], map50=curve, whole=True, finished=True, wall_time_s=1.0 * EPOCHS
+        )
+        before, after = findings(*begun), findings(finished, begun[1])
+        assert (before.rung, after.rung) == (0, 16)
+        assert {n: g.least < 0 < g.most for n, g in before.leads.items()} == {"b4×a1": True}
+        assert after.leads == before.leads
+        one, other = after.cells
+        assert after.end(one) == pytest.approx(0.99)
+        assert after.comparable_end(one) == pytest.approx(before.end(before.cells[0]))
+        assert after.comparable_end(other) == after.end(other)
+        said = certainty(after)
+        assert "After 16 epochs 0." in said and "only as it stood then can it be compared" in said
+        assert "It was expected to end" in said and "which of the two ends higher is" in said
+        text = render(after, set())
+        assert "The run that was finished is judged" in text
+        assert "The run that was finished is judged" not in render(before, set())
+
+    def test_the_recommended_cell_goes_on_by_the_studys_own_command(self) -> None:
+        found = findings(part(8, 16, 0.9, 1.0), part(2, 16, 0.9, 2.0))
+        found.study = replace(found.study, command="python -m sweeper -m batch=2,8")
+        assert finishing(found) == "python -m sweeper -m batch=2,8 study.finish=true"
+        assert "goes on after 16 of 40 epochs\npython -m sweeper -m batch=2,8" in commands(found)
 
     def test_one_that_ended_early_by_itself_is_chosen_by_the_rule_only(self) -> None:
         patience = Row(2, 1, False, map50=(0.0, 0.1, 0.3, 0.3, 0.3, 0.3), epochs=EPOCHS)

@@ -11,6 +11,7 @@ from sweeper.report.html import to_html
 from sweeper.report.publish import publish
 from sweeper.trial.record import FINGERPRINT, Outcome
 from sweeper.trial.spec import DatasetFacts
+from sweeper.trial.study_record import StudyStatus
 from tests.report.synthetic import ARTICLE, Row, recorded, write_study
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -172,7 +173,24 @@ def test_a_study_in_parts_that_learnt_nothing_has_the_command_of_whole_runs() ->
     )
     asked = replace(study.study, command="python -m sweeper -m study.name=x study.rungs=[1]")
     text = render(Findings(replace(study, study=asked, trials=trials)), set())
-    assert "python -m sweeper -m study.name=article-longer 'study.rungs=[]'\n" in text
+    assert (
+        "python -m sweeper -m study.name=article-longer 'study.rungs=[]' train.epochs=12\n" in text
+    )
+
+
+def test_what_waits_at_a_rung_when_a_study_is_stopped_is_shown_as_it_stands() -> None:
+    study = recorded([Row(4, a, False, map50=(0.1, 0.2), wall_time_s=9.0) for a in (1, 2)])
+    trials = tuple(
+        replace(t, result=None, part=replace(t.result, paused=True, trained=2))
+        for t in study.trials
+        if t.result
+    )
+    stopped = replace(study.study, status=StudyStatus.KILLED)
+    text = render(Findings(replace(study, study=stopped, trials=trials)), set())
+    assert "trials done, 2 more wait at a rung. The same command continues it." in text
+    row = next(line for line in text.splitlines() if line.startswith("| 0 "))
+    assert all(shown in row for shown in ("0.200", "waits at a rung", "2 of 3", "9.0 s"))
+    assert "waits at a rung" not in render(Findings(replace(study, trials=trials)), set())
 
 
 def test_trials_of_another_state_of_the_data_are_named() -> None:
