@@ -112,13 +112,13 @@ class Findings:
 
     @cached_property
     def ends_at_rung(self) -> dict[str, Outlook]:
-        """`ends`, that of a finished run as it was expected at the `rung`."""
+        """`ends` as they were expected at the `rung`, where a run was finished since."""
         known = standings_of(self.cells, self.rung)
         return (ends(known) if known else {}) if self.rung else self.ends
 
     def comparable_end(self, cell: CellSummary) -> float | None:
-        """`end`, of a finished run what was expected of it while the others were trained."""
-        known = self.ends_at_rung.get(cell.name) if self.rung and cell.finished else None
+        """`end`; where a run was finished, as it was expected before, for every cell."""
+        known = self.ends_at_rung.get(cell.name) if self.rung else None
         return known.map50 if known else self.end(cell)
 
     def end(self, cell: CellSummary) -> float | None:
