@@ -69,7 +69,7 @@ def left_out(findings: Findings) -> str:
             blank = (cell.map50 or 0.0) < LEAST_MAP50
             why = "detected next to nothing" if blank else "had an end that cannot be told yet"
             reasons[f"took less time, but {why}"].append(literal(cell.name))
-        elif not cell.fits and (findings.end(cell) or 0.0) > highest:
+        elif not cell.fits and (findings.comparable_end(cell) or 0.0) > highest:
             stopped = f"stopped after {cell.trained} epochs, might have ended higher"
             reasons[stopped].append(literal(cell.name))
     parts = [f"{listed(cells, NAMED)} {why}" for why, cells in reasons.items()]
