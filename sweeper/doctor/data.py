@@ -110,7 +110,8 @@ def _unlabelled(reading: Reading) -> list[Finding]:
         f"{len(without):,} of {count(len(images), 'image')} have no label file and are taken for "
         f"background: {listed(without, NAMED)}."
     )
-    return [warning("labels", text, "Add label files, or leave these images out.")]
+    remedy = "Add label files, empty ones for real background, or leave these images out."
+    return [warning("labels", text, remedy)]
 
 
 def _orphans(reading: Reading) -> list[Finding]:

@@ -30,7 +30,8 @@ def certainty(findings: Findings) -> str:
         where = "of another cell" if winner.name in findings.ends else "of any cell"
         return f"{runs} No cell was compared: nothing can be expected yet of the end {where}."
     said = _compare(gap, level, winner, rival)
-    compared = f"{runs}{_before(findings, winner)} {said}{_others(findings, winner, rival)}"
+    known = f"{_before(findings, winner)}{_below(findings, winner)}"
+    compared = f"{runs}{known} {said}{_others(findings, winner, rival)}"
     return f"{compared} {_remedy(winner)}" if findings.ended and unknown(gap) else compared
 
 
@@ -89,6 +90,14 @@ def _before(findings: Findings, winner: CellSummary) -> str:
         f" After {count(findings.rung, 'epoch')} {span} was expected of it; only as it stood then "
         "can it be compared."
     )
+
+
+def _below(findings: Findings, winner: CellSummary) -> str:
+    """That a run seems to get worse, which only says how little its curve tells."""
+    end = findings.end(winner)
+    if not winner.paused or winner.map50 is None or end is None or end >= winner.map50:
+        return ""
+    return " That its end is expected below its best epoch so far says how little the curve tells."
 
 
 def _compare(gap: Gap, level: str, winner: CellSummary, rival: CellSummary) -> str:
