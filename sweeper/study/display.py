@@ -89,6 +89,13 @@ class StudyDisplay:
         self._grid = Grid(specs) if len(specs) > 1 else self._grid
         self._label_width = max([self._label_width, *(len(s.label) for s in specs)])
 
+    def again(self, spec: TrialSpec) -> None:
+        """Say that a trial that had ended, in this start or an earlier one, goes on."""
+        others = [found for found in self._finished if found[0].number != spec.number]
+        self._earlier -= len(others) == len(self._finished)
+        self._finished = others
+        self.start(1, [spec])
+
     def settled(self, spec: TrialSpec, outcome: Outcome, map50: float | None) -> None:
         """Show a trial of an earlier start."""
         if self._grid is not None:

@@ -229,7 +229,7 @@ def _finish(context: RunContext, trials: Trials, display: StudyDisplay) -> bool:
         return True
     spec, result = winner.first.spec, winner.first.result
     display.note(f"finishing {spec.label}: {spec.epochs - result.trained} more epochs")
-    display.start(1, [spec])
+    display.again(spec)
     ended = trials.run_one(replace(spec.going_on(result, until=None), keep_weights=True))
     recorded = trials.folder(spec.number).read_result()
     if recorded is not None and recorded.paused:

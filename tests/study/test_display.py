@@ -30,6 +30,20 @@ def test_a_resumed_study_counts_what_had_ended_before(make_spec) -> None:
     assert "and 1 more trial, in the report named below" in shown(display)
 
 
+@pytest.mark.parametrize("earlier", [0, 2])
+def test_a_trial_that_goes_on_after_its_end_counts_once(make_spec, earlier: int) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    display = StudyDisplay(console)
+    specs = [make_spec(number=number) for number in range(2)]
+    display.start(2 - earlier, earlier=earlier)
+    for spec in specs[earlier:]:
+        display.trial_finished(spec, TrialResult(Outcome.COMPLETE, paused=True))
+    display.again(specs[0])
+    display.trial_finished(specs[0], TrialResult(Outcome.COMPLETE))
+    assert console.file.getvalue().splitlines()[-1].startswith("  2/2 ")
+    assert ("and 1 more trial," in shown(display)) == bool(earlier)
+
+
 def test_a_table_of_eighteen_trials_shows_them_all(make_spec) -> None:
     display = StudyDisplay(Console(file=io.StringIO()))
     for number in range(18):
