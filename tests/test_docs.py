@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra.types import RunMode
 
-from sweeper.config.compose import compose_settings, open_conf
+from sweeper.config.compose import compose_settings
 from sweeper.emulator.__main__ import parser
-from sweeper.study.space import plan_space, resolve_space
+from sweeper.study.space import plan_space, study_space
 from tests.conftest import link_traces
 from tests.run_docs import DOCUMENTS, ROOT, commands
 
@@ -42,10 +41,7 @@ def test_a_command_is_accepted(document: str, line: str, tiny_data: Path, tmp_pa
     elif module == "sweeper.plan":
         assert plan_space(overrides).cells
     elif "-m" in words:
-        with open_conf([]) as loader:
-            config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
-            params = dict(config.hydra.sweeper.params)
-            assert resolve_space(loader, config, overrides, params).cells
+        assert study_space(overrides).cells
     else:
         assert compose_settings(overrides).batch >= 1
 

@@ -113,8 +113,7 @@ class Findings:
     @cached_property
     def ends_at_rung(self) -> dict[str, Outlook]:
         """`ends` as they were expected at the `rung`, where a run was finished since."""
-        known = standings_of(self.cells, self.rung)
-        return (ends(known) if known else {}) if self.rung else self.ends
+        return ends(standings_of(self.cells, self.rung)) if self.rung else self.ends
 
     def comparable_end(self, cell: CellSummary) -> float | None:
         """`end`; where a run was finished, as it was expected before, for every cell."""

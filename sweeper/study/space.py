@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hydra.core.config_loader import ConfigLoader
@@ -154,11 +155,7 @@ def study_space(overrides: list[str]) -> Space:
     Raises:
         SettingsError: Hydra refuses an override, or a value cannot work.
     """
-    refuse_slips(overrides)
-    with open_conf(overrides) as loader:
-        config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
-        defaults = dict(config.hydra.sweeper.params)
-        return resolve_space(loader, config, list(config.hydra.overrides.task), defaults)
+    return _space(overrides, _defaults)
 
 
 def refuse_swept_card(space: Space) -> None:
@@ -184,22 +181,36 @@ def plan_space(overrides: list[str]) -> Space:
     Raises:
         SettingsError: Hydra refuses an override, or a value cannot work.
     """
+    return _space(overrides, _plan_defaults)
+
+
+def _space(overrides: list[str], defaults: Callable[[DictConfig], dict[str, str]]) -> Space:
+    """The space of these overrides over the defaults of a composed configuration."""
     refuse_slips(overrides)
     with open_conf(overrides) as loader:
         config = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
-        defaults = dict(config.hydra.sweeper.params)
-        if config.plan.ladder:
-            defaults = _ladder_space(wanted_batch(config))
-            if any(o.startswith("memory=") for o in overrides):
-                raise SettingsError(
-                    "plan.ladder=true combines levers, and memory= names combinations. Leave one "
-                    "of them out."
-                )
-        if config.study.effective_batch is None:
-            defaults.pop("accumulate", None)
-        if config.hydra.runtime.choices.experiment is None:
-            defaults["data"] = "coco128"
-        return resolve_space(loader, config, list(config.hydra.overrides.task), defaults)
+        task = list(config.hydra.overrides.task)
+        return resolve_space(loader, config, task, defaults(config))
+
+
+def _defaults(config: DictConfig) -> dict[str, str]:
+    return dict(config.hydra.sweeper.params)
+
+
+def _plan_defaults(config: DictConfig) -> dict[str, str]:
+    defaults = _defaults(config)
+    if config.plan.ladder:
+        defaults = _ladder_space(wanted_batch(config))
+        if any(o.startswith("memory=") for o in config.hydra.overrides.task):
+            raise SettingsError(
+                "plan.ladder=true combines levers, and memory= names combinations. Leave one of "
+                "them out."
+            )
+    if config.study.effective_batch is None:
+        defaults.pop("accumulate", None)
+    if config.hydra.runtime.choices.experiment is None:
+        defaults["data"] = "coco128"
+    return defaults
 
 
 def wanted_batch(settings: Settings | DictConfig) -> int:

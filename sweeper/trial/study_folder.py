@@ -104,5 +104,6 @@ class StudyFolder:
 
 def _read_trial(folder: TrialFolder, deployed: DeploymentRecord | None) -> RecordedTrial:
     own = deployed if deployed and deployed.trial == folder.number else None
-    run_id, part = folder.read_run_id() or None, folder.read_part()
-    return RecordedTrial(folder.read_spec(), folder.read_result(), run_id, own, part)
+    result = folder.read_result()
+    part = folder.read_part() if result is None else None
+    return RecordedTrial(folder.read_spec(), result, folder.read_run_id() or None, own, part)

@@ -87,7 +87,8 @@ class RecordedTrial:
         result: What it came to; None while it runs.
         run_id: Its MLflow run, where that is known.
         deployment: What its exports came to; None unless its weights were exported.
-        part: What it had come to at the end of its last part, where its folder is at hand.
+        part: What it had come to at the end of its last part, so long as there is no result and
+            where its folder is at hand.
     """
 
     spec: TrialSpec

@@ -256,23 +256,25 @@ def test_a_study_in_which_nothing_fits(refused: Refused, tmp_path: Path) -> None
     assert "study.name=tight has no trial that completed within its budget" in message
 
 
+CONDITIONS = {
+    "gpu": False,
+    "device": "A Processor",
+    "threads": 1,
+    "cpu_wait": 0.09,
+    "imgsz": 64,
+    "batch": 2,
+    "dynamic": True,
+    "runs": 3,
+    "warmup": 1,
+    "max_map_drop": 0.01,
+    "images": 4,
+    "versions": {"torch": "2"},
+}
+
+
 def test_exports_that_cannot_be_loaded_are_rows_with_their_reasons() -> None:
-    conditions = {
-        "gpu": False,
-        "device": "A Processor",
-        "threads": 1,
-        "cpu_wait": 0.09,
-        "imgsz": 64,
-        "batch": 2,
-        "dynamic": True,
-        "runs": 3,
-        "warmup": 1,
-        "max_map_drop": 0.01,
-        "images": 4,
-        "versions": {"torch": "2"},
-    }
     rows = (Row("pt"), Row("onnx", status=Status.FAILED, reason="load: no such opset"))
-    deployment = Deployment("s", "trial 0", conditions, rows, ())
+    deployment = Deployment("s", "trial 0", CONDITIONS, rows, ())
     text = render(deployment)
     assert "busy" not in text and "finds little" not in text and "To load" not in text
     weak = render(replace(deployment, rows=(Row("pt", map50=0.0862), rows[1])))
@@ -308,23 +310,10 @@ def test_a_child_that_dies_is_reported_with_its_last_words(tmp_path: Path) -> No
 
 
 def test_a_busy_machine_is_named_by_what_the_pt_waited() -> None:
-    conditions = {
-        "gpu": False,
-        "device": "A Processor",
-        "threads": 1,
-        "imgsz": 64,
-        "batch": 2,
-        "dynamic": True,
-        "runs": 3,
-        "warmup": 1,
-        "max_map_drop": 0.01,
-        "images": 4,
-        "versions": {"torch": "2"},
-    }
     speeds = tuple(Speed(batch, 9.0, 9.0, 100.0) for batch in (1, 2))
     rows = (Row("pt", map50=0.5, speeds=speeds, load_s=0.1, reload_s=0.1, size_mib=5.0),)
     said = {
-        share: render(Deployment("s", "trial 0", {**conditions, "cpu_wait": share}, rows, ()))
+        share: render(Deployment("s", "trial 0", {**CONDITIONS, "cpu_wait": share}, rows, ()))
         for share in (0.09, 0.31)
     }
     assert "The machine was busy: the .pt waited for a core during 31% of its passes" in said[0.31]
