@@ -67,11 +67,16 @@ def _run(host: Host) -> None:
 def main(home: str) -> None:
     """Keep a slot, beyond the end of the process that asked for it.
 
-    Whoever makes the folder is there to remove it, even if Ray ends that process meanwhile.
+    Whoever makes the folder is there to remove it, even if Ray ends the actor meanwhile, with its
+    children and their process group.
     """
     actor = os.getppid()
-    Path(home).mkdir(mode=0o700)
+    made, make = os.pipe()
     if os.fork():
+        os.close(make)
+        os.read(made, 1)  # ends once the folder is made
         return
-    os.setsid()
+    os.setsid()  # out of reach
+    Path(home).mkdir(mode=0o700)
+    os.close(make)
     keep(Path(home), actor)

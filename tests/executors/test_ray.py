@@ -68,7 +68,7 @@ def leave(executor: JobExecutor, nodes: Nodes) -> None:
     nodes.require_nothing_left()
 
 
-def until(true: Callable[[], bool], patience_s: float = 60) -> None:
+def until(true: Callable[[], bool], patience_s: float = 120) -> None:
     give_up = time.monotonic() + patience_s
     while not true():
         assert time.monotonic() < give_up
@@ -311,6 +311,25 @@ def test_a_slot_that_nobody_asks_for_gives_its_resources_back(
         keeper.stdin.write(f"{trial}\n".encode())
         assert actor.wait(60) == -signal.SIGTERM
     assert not home.exists()
+
+
+ENDED_EARLY = """
+import os, signal, sys
+from sweeper.executors.ray_node import main
+def end():
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(os, sys.argv[2], end)
+main(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("before", ["fork", "setsid"])
+def test_a_keeper_that_is_ended_with_its_actor_leaves_no_folder(
+    before: str, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-c", ENDED_EARLY, tmp_path / "home", before]
+    subprocess.run(words, cwd=ROOT, timeout=60)
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_trial_whose_node_goes_is_run_again_on_another_one_from_its_checkpoint(
