@@ -16,8 +16,9 @@ run takes than the fastest of those that cannot be told from the best, that is w
 errors. Tau: Kendall's tau-b of the order at the last rung against that at the end. Cost: training
 seconds over those of the whole grid.
 
-Last, where only a third of the cells may be trained: how good the best of those is, by who chooses
-them. The samplers of Optuna see each whole run before they choose the next.
+Then, where only a third of the cells may be trained: how good the best of those is, by who chooses
+them. The samplers of Optuna see each whole run before they choose the next. Last, how often a run
+ended in the interval that its curve had let expect at a rung.
 """
 
 from __future__ import annotations
@@ -356,6 +357,24 @@ def show_samplings(studies: dict[str, Sequence[Sequence[Run]]]) -> None:
         print(f"{title:<28}" + "".join(f"{cell:>16}" for cell in cells))
 
 
+def show_intervals(truth: dict[str, Sequence[Run]]) -> None:
+    """How many whole runs ended within what a rung had let expect, 4 times of 5."""
+    print("\nended within the interval expected at a rung, by mAP@0.5 there")
+    inside: dict[str, list[bool]] = defaultdict(list)
+    for title, runs in truth.items():
+        for study in seeds_of(runs).values():
+            for rung in default_rungs(len(study[0].map50)):
+                known = ends([standing(i, run, rung) for i, run in enumerate(study)])
+                for run in study:
+                    if end := known.get(run.label):
+                        height = "below 0.5" if run.map50[rung - 1] < 0.5 else "above"
+                        kept = end.low <= run.map50[-1] <= end.high
+                        inside[height].append(kept)
+                        inside[title].append(kept)
+    for name, kept in inside.items():
+        print(f"{name:<28}{sum(kept):>4} of {len(kept)}: {statistics.fmean(kept):.0%}")
+
+
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -382,6 +401,7 @@ def main() -> None:
         if scores["sweeper"]:
             show_aims(scores["sweeper"])
     show_samplings({"digits": [truth], **worlds})
+    show_intervals({"digits": truth, "digits with amp": amp, "raccoon": check})
 
 
 if __name__ == "__main__":

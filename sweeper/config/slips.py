@@ -82,7 +82,10 @@ def wrong_type(key: str, said: str) -> str:
     """That a key takes another kind of value, by OmegaConf's message; empty for another one."""
     if found := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", said):
         value, kind = found.groups()
-        return f"{key}={value} is no {_KINDS.get(kind, kind)}."
+        said = f"{key}={value} is no {_KINDS.get(kind, kind)}."
+        if ends := re.fullmatch(r"(\d+) ?(?:-|:|\.\.+|/| ) ?(\d+)", value):
+            said += f" Several values are typed with commas and -m: {key}={ends[1]},{ends[2]}."
+        return said
     if found := re.match(r"Value '(.*)' is not a valid bool", said):
         return f"{key}={found[1]} is neither true nor false."
     if "is not a ListConfig" in said:

@@ -7,6 +7,7 @@ from typing import Any
 from sweeper.deploy.advice import claims, loading, recommendations
 from sweeper.deploy.formats import FORMATS, PT
 from sweeper.deploy.rows import Deployment, Row, Status, find
+from sweeper.report.article import ARTICLE
 from sweeper.report.deployment import ON_SQUARES, in_the_study
 from sweeper.report.findings import LEAST_MAP50
 from sweeper.report.markdown import Table, literal, render_table
@@ -42,6 +43,7 @@ def render(deployment: Deployment) -> str:
         *_loading(deployment),
         FP32_HINT if find(rows, "openvino_fp32") else "",
         "## The article's claims",
+        f"{ARTICLE}; the right column is this model on this machine.",
         _table(claims(deployment)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"

@@ -66,7 +66,7 @@ def check_batches(space: Space, settings: Settings, dataset: Dataset) -> list[Fi
         try:
             require_enough_images(cell.settings, dataset)
         except SettingsError as error:
-            return [failure("batch", str(error), "")]
+            return [failure("dataset", str(error), "")]
     return []
 
 

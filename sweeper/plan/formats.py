@@ -23,11 +23,12 @@ LINES_OF_THEIR_OWN = ("card", "boxes per image", "images")
 BOXES_SOURCES: dict[BoxesSource, str] = {
     "labels": "counted in the labels.",
     "typed": "as typed.",
-    "assumed": "assumed: no labels were read, which the bound allows for. "
+    "assumed": "assumed, as no labels were read: the bound leaves room for fuller ones. "
     "To count yours: data=custom data.yaml=PATH.",
 }
 PEAK = f"peak GiB ({SIMULATED})"
 BOUND = f"at most ({LEVEL:.0%})"
+VERDICTS = f"fits: {BOUND} keeps to the budget. tight: only the peak does. no: neither does."
 
 
 def render(plan: Plan, form: str, verification: Verification | None = None) -> str:
@@ -85,7 +86,7 @@ def preamble(plan: Plan, verification: Verification | None) -> list[str]:
     for budget in asked.budgets:
         held = f"of which {budget.context_gib:g} GiB for the CUDA context"
         lines.append(f"Budget {budget.limit_gib:.2f} GiB, {held}: {budget.source}.")
-    return lines
+    return [*lines, VERDICTS]
 
 
 def _boxes_lines(plan: Plan) -> list[str]:
@@ -93,7 +94,8 @@ def _boxes_lines(plan: Plan) -> list[str]:
     number = VARYING["boxes per image"]
     lines = [
         f"Boxes per image: {number(s)}, {BOXES_SOURCES[s.boxes_source]} "
-        f"Images that the run draws: {s.config.images}.{_most(plan.found.get(s))}"
+        f"Sized for the fullest of the {s.config.images} images that the run draws."
+        f"{_most(plan.found.get(s))}"
         for s in plan.setups
     ]
     return list(dict.fromkeys(lines))

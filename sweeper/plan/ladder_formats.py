@@ -30,7 +30,7 @@ from sweeper.trial.readings import SIMULATED
 UNKNOWN = "unknown"
 ORDER = (
     "Time: unknown, as nothing was measured. The rungs stand in the order of what is known of "
-    "their levers: amp takes less time or as much, growing segments and accumulating as much; "
+    "their levers: amp takes less time or as much, expandable segments and accumulation as much; "
     "checkpoint=backbone computes a part of the forward twice, checkpoint=all the whole."
 )
 

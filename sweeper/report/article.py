@@ -1,6 +1,6 @@
 """The article's claims beside what this study measured.
 
-The article that the project comes from trained YOLO11 on an RTX 3090 (24 GB) with COCO128.
+docs/article.md names the article, and a command for each claim.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from sweeper.report.findings import End, Findings
 from sweeper.report.markdown import Table
 from sweeper.trial.levers import pulled
 
+ARTICLE = (
+    "The article that sweeper comes from, «YOLO11显存占用过高?梯度累积优化部署案例详解» "
+    "(5 February 2026), trained YOLO11 on an RTX 3090 (24 GB) with COCO128"
+)
 NOT_RUN = "not run here"
 NOT_KNOWN = "not known here: the trials did not complete"
 BUSY = "not known here: the machine was busy"

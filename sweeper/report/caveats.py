@@ -50,8 +50,8 @@ ON_EMULATED = (
     "all what amp saves there."
 )
 BUSY = (
-    "The machine was busy: {} waited for a core of the processor during {:.0%} of their time and "
-    "more, so they took longer than they need. Compare no times with theirs."
+    "The machine was busy: {} spent at least {:.0%} of the time waiting for a core of the "
+    "processor, so they took longer than they need. Compare no times with theirs."
 )
 DEVICES = (
     "The trials ran on {}: the time of one says nothing about the time of another. trials.csv "

@@ -130,7 +130,7 @@ def _others(findings: Findings, winner: CellSummary, rival: CellSummary) -> str:
     others = [c for c in findings.contenders if c not in (winner, rival)]
     gaps = (lead(findings, winner, c)[0] for c in others)
     open_ = sum(gap is not None and unknown(gap) for gap in gaps)
-    return f" Nor is it known of {count(open_, 'further cell')}." if open_ else ""
+    return f" {count(open_, 'further cell')} may end higher, too." if open_ else ""
 
 
 def _remedy(winner: CellSummary) -> str:

@@ -279,15 +279,11 @@ def _is_articles(findings: Findings) -> bool:
 
 def _article(findings: Findings) -> list[str]:
     claims = article.claims(findings)
-    where = f"{ARTICLE} Peaks here are {' and '.join(findings.sources) or 'not known'}."
+    where = (
+        f"{article.ARTICLE}; the right column is this study, with its model, data and budget. "
+        f"Peaks here are {' and '.join(findings.sources) or 'not known'}."
+    )
     return _section("The article's claims", claims, where) if claims else []
-
-
-ARTICLE = (
-    "The article that sweeper comes from, «YOLO11显存占用过高?梯度累积优化部署案例详解» "
-    "(5 February 2026), trained YOLO11 on an RTX 3090 (24 GB) with COCO128; the right column is "
-    "this study, with its model, data and budget."
-)
 
 
 def _caveats(findings: Findings) -> list[str]:

@@ -157,4 +157,4 @@ def _draw_budget(axes: Axes, line: Callable[..., Line2D], findings: Findings) ->
         line(budget, color="white", linewidth=2.5)
         line(budget, color=BUDGET, linestyle="--", linewidth=1.5, label=label)
     else:
-        axes.plot([], [], color=BUDGET, linestyle="--", label=f"{label},\nfar beyond the axis")
+        axes.plot([], [], color=BUDGET, linestyle="--", label=f"{label},\nnot drawn: far above")

@@ -69,7 +69,8 @@ class Space:
 
     def describe(self) -> str:
         """One line for people: ``batch=2,4,8 accumulate=1,4 (6 cells)``."""
-        return " ".join([*self.swept, f"({count(len(self.cells), 'cell')})"])
+        cells = count(len(self.cells), "cell")
+        return " ".join([*self.swept, f"({cells})"]) if self.swept else cells
 
     def names(self, key: str) -> bool:
         """Whether a key is swept or fixed, rather than left to conf/."""

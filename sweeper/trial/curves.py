@@ -2,11 +2,12 @@
 
 Once learning has begun, the error ``1 - mAP@0.5`` falls about as a power of the epoch, counted
 from some way into the delay before (`_DELAY`). The power is common to the cells of a study but for
-a part (`_OWN_SLOPE`), and changes on the way to the end (`_BEND`). Mostly one seed of a cell has
-run: the ends of two are taken to scatter half as much (`_SEED`) as a curve wiggles around its
-power law on the way, where the learning rate is higher. Power and wiggle are estimated from all
-curves that stand at a rung, with priors that matter while there are few points. The constants were
-chosen on few curves of the digits and on the synthetic worlds of benchmarks/worlds.py.
+a part (`_OWN_SLOPE`), and changes on the way to the end (`_BEND`): where mAP is low the error has
+hardly begun to fall, and does not show how it will (`_STEEP`). Mostly one seed of a cell has run:
+the ends of two are taken to scatter half as much (`_SEED`) as a curve wiggles around its power law
+on the way, where the learning rate is higher. Power and wiggle are estimated from all curves that
+stand at a rung, with priors that matter while there are few points. The constants were chosen on
+few curves of the digits and on the synthetic worlds of benchmarks/worlds.py.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _DELAY = 0.75  # of the epochs before learning began: lost for good, and no part
 _MOST_POINTS = 8.0  # that a curve counts for: neighbouring epochs scatter alike
 _SLOPE, _SLOPE_SD, _SLOPES = 0.8, 0.5, (0.05, 1.8)  # expected before any curve, and its bounds
 _BEND = 0.4  # standard deviation of what the slope will change by, as a share of it
+_STEEP = 1.2  # slope that a curve near zero may come to
 _OWN_SLOPE = 0.25  # standard deviation of a cell's slope, as a share of the common one
 _WIGGLE, _WIGGLE_WEIGHT = 0.15, 4.0  # of the logarithm of the error; worth so many residuals
 _SEED = 0.5  # noise between seeds at the end, as a share of the wiggle on the way
@@ -166,10 +168,12 @@ class Shape:
         slope, sd = _fit_slope([trend], self.wiggle, self.slope, _OWN_SLOPE * self.slope)
         ahead = math.log(epochs - trend.delay) - trend.epoch
         level = self.wiggle / math.sqrt(trend.weight * len(trend.points))
+        far = math.exp(trend.error)
+        bend = _BEND * (self.slope * (1 - far) + _STEEP * far)
         return End(
             trend.error - slope * ahead,
             math.hypot(level, sd * ahead, self.seed_sd),
-            math.hypot(self.slope_sd, _BEND * self.slope) * ahead,
+            math.hypot(self.slope_sd, bend) * ahead,
         )
 
     @property

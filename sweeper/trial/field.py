@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweeper.numbers import count
 from sweeper.trial.curves import End, Shape, Trend, log_error
 from sweeper.trial.gap import Gap
 
@@ -211,9 +210,7 @@ class Field:
         return f"{cell.now:.2f}, {end.map50:.2f} at the end as expected then, " if end else ""
 
     def _by(self, best: Cell, gap: float, noise: float) -> str:
-        compared = "within the noise of" if gap <= noise else "noise"
-        amount, noise_amount = _points(gap), _points(noise).split()[0]
-        return f"behind {self._with_end(best)} by {amount}, {compared} {noise_amount}"
+        return f"behind {self._with_end(best)} by {_points(gap)} ± {_points(noise)} points"
 
 
 def _seed_sd(reached: Sequence[Sequence[float]], by_curves: float) -> float:
@@ -225,7 +222,8 @@ def _seed_sd(reached: Sequence[Sequence[float]], by_curves: float) -> float:
 
 
 def _points(gap: float) -> str:
-    return count(round(100 * gap), "point") if gap >= 0.015 else f"{100 * gap:.1f} points"
+    """A difference of mAP in points, without the word: ``3``, or ``1.2``."""
+    return f"{100 * gap:.0f}" if gap >= 0.015 else f"{100 * gap:.1f}"
 
 
 def _sooner(times: float) -> str:

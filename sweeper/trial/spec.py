@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -37,7 +38,9 @@ def read_amp(value: object) -> Amp:
     """
     value = _AMP_TYPED.get(str(value).lower(), value)
     if value not in AMPS:
-        raise ValueError(f"amp must be false, true, fp16 or bf16 but got {value}. Try amp=true.")
+        words = ("false", "true", "fp16", "bf16")
+        (near,) = difflib.get_close_matches(str(value).lower(), words, n=1) or ["true"]
+        raise ValueError(f"amp must be false, true, fp16 or bf16 but got {value}. Try amp={near}.")
     return AMPS[AMPS.index(value)]  # 1 is True
 
 

@@ -147,9 +147,9 @@ def test_a_cell_that_is_surely_behind_goes_out_though_it_is_faster() -> None:
     bad = standing(1, learn(12, slope=0.25), 1.0)
     judged = judge_rung([good, bad])
     assert judged.going == (0,)
-    found = re.search(r"behind b2×a1 \((.*)\) by (\d+) points, noise (\d+)$", judged.out[1])
+    found = re.search(r"behind b2×a1 \(.*\) by (\d+) ± (\d+) points$", judged.out[1])
     assert found
-    assert int(found[2]) > int(found[3])
+    assert int(found[1]) > int(found[2])
 
 
 def test_nobody_is_judged_before_learning_has_begun() -> None:
