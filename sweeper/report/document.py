@@ -247,8 +247,9 @@ def _longer(findings: Findings) -> str:
         return ""
     longer = ["study.rungs=[]"]
     if not winner.paused or winner.spec.epochs < BRIEF_EPOCHS:
-        longer.append(f"train.epochs={LONGER_BY * winner.spec.epochs}")
-    replaced = ("study.name=", *(f"{word.partition('=')[0]}=" for word in longer))
+        epochs = sorted({LONGER_BY * c.spec.epochs for c in findings.cells})
+        longer.append(f"train.epochs={','.join(map(str, epochs))}")
+    replaced = ("study.name=", "study.join=", *(f"{word.partition('=')[0]}=" for word in longer))
     words = [w for w in shlex.split(findings.study.command) if not w.startswith(replaced)]
     return shlex.join([*words, f"study.name={findings.study.name}-longer", *longer])
 

@@ -21,21 +21,21 @@ class Gap:
         """The gap, so many standard deviations sure.
 
         Made of the intervals of both ends, which mAP of at least 0 cuts short (MOVER: Zou and
-        Donner, Statistics in Medicine 27, 2008). The common slope moves both ends alike, so it
-        makes the gap wider or narrower.
+        Donner, Statistics in Medicine 27, 2008). The common slope moves both ends the same way,
+        each by as much as it may be wrong there.
         """
 
-        def points(shift: float) -> tuple[float, float, float]:
+        def points(common: int) -> tuple[float, float, float]:
             (low, mid, high), (best, likely, worst) = (
-                [min(math.exp(end.error + shift + k * sure * end.sd), 1.0) for k in (-1, 0, 1)]
+                [
+                    min(math.exp(end.error + sure * (common * end.common_sd + own * end.sd)), 1.0)
+                    for own in (-1, 0, 1)
+                ]
                 for end in (lower, upper)
             )
             expected = mid - likely
             least = expected - math.hypot(mid - low, worst - likely)
             return expected, least, expected + math.hypot(high - mid, likely - best)
 
-        common = sure * upper.common_sd
-        expected, least, most = zip(
-            *(points(shift) for shift in (0.0, -common, common)), strict=True
-        )
+        expected, least, most = zip(*map(points, (0, -1, 1)), strict=True)
         return cls(expected[0], min(least), max(most))

@@ -56,6 +56,13 @@ def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
     ("override", "message"),
     [
         ("batch=0", "batch must be at least 1 but got 0"),
+        ("batch=-1", "There is no AutoBatch here: python -m sweeper.plan says which batches fit"),
+        ("vram=8", r"vram=8 is no card .* For 8 GiB: vram\.budget_gib=8"),
+        ("vram=nocard", r"vram=nocard is not in conf/vram\. .*Or any size: vram\.budget_gib="),
+        (
+            "deploy.formats=onnx,openvino",
+            r"is a list and needs brackets: 'deploy\.formats=\[onnx,",
+        ),
         ("batch=many", "batch=many is no whole number"),
         ("batch=4.5", "batch=4.5 is no whole number"),
         ("batch=2-8", "batch=2-8 is no whole number. .* with commas and -m: batch=2,8"),

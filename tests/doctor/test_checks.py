@@ -52,6 +52,12 @@ def test_a_bad_override_is_one_message(command: Commands, tmp_path: Path) -> Non
     assert done.err == "error: batch must be at least 1 but got 0. Set batch=1 or more.\n"
 
 
+def test_several_cards_are_refused_as_in_a_study(command: Commands, tmp_path: Path) -> None:
+    done = command(tmp_path, "vram=t4,rtx3090", module="sweeper.doctor")
+    assert done.code == 1
+    assert done.err.startswith("error: vram holds for the whole study and cannot be swept")
+
+
 def test_the_quick_part_finds_nothing(tmp_path: Path) -> None:
     space = study_space([f"runs_dir={tmp_path}"])
     assert {f.level for f in quick_check(space)} == {Level.OK}

@@ -174,7 +174,8 @@ def test_a_study_in_parts_that_learnt_nothing_has_the_command_of_whole_runs() ->
     trials = tuple(
         replace(t, result=replace(t.result, paused=True, trained=1)) for t in study.trials
     )
-    asked = replace(study.study, command="python -m sweeper -m study.name=x study.rungs=[1]")
+    words = "study.name=x study.join=true study.rungs=[1] train.epochs=3"
+    asked = replace(study.study, command=f"python -m sweeper -m {words}")
     text = render(Findings(replace(study, study=asked, trials=trials)), set())
     assert (
         "python -m sweeper -m study.name=article-longer 'study.rungs=[]' train.epochs=12\n" in text
