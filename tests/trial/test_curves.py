@@ -65,6 +65,11 @@ def test_the_slope_of_the_others_helps_a_curve_with_few_points() -> None:
     assert together.end(short, 40).map50 > alone.end(short, 40).map50
 
 
+def test_a_curve_that_is_still_low_may_rise_far() -> None:
+    found = outlook([0.0] * 3 + [0.06, 0.06, 0.07, 0.06, 0.08, 0.07, 0.09, 0.08, 0.09, 0.1], 40)
+    assert found is not None and found.low < 0.1 and found.high > 0.6
+
+
 def test_who_begins_late_has_more_to_gain() -> None:
     early = outlook([0.0, 0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6], 40)
     late = outlook([0.0, 0.0, 0.0, 0.0, 0.45, 0.5, 0.55, 0.6], 40)
