@@ -179,7 +179,7 @@ def test_growing_segments_are_planned_for(runs: Path, capsys: Capture) -> None:
     plain, expandable = plan_json(runs, capsys, *asked)["cells"]
     assert [c["allocator"] for c in (plain, expandable)] == ["default", "expandable"]
     assert expandable["peak_gib"] < plain["peak_gib"]
-    assert "allocator" in plan(runs, capsys, *asked).splitlines()[5].split()
+    assert "allocator" in plan(runs, capsys, *asked).splitlines()[6].split()
 
 
 def test_what_memory_does_not_depend_on_makes_no_cells(runs: Path, capsys: Capture) -> None:
@@ -308,7 +308,7 @@ def test_swept_data_sets_have_a_column_of_boxes(
 ) -> None:
     asked = ("data=digits,custom", f"data.yaml={crowded}", "data.nc=null", "vram=t4", "batch=2")
     text = plan(runs, capsys, *asked, "amp=true", "train.imgsz=320")
-    assert "boxes per image" in text.splitlines()[6]
+    assert "boxes per image" in text.splitlines()[7]
     assert text.count("Boxes per image:") == 2
     document = plan_json(runs, capsys, *asked, "amp=true", "train.imgsz=320")
     assert document["boxes_per_image"] is None
