@@ -165,8 +165,9 @@ def _training(findings: Findings) -> list[str]:
     )
     if findings.in_parts:
         best = findings.recommended
-        goes_on = best is not None and not best.finished
-        epochs, brief = 0, f"{IN_PARTS} {FINISH}" if goes_on else IN_PARTS
+        epochs, brief = 0, IN_PARTS
+        if best is not None and best.can_go_on:
+            brief += f" {FINISH}"
     single = all(len(c.complete) == 1 for c in findings.contenders)
     # A peak is simulated exactly where there is no GPU.
     said = {SIMULATED: ON_CPU, EMULATED: ON_EMULATED, MEASURED: ""}

@@ -94,6 +94,11 @@ class CellSummary:
         """The trial that `study.finish` has continued to the end of its run."""
         return next((t for t in self.complete if t.finished), None)
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether `study.finish` would continue it to the end of its run."""
+        return self.first.paused and self.finished is None
+
     @cached_property
     def trained(self) -> str:
         """How far the trials by which it is compared were trained, else `first`."""

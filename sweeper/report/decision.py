@@ -50,7 +50,7 @@ def finishing(findings: Findings) -> str:
     Empty where there is none, where it has come to its end, or the command is not known.
     """
     best, command = findings.recommended, findings.study.command or ""
-    if best is None or best.finished or not best.first.paused or "study.finish=" in command:
+    if best is None or not best.can_go_on or "study.finish=" in command:
         return ""
     return f"{command} study.finish=true" if command and findings.ended else ""
 

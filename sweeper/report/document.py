@@ -260,7 +260,7 @@ def _again(findings: Findings, winner: CellSummary) -> str:
         return "Run once more what failed, or with `study.resume=false` all of the study:"
     confirm = "`study.confirm.top=2` to repeat the best cells with other seeds, "
     finish = "`study.finish=true` to train the recommended one to its end, "
-    added = (not winner.confirmed) * confirm + (winner.paused and not winner.finished) * finish
+    added = (not winner.confirmed) * confirm + winner.can_go_on * finish
     once_more = "`study.resume=false` to run all of it again:"
     return f"This study's command; add {added}{'or ' * bool(added)}{once_more}"
 
