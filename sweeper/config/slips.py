@@ -139,11 +139,10 @@ def unknown_key(key: str) -> str:
             "device is no key here: trials take the GPUs that CUDA_VISIBLE_DEVICES shows, e.g. "
             "CUDA_VISIBLE_DEVICES=0 python -m sweeper …, and with an empty one the CPU."
         )
-    near = _ending_with(key)
-    name = key.rpartition(".")[2]
-    if not near and name in argument_defaults():
-        return f"{key} is an unknown key. Ultralytics' argument {name} is +train.extra.{name}=."
-    near = near or difflib.get_close_matches(key, _keys(), n=1)
+    near = _meant(key)
+    if near == [_extra(key)]:
+        name = key.rpartition(".")[2]
+        return f"{key} is an unknown key. Ultralytics' argument {name} is {_extra(key)}=."
     shows = "python -m sweeper --cfg job shows them all."
     hint = f"Did you mean {' or '.join(near)}?" if near else shows
     extra = " Other arguments of Ultralytics: +train.extra.NAME=." * key.startswith("train.")
@@ -152,16 +151,27 @@ def unknown_key(key: str) -> str:
 
 def _dashed(typed: str, name: str) -> str:
     """That keys have no dashes, and which one was meant."""
-    known = {*_keys(), *_groups()}
-    meant = [name] if name in known else _ending_with(name)
-    if not meant and name in argument_defaults():
-        meant = [f"+train.extra.{name}"]
-    meant = meant or difflib.get_close_matches(name, _keys(), n=1) or ["key"]
-    said = " or ".join(f"{key}=VALUE" for key in meant)
+    known = name in {*_keys(), *_groups()}
+    meant = [name] if known else _meant(name)
+    said = " or ".join(f"{key}=VALUE" for key in meant or ["key"])
     return (
         f"{typed}: keys are typed without dashes, {said}, e.g. report.format=html. "
         "python -m sweeper --help shows the options."
     )
+
+
+def _meant(key: str) -> list[str]:
+    """The keys that may be meant by one that there is not."""
+    if near := _ending_with(key):
+        return near
+    if key.rpartition(".")[2] in argument_defaults():
+        return [_extra(key)]
+    return difflib.get_close_matches(key, _keys(), n=1)
+
+
+def _extra(key: str) -> str:
+    """Where an argument of Ultralytics goes that has no key of its own."""
+    return f"+train.extra.{key.rpartition('.')[2]}"
 
 
 def _ending_with(name: str) -> list[str]:
