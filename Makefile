@@ -15,6 +15,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 install: .venv/.ready ## build the virtual environment
+	@echo ".venv has $$($(BIN)/python --version); for another one: rm -r .venv, then make install PYTHON=…"
 
 .venv/.ready: pyproject.toml
 	@echo "installing torch and the rest into .venv, 7.5 GB; pip is silent meanwhile, ten minutes or so"

@@ -368,7 +368,7 @@ def show_intervals(truth: dict[str, Sequence[Run]]) -> None:
                 for run in study:
                     if end := known.get(run.label):
                         height = "below 0.5" if run.map50[rung - 1] < 0.5 else "above"
-                        kept = end.low <= run.map50[-1] <= end.high
+                        kept = end.low <= max(run.map50) <= end.high
                         inside[height].append(kept)
                         inside[title].append(kept)
     for name, kept in inside.items():

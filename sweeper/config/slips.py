@@ -84,7 +84,10 @@ def wrong_type(key: str, said: str) -> str:
         value, kind = found.groups()
         said = f"{key}={value} is no {_KINDS.get(kind, kind)}."
         if ends := re.fullmatch(r"(\d+) ?(?:-|:|\.\.+|/| ) ?(\d+)", value):
-            said += f" Several values are typed with commas and -m: {key}={ends[1]},{ends[2]}."
+            several = ",".join(_doubled(*map(int, ends.groups())))
+            said += f" Several values are typed with commas: {key}={several}."
+        elif size := re.fullmatch(r"([\d.]+) ?[A-Za-z]+", value):
+            said += f" Type it without a unit: {key}={size[1]}."
         return said
     if found := re.match(r"Value '(.*)' is not a valid bool", said):
         return f"{key}={found[1]} is neither true nor false."
@@ -93,6 +96,14 @@ def wrong_type(key: str, said: str) -> str:
     if "is not Optional" in said:
         return f"{key}=null cannot be: it needs a value."
     return ""
+
+
+def _doubled(first: int, last: int) -> list[str]:
+    """Doubled up to the last one: the values that a range of batches may stand for."""
+    values = [first]
+    while 0 < 2 * values[-1] <= last:
+        values.append(2 * values[-1])
+    return [str(value) for value in dict.fromkeys([*values, last])]
 
 
 def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
@@ -107,8 +118,9 @@ def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
         )
     near = [option for option in known if name and name in option]
     near = near or difflib.get_close_matches(name, known, n=1)
-    meant = f"{name} model.pretrained=true" if f"{name}.pt" == choice and name in known else ""
-    hint = f"Did you mean {group}={meant or near[0]}? " if near else ""
+    if f"{name}.pt" == choice and name in known:
+        near = [f"{name} model.pretrained=true"]
+    hint = f"Did you mean {' or '.join(f'{group}={word}' for word in near)}? " if near else ""
     said = f"{group}={choice} is not in conf/{group}. {hint}Choose one of: {', '.join(known)}."
     if group == "experiment":
         said += " Or leave it out."
@@ -122,7 +134,12 @@ def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
 
 def unreadable(override: str, said: str) -> str:
     """What to do about a word that is no override."""
-    if "=" not in override or override.endswith(",") or ",," in override:
+    if re.fullmatch(r"[\w.]+=.*,", override):
+        return (
+            f"{override} ends with a comma: between values stands a comma without spaces, between "
+            "keys a space alone."
+        )
+    if "=" not in override or ",," in override:
         return (
             f"{override} is not key=value. Type e.g. batch=2,4 or report.format=html, without "
             "spaces around = or after commas, and with a value on either side."

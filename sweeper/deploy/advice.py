@@ -57,12 +57,15 @@ def _most_images(rows: list[Row], pt: Row | None, otherwise: str = NOTHING_RAN) 
         return otherwise
     best, level = _fastest(rows, pt, -1)
     speed = best.speeds[-1]
-    lead = "among the most images" if level else "most images"
     return (
-        f"{best.name}: {lead} per second at batch {speed.batch}, in turns with the .pt: "
-        f"{speed.ratio:.2f} × as many ({speed.images_per_s:.0f}){_quieter(best, rows, level, -1)}"
-        f"{_accuracy(best, pt)}{_level(level, -1)}"
+        f"{best.name}: {speed.ratio:.2f} × the images per second of the .pt in turns with it at "
+        f"batch {speed.batch}, {_rank(level)} ({speed.images_per_s:.0f} images/s)"
+        f"{_quieter(best, rows, level, -1)}{_accuracy(best, pt)}{_level(level, -1)}"
     )
+
+
+def _rank(level: list[Row]) -> str:
+    return "among the highest ratios" if level else "the highest ratio"
 
 
 def _fastest(rows: list[Row], pt: Row | None, batch: int) -> tuple[Row, list[Row]]:
@@ -95,7 +98,7 @@ def _quieter(best: Row, rows: list[Row], level: list[Row], batch: int) -> str:
     least = min(exports, key=lambda r: r.speeds[batch].median_ms, default=best)
     if least.speeds[batch].median_ms >= best.speeds[batch].median_ms:
         return ""
-    return f"; {least.name} took less time, but so did the .pt beside it"
+    return f"; {least.name} shows less time in the table, but so did the .pt in turns with it"
 
 
 def _accuracy(row: Row, pt: Row | None) -> str:
@@ -110,15 +113,15 @@ def _quickest(rows: list[Row], pt: Row | None) -> str:
     if not rows:
         return NOTHING_RAN
     best, level = _fastest(rows, pt, 0)
-    lead = "among the lowest latencies" if level else "lowest latency"
-    small = min(rows, key=lambda r: r.size_mib or 0.0)
+    exports = [r for r in rows if r is not pt] or rows
+    small = min(exports, key=lambda r: r.size_mib or 0.0)
     here = "the GPU of this machine" if best.on_gpu else "this machine"
     return (
-        f"{best.name}: {lead} at batch 1, in turns with the .pt: "
-        f"{best.speeds[0].ratio:.2f} × as fast ({best.speeds[0].median_ms:.1f} ms on "
+        f"{best.name}: {best.speeds[0].ratio:.2f} × as fast as the .pt in turns with it at "
+        f"batch 1, {_rank(level)} ({best.speeds[0].median_ms:.1f} ms on "
         f"{here}, an edge device was not measured)"
         f"{_quieter(best, rows, level, 0)}{_accuracy(best, pt)}{_level(level, 0)}; "
-        f"smallest file: {small.name}, {small.size_mib:.1f} MiB"
+        f"smallest export: {small.name}, {small.size_mib:.1f} MiB"
     )
 
 

@@ -137,9 +137,10 @@ def _winner(settings: Settings) -> Source:
     name = findings.study.name
     best = findings.winner
     if best is None:
+        so_far = "" if findings.ended else " so far: it has not ended"
         raise StudyError(
-            f"study.name={name} has no trial that completed within its budget, so there is "
-            f"nothing to deploy. See {tool_command('sweeper.report', f'study.name={name}')}."
+            f"study.name={name} has no trial that completed within its budget{so_far}, so there "
+            f"is nothing to deploy. See {tool_command('sweeper.report', f'study.name={name}')}."
         )
     winner = best.first
     spec = winner.spec

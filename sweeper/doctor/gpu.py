@@ -95,4 +95,4 @@ def check_allocator(devices: tuple[Device, ...], environ: Mapping[str, str]) -> 
             text = f"{name}={environ[name]}: this backend keeps no statistics to measure with."
             level = failure if devices else warning
             return level("allocator", text, f"Unset {name} for the study.")
-    return ok("allocator", "torch's own, whose peaks can be read")
+    return ok("allocator", "torch's own, so that its peaks can be measured")

@@ -57,6 +57,9 @@ def _room(setup: Setup, found: Found) -> Finding:
     if found.largest is None:
         return ok("batch", f"{where}: {tight} for {limit}")
     if found.largest.batch == setup.contents.train_images:
-        return ok("batch", f"{where}: all {found.largest.batch} images at once fit {limit}")
+        return ok(
+            "batch",
+            f"{where}: any batch fits {limit}, also all {found.largest.batch} images at once",
+        )
     more = f" ({tight})" if found.tight != found.largest else ""
     return ok("batch", f"{where}: {found.largest.batch} fits {limit}{more}")

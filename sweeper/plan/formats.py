@@ -8,6 +8,7 @@ from typing import Any
 from sweeper.memory.contents import BoxesSource
 from sweeper.memory.predict.bound import LEVEL
 from sweeper.memory.verdict import Verdict
+from sweeper.numbers import count
 from sweeper.plan import verified
 from sweeper.plan.cells import Setup
 from sweeper.plan.facets import VARYING, columns, shared
@@ -21,7 +22,7 @@ Rows = list[list[str]]
 
 LINES_OF_THEIR_OWN = ("card", "boxes per image", "images")
 BOXES_SOURCES: dict[BoxesSource, str] = {
-    "labels": "counted in the labels.",
+    "labels": "counted in the labels, as mosaic joins them.",
     "typed": "as typed.",
     "assumed": "assumed, as no labels were read: the bound leaves room for fuller ones. "
     "To count yours: data=custom data.yaml=PATH.",
@@ -94,11 +95,17 @@ def _boxes_lines(plan: Plan) -> list[str]:
     number = VARYING["boxes per image"]
     lines = [
         f"Boxes per image: {number(s)}, {BOXES_SOURCES[s.boxes_source]} "
-        f"Sized for the fullest of the {s.config.images} images that the run draws."
+        f"Sized for the fullest of the {s.config.images} images that the run draws{_run(s)}."
         f"{_most(plan.found.get(s))}"
         for s in plan.setups
     ]
     return list(dict.fromkeys(lines))
+
+
+def _run(setup: Setup) -> str:
+    """How many images that are, how often; empty where the data set is not known."""
+    images, whole = setup.contents.train_images, setup.config.images
+    return f", {images} in {count(whole // images, 'epoch')}" if images else ""
 
 
 def _most(found: Found | None) -> str:

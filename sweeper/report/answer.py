@@ -58,8 +58,7 @@ def verdict(findings: Findings) -> str:
     """The answer in one sentence, or why there is none and what to do."""
     winner, tally = findings.winner, findings.tally
     if winner is not None and findings.recommended is None:
-        fastest = f"{cell_in_words(winner)}: {costs(winner, findings)}"
-        return f"{_too_early(findings)} {_longer(winner)} The fastest that fits is {fastest}."
+        return f"{_too_early(findings)} {_longer(winner)}"
     if winner is not None:
         cell = cell_in_words(winner)
         said = f"Use {cell}" if findings.ended else _so_far(findings, cell)

@@ -169,7 +169,7 @@ class _Panel:
 
 
 def _spread(cell: CellSummary, findings: Findings) -> str:
-    """``± 0.006 of 3 seeds``, or where another seed ends 4 times of 5."""
+    """``± 0.006 of 3 seeds``, or the interval around the end, 4 times of 5."""
     if cell.compared and not cell.paused and cell.map50_deviation is not None:
         return f"±{cell.map50_deviation:.3f}, {len(cell.compared)} seeds"
     known = findings.ends.get(cell.name)
@@ -178,4 +178,6 @@ def _spread(cell: CellSummary, findings: Findings) -> str:
 
 def _state(cell: CellSummary) -> str:
     state = cell.state.replace("_", " ")
+    if cell.fits:
+        return "too early\nto tell"
     return STATES.get(state, f"not judged:\n{state}")

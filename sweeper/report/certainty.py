@@ -7,7 +7,7 @@ import statistics
 
 from scipy.special import stdtrit
 
-from sweeper.numbers import count, score
+from sweeper.numbers import count, listed, score
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import literal
@@ -15,6 +15,11 @@ from sweeper.trial.field import MARGIN
 from sweeper.trial.gap import Gap
 
 FOUR_OF_FIVE = "4 times of 5"
+STOPPED = (
+    "Every other cell that fits was stopped on the way, expected to end behind it or no better "
+    "and later; the comparison says which."
+)
+NAMED = 3  # cells that nothing can be told of, before the rest is only counted
 PAIRED = "95 %, seed by seed"
 
 
@@ -27,11 +32,9 @@ def certainty(findings: Findings) -> str:
         return f"{runs} {_alone(findings)}"
     gap, level = lead(findings, winner, rival)
     if gap is None:
-        where = "of another cell" if winner.name in findings.ends else "of any cell"
-        return f"{runs} No cell was compared: nothing can be expected yet of the end {where}."
+        return f"{runs} {_uncompared(findings)}"
     said = _compare(gap, level, winner, rival)
-    known = f"{_before(findings, winner)}{_below(findings, winner)}"
-    compared = f"{runs}{known} {said}{_others(findings, winner, rival)}"
+    compared = f"{runs}{_before(findings, winner)} {said}{_others(findings, winner, rival)}"
     return f"{compared} {_remedy(winner)}" if findings.ended and unknown(gap) else compared
 
 
@@ -73,11 +76,19 @@ def _alone(findings: Findings) -> str:
     if any(c.fits for c in others):
         return "No other cell was repeated with fresh seeds."
     if any(c.compared for c in others):
-        return (
-            "Every other cell that fits was stopped on the way, expected to end behind it or no "
-            "better and later; the comparison says which."
-        )
+        return STOPPED
     return "No other cell completed to compare with."
+
+
+def _uncompared(findings: Findings) -> str:
+    """That of the cells which were trained as far nothing can be told yet."""
+    if findings.winner is None or findings.winner.name not in findings.ends:
+        return "No cell was compared: nothing can be expected yet of the end of any cell."
+    others = [c.name for c in findings.contenders if c is not findings.winner]
+    early = f"It is too early to tell how {literal(listed(others, NAMED))} will end."
+    if any(c.compared and not c.fits for c in findings.cells):
+        return f"{early} {STOPPED}"
+    return early
 
 
 def _before(findings: Findings, winner: CellSummary) -> str:
@@ -90,14 +101,6 @@ def _before(findings: Findings, winner: CellSummary) -> str:
         f" After {count(findings.rung, 'epoch')} {span} was expected of it; only as it stood then "
         "can it be compared."
     )
-
-
-def _below(findings: Findings, winner: CellSummary) -> str:
-    """That a run seems to get worse, which only says how little its curve tells."""
-    end = findings.end(winner)
-    if not winner.paused or winner.map50 is None or end is None or end >= winner.map50:
-        return ""
-    return " That its end is expected below its best epoch so far says how little the curve tells."
 
 
 def _compare(gap: Gap, level: str, winner: CellSummary, rival: CellSummary) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 
 from sweeper.numbers import NOTHING, count, duration, gib, score
+from sweeper.report.caveats import BRIEF_EPOCHS
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, bold, code, literal, verbatim
@@ -14,6 +16,7 @@ from sweeper.report.words import headroom_in_words
 from sweeper.trial.command import tool_command
 from sweeper.trial.study_record import RecordedTrial
 
+LONGER_BY = 4  # times the epochs of runs that taught nothing
 COMMANDS = "To train the whole run, and keep the weights of its best epoch:"
 FINISHED = (
     "The whole run of {} was finished here; its best weights are in {}. To repeat it, or to train "
@@ -53,6 +56,20 @@ def finishing(findings: Findings) -> str:
     if best is None or not best.can_go_on or "study.finish=" in command:
         return ""
     return f"{command} study.finish=true" if command and findings.ended else ""
+
+
+def training_longer(findings: Findings) -> str:
+    """The command of a study that trains cells longer which detect nothing yet; may be empty."""
+    winner = findings.winner
+    if winner is None or not findings.study.command:
+        return ""
+    longer = ["study.rungs=[]"]
+    if not winner.paused or winner.spec.epochs < BRIEF_EPOCHS:
+        epochs = sorted({LONGER_BY * c.spec.epochs for c in findings.cells})
+        longer.append(f"train.epochs={','.join(map(str, epochs))}")
+    replaced = ("study.name=", "study.join=", *(f"{word.partition('=')[0]}=" for word in longer))
+    words = [w for w in shlex.split(findings.study.command) if not w.startswith(replaced)]
+    return shlex.join([*words, f"study.name={findings.study.name}-longer", *longer])
 
 
 def best_pt(trial: RecordedTrial) -> str:

@@ -8,10 +8,10 @@ import time
 from sweeper.numbers import limit
 from sweeper.report import article, tables
 from sweeper.report.answer import grounds, verdict
-from sweeper.report.caveats import BRIEF_EPOCHS, caveats
+from sweeper.report.caveats import caveats
 from sweeper.report.cells import CellSummary
 from sweeper.report.classes import classes, classes_source
-from sweeper.report.decision import best_pt, commands, decision
+from sweeper.report.decision import best_pt, commands, decision, training_longer
 from sweeper.report.deployment import deployment, deployment_source
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, code, literal, render_table, verbatim
@@ -21,7 +21,7 @@ from sweeper.trial.command import needs_python, tool_command, whole_training
 # The plots, in the order of the report: file name and what it shows.
 PLOTS = {
     "cells": "Every cell: mAP@0.5 at the end, and peak memory against the budget",
-    "map50": "mAP@0.5 against time of the whole run, with the Pareto front of the two",
+    "map50": "mAP@0.5 against time of the whole run, with the Pareto front of both",
     "curves": "Learning curves, and where and why trials stopped",
     "memory": "Peak memory against batch, with the budget",
     "parts": "Peak memory in its parts",
@@ -95,14 +95,16 @@ BEST_EPOCH = (
     "`best.pt`, not that of its last."
 )
 WHOLE = (
-    "In brackets: where another seed ends 4 times of 5, estimated from how the curves wiggle; "
-    f"after ±: the standard deviation between the seeds that ran. {BEST_EPOCH} {RATE}"
+    "In brackets: where the mean of many seeds lies 4 times of 5, estimated from how the curves "
+    "wiggle; after ±: the standard deviation between the seeds that ran. "
+    f"{BEST_EPOCH} {RATE}"
 )
 FIRST_PART = (
     "Compare only what is expected *at the end* of the whole run, in brackets where it lies 4 "
     "times of 5: mAP@0.5 so far favours small effective batches, and cells that went on for "
-    f"longer. {BEST_EPOCH} The time of the whole run is that of the median epoch, times the "
-    f"epochs. {RATE}"
+    "longer. All curves together tell what to expect of each, so it moves when another cell is "
+    f"trained further. {BEST_EPOCH} The time of the whole run is that of the median epoch, times "
+    f"the epochs. {RATE}"
 )
 AT_RUNG = (
     "The run that was finished is judged, here and in what follows, as it stood after {} epochs: "
@@ -208,7 +210,7 @@ def _reference(findings: Findings) -> str:
         state = "does not fit" if baseline.infeasible else f"is {baseline.state}"
         return f"{text}: the baseline, {literal(baseline.name)}, {state}."
     if baseline is None:
-        return f"{text}, the largest batch that completed without accumulate and amp."
+        return f"{text}, the largest batch that was trained without accumulate and amp."
     return f"{text}."
 
 
@@ -226,7 +228,8 @@ def _use(findings: Findings) -> list[str]:
     if not findings.ended:
         return []
     if winner is None:
-        return ["## Train longer", LONGER, code(longer)] if (longer := _longer(findings)) else []
+        longer = training_longer(findings)
+        return ["## Train longer", LONGER, code(longer)] if longer else []
     sections = ["## Use it", "Train with the winner's settings in plain Ultralytics:"]
     language = "python" if needs_python(winner.spec) else "sh"
     sections += [code(whole_training(winner.spec), language), ACCUMULATE]
@@ -240,20 +243,6 @@ def _use(findings: Findings) -> list[str]:
     return [*sections, "Export the winner and measure each export:", code(deploy)]
 
 
-def _longer(findings: Findings) -> str:
-    """The command of a study that trains cells longer which detect nothing yet; may be empty."""
-    winner = findings.winner
-    if winner is None or not findings.study.command:
-        return ""
-    longer = ["study.rungs=[]"]
-    if not winner.paused or winner.spec.epochs < BRIEF_EPOCHS:
-        epochs = sorted({LONGER_BY * c.spec.epochs for c in findings.cells})
-        longer.append(f"train.epochs={','.join(map(str, epochs))}")
-    replaced = ("study.name=", "study.join=", *(f"{word.partition('=')[0]}=" for word in longer))
-    words = [w for w in shlex.split(findings.study.command) if not w.startswith(replaced)]
-    return shlex.join([*words, f"study.name={findings.study.name}-longer", *longer])
-
-
 def _again(findings: Findings, winner: CellSummary) -> str:
     """What the study's own command is good for, once it has ended."""
     if any(c.first.outcome is not None and c.first.outcome.runs_again for c in findings.cells):
@@ -265,12 +254,12 @@ def _again(findings: Findings, winner: CellSummary) -> str:
     return f"This study's command; add {added}{'or ' * bool(added)}{once_more}"
 
 
-LONGER_BY = 4
 LONGER = "A study that trains each cell longer, to the end of its run:"
 ACCUMULATE = (
     "Ultralytics has no `accumulate`: it accumulates `nbs / batch` batches, and fewer during its "
-    "warm-up, where sweeper holds the number constant. Ultralytics also logs to an MLflow of its "
-    "own in the folder it is started in, unless told not to: `yolo settings mlflow=False`."
+    "warm-up, where sweeper holds the number constant. Its results go to the `runs_dir` of `yolo "
+    "settings`, whatever folder it is started in; `project=` names another place. It also logs to "
+    "an MLflow of its own in the folder it is started in: `yolo settings mlflow=False` ends that."
 )
 
 

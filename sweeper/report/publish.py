@@ -11,7 +11,7 @@ from sweeper.errors import StudyError
 from sweeper.report import plots, tables
 from sweeper.report.answer import answer, plain_answer
 from sweeper.report.cells import CellSummary
-from sweeper.report.decision import finishing
+from sweeper.report.decision import finishing, training_longer
 from sweeper.report.document import render, title
 from sweeper.report.findings import Findings
 from sweeper.report.frames import trials_frame
@@ -36,8 +36,8 @@ class Report:
         path: Its file.
         answer: Its verdict, how sure that is, and what else one may take, as plain text.
         recommends: Whether there is a cell to take.
-        finishing: The command that goes on with it to the end of its run; empty where there is
-            nothing to go on with.
+        onward: The command that goes on with it to the end of its run, or trains longer what has
+            taught nothing, with a comment; empty where there is nothing to go on with.
         warning: Why MLflow did not take it; empty when it did.
         link: Where MLflow's UI shows the study's runs; empty where that is not known.
     """
@@ -45,7 +45,7 @@ class Report:
     path: Path
     answer: str
     recommends: bool
-    finishing: str
+    onward: str
     warning: str = ""
     link: str = ""
 
@@ -81,10 +81,18 @@ def publish(settings: Settings, name: str | None, tracked: bool = True) -> Repor
         documents[-1],
         plain_answer(findings),
         findings.recommended is not None,
-        finishing(findings),
+        _onward(findings),
         warning or untaken,
         link,
     )
+
+
+def _onward(findings: Findings) -> str:
+    if command := finishing(findings):
+        return f"{command}   # goes on to the end of its run, keeps its weights"
+    early = findings.ended and findings.recommended is None
+    longer = training_longer(findings) if early else ""
+    return f"{longer}   # trains longer" if longer else ""
 
 
 def _log(

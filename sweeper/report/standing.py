@@ -27,7 +27,8 @@ def _standings(cells: Iterable[CellSummary], rung: int) -> Iterator[Standing]:
             if trial.result is not None:
                 standing = _standing(cell.name, trial, trial.result)
                 if rung and trial.finished:
-                    standing = replace(standing, curve=standing.curve[:rung], reached=None)
+                    curve = standing.curve[:rung]
+                    standing = replace(standing, curve=curve, reached=None, best=None)
                 yield standing
 
 
@@ -42,5 +43,6 @@ def _standing(name: str, trial: RecordedTrial, result: TrialResult) -> Standing:
         spare_gib=None if trial.peak_gib is None else spec.limit_gib - trial.peak_gib,
         effective_batch=spec.effective_batch,
         reached=None if result.paused else trial.map50,
+        best=trial.map50,
         busy=(result.cpu_wait or 0.0) >= BUSY_SHARE,
     )

@@ -176,7 +176,7 @@ def _span(values: list[float | None], show: Callable[[float], str]) -> str:
 
 
 def split_peaks(findings: Findings) -> Table:
-    """The peak in its parts, one row per distinct peak; those that fit first."""
+    """The peak in its parts, one row per distinct peak."""
     cells = cells_with_parts(findings)
     known = parts_shown(cells)
     header = ["cell", *(PARTS.get(p, p) for p in known), "peak GiB"]
@@ -193,7 +193,8 @@ def parts_shown(cells: list[CellSummary]) -> list[str]:
 
 def cells_with_parts(findings: Findings) -> list[CellSummary]:
     """Cells whose peak is split up; where several have the same parts, one of them."""
-    ordered = sorted([*findings.ranked, *findings.infeasible], key=_memory_order)
+    known = [c for c in findings.cells if c.compared or c.infeasible]
+    ordered = sorted(known, key=_memory_order)
     distinct: dict[tuple[object, ...], CellSummary] = {}
     for cell in ordered:
         if parts := cell.first.parts:

@@ -44,7 +44,7 @@ def map50_by_time(findings: Findings) -> Chart:
         ring(axes, point(findings.recommended))
     front = _fastest_first(cells, point)
     xs, ys = zip(*(point(c) for c in front), strict=True)
-    name = "Pareto front of the two"
+    name = "Pareto front: time, mAP@0.5"
     axes.step(xs, ys, where="post", color=GREY, linewidth=1, linestyle="--", label=name)
     others = [c for c in cells if c not in front]
     named = [*((c, BLACK) for c in reversed(front)), *((c, GREY) for c in others)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper.numbers import NOTHING, count, duration, gib, limit, score
 from sweeper.report.cells import CellSummary
-from sweeper.report.findings import Findings
+from sweeper.report.findings import LEAST_MAP50, Findings
 from sweeper.report.markdown import bold, literal
 from sweeper.trial.levers import pulled
 from sweeper.trial.record import Outcome
@@ -85,7 +85,8 @@ def verdict(cell: CellSummary, findings: Findings) -> str:
 def passed(cell: CellSummary, findings: Findings) -> str:
     """Why a cell that could be recommended is not."""
     if cell is findings.winner:
-        return "detects nothing yet"
+        early = (cell.map50 or 0.0) >= LEAST_MAP50
+        return "too early to tell" if early else "detects nothing yet"
     if cell not in findings.contenders:
         return "not repeated with fresh seeds"
     return findings.choice.passed.get(cell.name, "") if findings.choice else ""

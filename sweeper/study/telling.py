@@ -80,8 +80,8 @@ def say_outcome(context: RunContext, study: CellStudy, done: bool, tracked: bool
     context.say("next:")
     context.say(f"  {tool_command('sweeper.report', *here, 'report.format=html')}")
     context.say(f"  {_where_to_compare(context.settings, report.link)}")
-    if report.finishing:
-        context.say(f"  {report.finishing}   # goes on to the end of its run, keeps its weights")
+    if report.onward:
+        context.say(f"  {report.onward}")
     if report.recommends:
         context.say(f"  {tool_command('sweeper.deploy', *here)}")
 

@@ -4,10 +4,13 @@ Once learning has begun, the error ``1 - mAP@0.5`` falls about as a power of the
 from some way into the delay before (`_DELAY`). The power is common to the cells of a study but for
 a part (`_OWN_SLOPE`), and changes on the way to the end (`_BEND`): where mAP is low the error has
 hardly begun to fall, and does not show how it will (`_STEEP`). Mostly one seed of a cell has run:
-the ends of two are taken to scatter half as much (`_SEED`) as a curve wiggles around its power law
-on the way, where the learning rate is higher. Power and wiggle are estimated from all curves that
-stand at a rung, with priors that matter while there are few points. The constants were chosen on
-few curves of the digits and on the synthetic worlds of benchmarks/worlds.py.
+the ends of two are taken to scatter as much as a curve wiggles around its power law on the way; of
+an end that is extrapolated level and slope are uncertain enough with half of it (`_SEED`). Power
+and wiggle are estimated from all curves that stand at a rung, with priors that matter while there
+are few points. The constants were chosen on few curves of the digits and on the synthetic worlds
+of benchmarks/worlds.py.
+
+mAP@0.5 is that of a run's best epoch: the end is not below the best so far.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_BEGUN = 0.05  # mAP@0.5 that no untrained model holds for two epochs
+BEGUN = 0.05  # mAP@0.5 that no untrained model holds for two epochs
 _LEAST_ERROR = 0.002
 _DELAY = 0.75  # of the epochs before learning began: lost for good, and no part of the power law
 _MOST_POINTS = 8.0  # that a curve counts for: neighbouring epochs scatter alike
@@ -25,7 +28,7 @@ _BEND = 0.4  # standard deviation of what the slope will change by, as a share o
 _STEEP = 1.0  # slope that a curve near zero may come to
 _OWN_SLOPE = 0.25  # standard deviation of a cell's slope, as a share of the common one
 _WIGGLE, _WIGGLE_WEIGHT = 0.15, 4.0  # of the logarithm of the error; worth so many residuals
-_SEED = 0.5  # noise between seeds at the end, as a share of the wiggle on the way
+_SEED = 0.5  # of the wiggle, for an end that is extrapolated
 FOUR_OF_FIVE = 1.28  # standard deviations
 
 
@@ -54,26 +57,31 @@ class Trend:
     """The later half of a curve since learning began, in logarithms.
 
     Attributes:
-        begun: First epoch since which mAP@0.5 stayed above `_BEGUN`.
+        begun: First epoch since which mAP@0.5 stayed above `BEGUN`.
         delay: Epochs that do not count for the power law.
         points: log(epoch - delay) and log(1 - mAP@0.5).
+        best: mAP@0.5 of the best epoch so far.
     """
 
     begun: int
     delay: float
     points: tuple[tuple[float, float], ...]
+    best: float
 
     @classmethod
-    def of(cls, curve: Sequence[float]) -> Trend | None:
-        """The trend; None where learning has not begun, for two epochs at least."""
-        begun = max((e for e, value in enumerate(curve, 1) if value <= _BEGUN), default=0) + 1
+    def of(cls, curve: Sequence[float], best: float | None = None) -> Trend | None:
+        """The trend; None where learning has not begun, for two epochs at least.
+
+        Without ``best`` that is the highest of the curve.
+        """
+        begun = max((e for e, value in enumerate(curve, 1) if value <= BEGUN), default=0) + 1
         if begun >= len(curve):
             return None
         first = min(begun + (len(curve) - begun + 1) // 2, len(curve) - 1)
         errors = {e: log_error(curve[e - 1]) for e in range(first, len(curve) + 1)}
         delay = _DELAY * (begun - 1)
         points = ((math.log(e - delay), error) for e, error in errors.items())
-        return cls(begun, delay, tuple(points))
+        return cls(begun, delay, tuple(points), max(curve) if best is None else best)
 
     @property
     def epoch(self) -> float:
@@ -116,23 +124,28 @@ class End:
         error: log(1 - mAP@0.5).
         sd: Standard deviation by the curve's level, its own slope and its seed.
         common_sd: Standard deviation by the common slope, which moves all curves alike.
+        most: Error of the best epoch so far, which the best of the whole run does not exceed.
     """
 
     error: float
     sd: float
     common_sd: float
+    most: float = 1.0
+
+    def error_at(self, deviation: float) -> float:
+        """The error, not its logarithm, that far from the one to expect."""
+        return min(math.exp(self.error + deviation), self.most)
 
     @property
     def map50(self) -> float:
         """mAP@0.5 to expect."""
-        return max(1 - math.exp(self.error), 0.0)
+        return 1 - self.error_at(0)
 
     @property
     def outlook(self) -> Outlook:
         """The same with its interval."""
         reach = FOUR_OF_FIVE * math.hypot(self.sd, self.common_sd)
-        low, high = (max(1 - math.exp(self.error + r), 0.0) for r in (reach, -reach))
-        return Outlook(self.map50, low, high)
+        return Outlook(self.map50, 1 - self.error_at(reach), 1 - self.error_at(-reach))
 
     @classmethod
     def mean(cls, ends: Sequence[End]) -> End:
@@ -141,12 +154,19 @@ class End:
             math.fsum(e.error for e in ends) / len(ends),
             math.fsum(e.sd for e in ends) / len(ends) ** 1.5,
             math.fsum(e.common_sd for e in ends) / len(ends),
+            math.fsum(e.most for e in ends) / len(ends),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the curves of a study have in common: the slope, and the wiggle around it."""
+    """What the curves of a study have in common.
+
+    Attributes:
+        slope: By which log(error) falls with log(epoch), once learning has begun.
+        slope_sd: Its standard deviation.
+        wiggle: Standard deviation of log(error) around that, and of the ends of a cell's seeds.
+    """
 
     slope: float
     slope_sd: float
@@ -174,11 +194,12 @@ class Shape:
             trend.error - slope * ahead,
             math.hypot(level, sd * ahead, self.seed_sd),
             math.hypot(self.slope_sd, bend) * ahead,
+            1 - trend.best,
         )
 
     @property
     def seed_sd(self) -> float:
-        """Standard deviation of log(error) at the end between the seeds of a cell."""
+        """What the seed adds to the standard deviation of an end that is extrapolated."""
         return _SEED * self.wiggle
 
 

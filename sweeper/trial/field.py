@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweeper.trial.curves import End, Shape, Trend, log_error
+from sweeper.trial.curves import BEGUN, End, Shape, Trend, log_error
 from sweeper.trial.gap import Gap
 
 MARGIN = 0.01  # mAP@0.5 that nobody would train longer for
@@ -30,6 +30,8 @@ class Standing:
         spare_gib: Memory that the budget leaves free; None where it is not known.
         effective_batch: Images per optimizer step.
         reached: mAP@0.5 that the whole run came to; None before its end.
+        best: mAP@0.5 of the best epoch so far, if that is not the highest: the best one is best in
+            mAP@0.5:0.95.
         busy: Whether other programs kept it waiting for a core, so that its times are too long.
     """
 
@@ -41,6 +43,7 @@ class Standing:
     spare_gib: float | None
     effective_batch: int
     reached: float | None = None
+    best: float | None = None
     busy: bool = False
 
 
@@ -54,7 +57,7 @@ class Cell:
     @classmethod
     def of(cls, seeds: Sequence[Standing]) -> Cell:
         """The cell of these standings."""
-        trends = (Trend.of(s.curve) for s in seeds)
+        trends = (Trend.of(s.curve, s.best) for s in seeds)
         return cls(tuple(seeds), tuple(t for t in trends if t is not None))
 
     @property
@@ -68,11 +71,6 @@ class Cell:
     @property
     def trained(self) -> int:
         return len(self.seeds[0].curve)
-
-    @property
-    def now(self) -> float:
-        """mAP@0.5 after the last epoch, mean over seeds."""
-        return math.fsum(s.curve[-1] for s in self.seeds) / len(self.seeds)
 
     @property
     def whole_s(self) -> float:
@@ -132,11 +130,11 @@ class Field:
             by_label[s.label].append(s)
         cells = [Cell.of(seeds) for seeds in by_label.values()]
         shape = Shape.of([trend for cell in cells for trend in cell.trends])
-        seed_sd = _seed_sd([c.reached for c in cells], shape.seed_sd)
+        seed_sd = _seed_sd([c.reached for c in cells], shape.wiggle)
         ends = {c.label: end for c in cells if (end := c.end(shape, seed_sd)) is not None}
         cells.sort(key=lambda c: c.preference)
         known = (c for c in cells if c.label in ends)
-        leaders = heapq.nsmallest(2, known, key=lambda c: ends[c.label].error)
+        leaders = heapq.nsmallest(2, known, key=lambda c: -ends[c.label].map50)
         return cls(cells, shape, ends, leaders)
 
     def knows(self, cell: Cell) -> bool:
@@ -146,7 +144,7 @@ class Field:
     def by_end(self, cell: Cell) -> tuple[float, int]:
         """For sorting: the best end first, those that have not begun last."""
         end = self.ends.get(cell.label)
-        return (end.error if end else math.inf, cell.seeds[0].number)
+        return (-end.map50 if end else math.inf, cell.seeds[0].number)
 
     def behind(self, cell: Cell, sure: float, margin: float) -> str:
         """Why the cell is behind the best one by more than the margin; empty where it is not."""
@@ -166,7 +164,7 @@ class Field:
 
     def no_sooner(self, cell: Cell, taken: Cell) -> str:
         """Why the one taken is preferred to a cell that is not behind."""
-        return self._tied(cell, taken) if self.knows(cell) else "learning has not begun"
+        return self._tied(cell, taken) if self.knows(cell) else _unknown(cell)
 
     def no_better(self, cell: Cell, sooner: Sequence[Cell]) -> str:
         """Why one that ends sooner decides for the cell; empty where none does."""
@@ -196,21 +194,29 @@ class Field:
         late = cell.trained + 1 - begun
         if not 0 < late < cell.epochs:
             return ""
-        at_best, end = best.expected(self.shape, cell.epochs - late), self.ends[best.label]
-        gap = end.map50 - at_best.map50
-        noise = SURE * math.sqrt(2) * self.shape.seed_sd * (1 - at_best.map50)
+        # That long after learning began, which may be before what the best one has reached.
+        least = math.exp(best.expected(self.shape, cell.epochs - late).error)
+        end = self.ends[best.label]
+        gap = end.map50 - (1 - least)
+        noise = SURE * math.sqrt(2) * self.shape.seed_sd * least
         if gap <= margin + noise:
             return ""
-        now = f"learning has not begun, {at_best.map50:.2f} at best at the end, "
+        now = f"{_unknown(cell)}, {1 - least:.2f} at best at the end, "
         return now + self._by(best, gap, noise)
 
-    def now_and_then(self, cell: Cell) -> str:
-        """Where a cell is and what is expected of its end; empty before learning has begun."""
+    def expected(self, cell: Cell) -> str:
+        """What is expected of a cell's end; empty before learning has begun."""
         end = self.ends.get(cell.label)
-        return f"{cell.now:.2f}, {end.map50:.2f} at the end as expected then, " if end else ""
+        return f"{end.map50:.2f} expected at the end, " if end else ""
 
     def _by(self, best: Cell, gap: float, noise: float) -> str:
         return f"behind {self._with_end(best)} by {_points(gap)} ± {_points(noise)} points"
+
+
+def _unknown(cell: Cell) -> str:
+    """Why nothing can be expected of a cell."""
+    begun = any(s.curve and s.curve[-1] > BEGUN for s in cell.seeds)
+    return "learning has only just begun" if begun else "learning has not begun"
 
 
 def _seed_sd(reached: Sequence[Sequence[float]], by_curves: float) -> float:

@@ -28,7 +28,7 @@ class Gap:
         def points(common: int) -> tuple[float, float, float]:
             (low, mid, high), (best, likely, worst) = (
                 [
-                    min(math.exp(end.error + sure * (common * end.common_sd + own * end.sd)), 1.0)
+                    end.error_at(sure * (common * end.common_sd + own * end.sd))
                     for own in (-1, 0, 1)
                 ]
                 for end in (lower, upper)

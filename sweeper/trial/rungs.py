@@ -62,7 +62,7 @@ def judge_rung(standings: Sequence[Standing]) -> Judgement:
             going.append(cell)
             continue
         for s in cell.seeds:
-            so_far = f"{len(s.curve)} of {s.epochs} epochs: {field.now_and_then(cell)}"
+            so_far = f"{len(s.curve)} of {s.epochs} epochs: {field.expected(cell)}"
             out[s.number] = f"stopped after {so_far}{reason}"
     return Judgement(tuple(sorted(s.number for cell in going for s in cell.seeds)), out)
 
@@ -90,8 +90,8 @@ def choose(standings: Sequence[Standing]) -> Choice:
 def ends(standings: Sequence[Standing]) -> dict[str, Outlook]:
     """What each cell comes to at its end, by label, as the mean over its seeds.
 
-    Of a whole run it is what was reached, and the interval that of another seed. A cell of which
-    nothing can be expected yet is left out.
+    Of a whole run it is what was reached, and the interval that of the mean of many seeds. A cell
+    of which nothing can be expected yet is left out.
     """
     field = Field.of(standings)
     return {label: end.outlook for label, end in field.ends.items()}

@@ -65,7 +65,10 @@ def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
         ),
         ("batch=many", "batch=many is no whole number"),
         ("batch=4.5", "batch=4.5 is no whole number"),
-        ("batch=2-8", "batch=2-8 is no whole number. .* with commas and -m: batch=2,8"),
+        ("batch=2-8", "batch=2-8 is no whole number. .* with commas: batch=2,4,8"),
+        ("batch=3-8", "batch=3,6,8"),
+        ("vram.budget_gib=8GB", r"is no number\. Type it without a unit: vram\.budget_gib=8\."),
+        ("vram=rtx4060ti", "Did you mean vram=rtx4060ti_16 or vram=rtx4060ti_8"),
         ("batch=null", "batch=null cannot be"),
         ("train.lr0=much", "train.lr0=much is no number"),
         ("study.finish=maybe", "study.finish=maybe is neither true nor false"),
@@ -189,7 +192,7 @@ def test_a_pretrained_model_is_its_checkpoint() -> None:
 def test_a_number_where_a_group_wants_a_name_is_answered_with_the_nearest_one() -> None:
     hydras = ValueError("Config group override must be a string or a list. Got int")
     said = explain_number(hydras, ["batch=4", "vram=4060"])
-    assert said.startswith("vram=4060 is not in conf/vram. Did you mean vram=rtx4060?")
+    assert said.startswith("vram=4060 is not in conf/vram. Did you mean vram=rtx4060 or")
     assert "For 12.5 GiB: vram.budget_gib=12.5" in explain_number(hydras, ["vram=12.5"])
     assert "For 24 GiB: vram.budget_gib=24" in explain_number(hydras, ["vram=rtx3090,24"])
     with pytest.raises(ValueError, match="another fault"):
@@ -201,7 +204,7 @@ def test_a_number_where_a_group_wants_a_name_is_answered_with_the_nearest_one() 
     [
         (["batch", "=", "4"], "batch is not key=value. Type e.g. batch=2,4"),
         (["batch=2,,4"], "batch=2,,4 is not key=value. .*on either side"),
-        (["batch=2,", "4"], "batch=2, is not key=value. .*without spaces"),
+        (["batch=2,", "4"], "batch=2, ends with a comma: between values .* without spaces"),
         (["--html"], "--html: keys are typed without dashes, key=VALUE, .*report.format=html"),
         (["--mosaic=0"], r"without dashes, \+train\.extra\.mosaic=VALUE"),
         (["experiment=null"], "experiment=null is not in conf/experiment. .* Or leave it out."),

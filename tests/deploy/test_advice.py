@@ -42,8 +42,10 @@ def test_the_ratio_in_turns_decides_and_the_accuracy_is_named() -> None:
     openvino = Row("openvino", size_mib=10.2, map50=0.805, speeds=FAST, box_px=19.6)
     use, why = advice(deployment(there, pt, script, openvino))["CPU server"]
     assert use == "**openvino**"
-    assert "with the .pt: 2.00 × as many (889); torchscript took less time, but so did" in why
-    assert why.endswith("the .pt beside it, mAP@0.5 0.8050 against 0.8100")
+    assert (
+        "2.00 × the images per second of the .pt" in why and "(889 images/s); torchscript" in why
+    )
+    assert why.endswith("but so did the .pt in turns with it, mAP@0.5 0.8050 against 0.8100")
 
 
 def test_among_those_whose_turns_overlap_the_least_accuracy_lost_decides() -> None:
@@ -58,15 +60,14 @@ def test_among_those_whose_turns_overlap_the_least_accuracy_lost_decides() -> No
     near = advice(deployment(there, pt, slow, onnx, half))
     use, why = near["CPU server"]
     assert use == "**onnx**"
-    assert why.startswith(
-        "among the most images per second at batch 8, in turns with the .pt: 3.90"
-    )
+    assert why.startswith("3.90 × the images per second of the .pt")
+    assert "at batch 8, among the highest ratios (" in why
     assert why.endswith("; as fast within the noise of the turns: openvino_fp16 (4.30 ×)")
     assert near["edge"][0] == "**onnx**" and "openvino_fp16 (4.30 ×); smallest" in near["edge"][1]
 
     ahead = deployment(there, pt, slow, onnx, row("openvino_fp16", 0.805, 4.4, 4.5, 4.8))
     use, why = advice(ahead)["CPU server"]
-    assert use == "**openvino_fp16**" and "noise" not in why and why.startswith("most images per")
+    assert use == "**openvino_fp16**" and "noise" not in why and "the highest ratio (" in why
     assert loading(replace(ahead, folder="runs/mine/deploy")) == [
         'YOLO("runs/mine/deploy/openvino_fp16/model.onnx", task="detect").predict(source, '
         "imgsz=320)"

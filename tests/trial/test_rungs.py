@@ -117,7 +117,7 @@ def test_a_slower_twin_goes_out_and_a_faster_one_stays() -> None:
     fast = standing(1, learn(8, noise=0.05, seed=2), 1.0, 8, label="b8×a1")
     judged = judge_rung([slow, fast])
     assert judged.going == (1,)
-    assert judged.out[0].startswith("stopped after 8 of 40 epochs: 0.8")
+    assert judged.out[0].startswith("stopped after 8 of 40 epochs: 0.9")
     assert judged.out[0].endswith("which ends 2.00 times as fast")
     assert "cannot be told from b8×a1 (0.9" in judged.out[0]
 
