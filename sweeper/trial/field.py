@@ -177,7 +177,7 @@ class Field:
         ratio = cell.whole_s / sooner.whole_s if sooner.whole_s else 1.0
         busy = any(seed.busy for seed in (*cell.seeds, *sooner.seeds))
         on = ", as far as a busy machine shows" if busy else ""
-        return f"cannot be told from {self._with_end(sooner)}, {_sooner(ratio)}{on}"
+        return f"not known to be better than {self._with_end(sooner)}, {_sooner(ratio)}{on}"
 
     def _with_end(self, cell: Cell) -> str:
         return f"{cell.label} ({self.ends[cell.label].map50:.2f})"

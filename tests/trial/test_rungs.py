@@ -119,7 +119,7 @@ def test_a_slower_twin_goes_out_and_a_faster_one_stays() -> None:
     assert judged.going == (1,)
     assert judged.out[0].startswith("stopped after 8 of 40 epochs: 0.9")
     assert judged.out[0].endswith("which ends 2.00 times as fast")
-    assert "cannot be told from b8×a1 (0.9" in judged.out[0]
+    assert "not known to be better than b8×a1 (0.9" in judged.out[0]
 
 
 def test_a_slower_twin_that_learns_surely_better_stays() -> None:
