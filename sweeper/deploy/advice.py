@@ -20,6 +20,7 @@ def recommendations(deployment: Deployment) -> list[list[str]]:
         targets = ("CPU server", "NVIDIA server", "edge")
         return [head, *([target, *_split(EMULATED)] for target in targets)]
     rows = [r for r in deployment.rows if r.status is Status.OK and r.speeds]
+    rows = [r for r in rows if not _repeats(r, rows)]
     pt = find(rows, "pt")
     if deployment.conditions["gpu"]:
         cpu = "not measured: the .pt ran on the GPU"
@@ -33,6 +34,12 @@ def recommendations(deployment: Deployment) -> list[list[str]]:
         ["NVIDIA server", *_split(gpu)],
         ["edge", *_split(_quickest(rows, pt))],
     ]
+
+
+def _repeats(row: Row, rows: list[Row]) -> bool:
+    """Whether it is `openvino` once more, where that computes in fp32 by itself."""
+    plain = find(rows, "openvino")
+    return row.name == "openvino_fp32" and plain is not None and plain.ran == row.ran
 
 
 def loading(deployment: Deployment) -> list[str]:

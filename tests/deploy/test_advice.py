@@ -3,6 +3,8 @@
 from dataclasses import replace
 from statistics import median
 
+import pytest
+
 from sweeper.deploy.advice import NO_GROWTH, NO_SCRIPT, claims, loading, recommendations
 from sweeper.deploy.bench import grown_mib
 from sweeper.deploy.document import _where, speed_table
@@ -72,6 +74,20 @@ def test_among_those_whose_turns_overlap_the_least_accuracy_lost_decides() -> No
         'YOLO("runs/mine/deploy/openvino_fp16/model.onnx", task="detect").predict(source, '
         "imgsz=320)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("ran", "used"), [("fp32", "**openvino**"), ("bf16", "**openvino_fp32**")]
+)
+def test_openvino_is_not_chosen_against_itself(ran: str, used: str) -> None:
+    def row(name: str, ran: str, *turns: float) -> Row:
+        speeds = tuple(Speed(b, 2.0, 2.5, 500.0, median(turns), turns) for b in (1, 8))
+        return Row(name, ran=ran, path=f"{name}/model", size_mib=5, map50=0.8, speeds=speeds)
+
+    there = {"device": "A Processor", "gpu": False, "imgsz": 320}
+    pt = Row("pt", size_mib=5.2, map50=0.8, speeds=SLOW)
+    plain, fp32 = row("openvino", ran, 2.0, 2.1, 2.2), row("openvino_fp32", "fp32", 2.4, 2.5, 2.6)
+    assert advice(deployment(there, pt, plain, fp32))["CPU server"][0] == used
 
 
 def test_one_busy_turn_makes_no_slow_row_as_fast() -> None:
