@@ -21,6 +21,8 @@ _OPTIONS = (
     *("--multirun", "--shell-completion", "--config-path", "--config-name", "--config-dir"),
     *("--experimental-rerun", "--info"),
 )
+NAMED = 3  # choices that may be meant
+_COUNTS = {"batch", "accumulate"}
 _LISTS = {"deploy.formats", "study.rungs"}
 _FILES = {"data": "data.yaml", "model": "model.file"}  # keys for what no choice of a group is
 
@@ -83,10 +85,12 @@ def wrong_type(key: str, said: str) -> str:
     if found := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", said):
         value, kind = found.groups()
         said = f"{key}={value} is no {_KINDS.get(kind, kind)}."
-        if ends := re.fullmatch(r"(\d+) ?(?:-|:|\.\.+|/| ) ?(\d+)", value):
-            several = ",".join(_doubled(*map(int, ends.groups())))
+        ends = re.fullmatch(r"(\d+) ?(?:-|:|\.\.+) ?(\d+)", value)
+        size = re.fullmatch(r"(\d+(?:\.\d+)?) ?gi?b?", value, re.IGNORECASE)
+        if ends and key in _COUNTS and 0 < int(ends[1]) < int(ends[2]):
+            several = ",".join(_doubled(int(ends[1]), int(ends[2])))
             said += f" Several values are typed with commas: {key}={several}."
-        elif size := re.fullmatch(r"([\d.]+) ?[A-Za-z]+", value):
+        elif size and key.endswith("_gib"):
             said += f" Type it without a unit: {key}={size[1]}."
         return said
     if found := re.match(r"Value '(.*)' is not a valid bool", said):
@@ -101,7 +105,7 @@ def wrong_type(key: str, said: str) -> str:
 def _doubled(first: int, last: int) -> list[str]:
     """Doubled up to the last one: the values that a range of batches may stand for."""
     values = [first]
-    while 0 < 2 * values[-1] <= last:
+    while 2 * values[-1] <= last:
         values.append(2 * values[-1])
     return [str(value) for value in dict.fromkeys([*values, last])]
 
@@ -117,7 +121,7 @@ def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
             f"{hint}"
         )
     near = [option for option in known if name and name in option]
-    near = near or difflib.get_close_matches(name, known, n=1)
+    near = near if 0 < len(near) <= NAMED else difflib.get_close_matches(name, known, n=1)
     if f"{name}.pt" == choice and name in known:
         near = [f"{name} model.pretrained=true"]
     hint = f"Did you mean {' or '.join(f'{group}={word}' for word in near)}? " if near else ""
@@ -134,7 +138,7 @@ def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
 
 def unreadable(override: str, said: str) -> str:
     """What to do about a word that is no override."""
-    if re.fullmatch(r"[\w.]+=.*,", override):
+    if re.fullmatch(r"\+*[\w.@/]+=.*,", override):
         return (
             f"{override} ends with a comma: between values stands a comma without spaces, between "
             "keys a space alone."

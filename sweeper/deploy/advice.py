@@ -64,6 +64,10 @@ def _most_images(rows: list[Row], pt: Row | None, otherwise: str = NOTHING_RAN) 
         return otherwise
     best, level = _fastest(rows, pt, -1)
     speed = best.speeds[-1]
+    if best is pt:
+        return (
+            f"pt: no export is faster at batch {speed.batch} ({speed.images_per_s:.0f} images/s)"
+        )
     return (
         f"{best.name}: {speed.ratio:.2f} × the images per second of the .pt in turns with it at "
         f"batch {speed.batch}, {_rank(level)} ({speed.images_per_s:.0f} images/s)"
@@ -120,16 +124,18 @@ def _quickest(rows: list[Row], pt: Row | None) -> str:
     if not rows:
         return NOTHING_RAN
     best, level = _fastest(rows, pt, 0)
-    exports = [r for r in rows if r is not pt] or rows
-    small = min(exports, key=lambda r: r.size_mib or 0.0)
+    speed, exports = best.speeds[0], [r for r in rows if r is not pt]
     here = "the GPU of this machine" if best.on_gpu else "this machine"
-    return (
-        f"{best.name}: {best.speeds[0].ratio:.2f} × as fast as the .pt in turns with it at "
-        f"batch 1, {_rank(level)} ({best.speeds[0].median_ms:.1f} ms on "
-        f"{here}, an edge device was not measured)"
-        f"{_quieter(best, rows, level, 0)}{_accuracy(best, pt)}{_level(level, 0)}; "
-        f"smallest export: {small.name}, {small.size_mib:.1f} MiB"
-    )
+    where = f"({speed.median_ms:.1f} ms on {here}, an edge device was not measured)"
+    said = f"pt: no export is faster at batch 1 {where}"
+    if best is not pt:
+        said = (
+            f"{best.name}: {speed.ratio:.2f} × as fast as the .pt in turns with it at batch 1, "
+            f"{_rank(level)} {where}{_quieter(best, rows, level, 0)}{_accuracy(best, pt)}"
+            f"{_level(level, 0)}"
+        )
+    small = min(exports, key=lambda r: r.size_mib or 0.0, default=None)
+    return f"{said}; smallest export: {small.name}, {small.size_mib:.1f} MiB" if small else said
 
 
 def claims(deployment: Deployment) -> list[list[str]]:

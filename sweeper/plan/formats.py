@@ -22,14 +22,17 @@ Rows = list[list[str]]
 
 LINES_OF_THEIR_OWN = ("card", "boxes per image", "images")
 BOXES_SOURCES: dict[BoxesSource, str] = {
-    "labels": "counted in the labels, as mosaic joins them.",
+    "labels": "counted in the labels, as the run shows them.",
     "typed": "as typed.",
     "assumed": "assumed, as no labels were read: the bound leaves room for fuller ones. "
     "To count yours: data=custom data.yaml=PATH.",
 }
 PEAK = f"peak GiB ({SIMULATED})"
 BOUND = f"at most ({LEVEL:.0%})"
-VERDICTS = f"fits: {BOUND} keeps to the budget. tight: only the peak does. no: neither does."
+VERDICTS = (
+    f"fits: even the upper bound, column {BOUND}, is within the budget. tight: only the peak is. "
+    "no: neither is."
+)
 
 
 def render(plan: Plan, form: str, verification: Verification | None = None) -> str:
@@ -95,7 +98,7 @@ def _boxes_lines(plan: Plan) -> list[str]:
     number = VARYING["boxes per image"]
     lines = [
         f"Boxes per image: {number(s)}, {BOXES_SOURCES[s.boxes_source]} "
-        f"Sized for the fullest of the {s.config.images} images that the run draws{_run(s)}."
+        f"Sized for the fullest of {s.config.images} images{_run(s)}."
         f"{_most(plan.found.get(s))}"
         for s in plan.setups
     ]
@@ -103,9 +106,11 @@ def _boxes_lines(plan: Plan) -> list[str]:
 
 
 def _run(setup: Setup) -> str:
-    """How many images that are, how often; empty where the data set is not known."""
-    images, whole = setup.contents.train_images, setup.config.images
-    return f", {images} in {count(whole // images, 'epoch')}" if images else ""
+    """Which images that are: all that the run draws, where the data set is known."""
+    drawn, images = setup.contents.images, setup.contents.train_images
+    if not drawn or not images:
+        return ", an assumed number"
+    return f", the training split's {images} in each of {count(drawn // images, 'epoch')}"
 
 
 def _most(found: Found | None) -> str:

@@ -30,6 +30,7 @@ STATES = {
     "over budget": "does not fit",
     "implied": "does not fit\n(implied)",
     "covered": "not trained:\ncovered",
+    "pruned": "stopped:\nlearning had\nhardly begun",
 }
 
 

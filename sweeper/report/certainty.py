@@ -19,7 +19,7 @@ STOPPED = (
     "Every other cell that fits was stopped on the way, expected to end behind it or no better "
     "and later; the comparison says which."
 )
-NAMED = 3  # cells that nothing can be told of, before the rest is only counted
+NAMED = 3  # cells of which nothing can be told; the others are counted
 PAIRED = "95 %, seed by seed"
 
 
@@ -34,7 +34,8 @@ def certainty(findings: Findings) -> str:
     if gap is None:
         return f"{runs} {_uncompared(findings)}"
     said = _compare(gap, level, winner, rival)
-    compared = f"{runs}{_before(findings, winner)} {said}{_others(findings, winner, rival)}"
+    open_ = _others(findings, winner, rival, ", too" * unknown(gap))
+    compared = f"{runs}{_before(findings, winner)} {said}{open_}"
     return f"{compared} {_remedy(winner)}" if findings.ended and unknown(gap) else compared
 
 
@@ -82,13 +83,12 @@ def _alone(findings: Findings) -> str:
 
 def _uncompared(findings: Findings) -> str:
     """That of the cells which were trained as far nothing can be told yet."""
-    if findings.winner is None or findings.winner.name not in findings.ends:
+    if findings.winner is None or findings.winner.name not in findings.ends_at_rung:
         return "No cell was compared: nothing can be expected yet of the end of any cell."
     others = [c.name for c in findings.contenders if c is not findings.winner]
     early = f"It is too early to tell how {literal(listed(others, NAMED))} will end."
-    if any(c.compared and not c.fits for c in findings.cells):
-        return f"{early} {STOPPED}"
-    return early
+    rest = [c for c in findings.cells if c.compared and c not in findings.contenders]
+    return f"{early} {STOPPED}" if rest and not any(c.fits for c in rest) else early
 
 
 def _before(findings: Findings, winner: CellSummary) -> str:
@@ -128,12 +128,12 @@ def unknown(gap: Gap) -> bool:
     return gap.least < -MARGIN and gap.most >= 0
 
 
-def _others(findings: Findings, winner: CellSummary, rival: CellSummary) -> str:
-    """How many further cells may be better too."""
+def _others(findings: Findings, winner: CellSummary, rival: CellSummary, too: str) -> str:
+    """How many further cells may be better."""
     others = [c for c in findings.contenders if c not in (winner, rival)]
     gaps = (lead(findings, winner, c)[0] for c in others)
     open_ = sum(gap is not None and unknown(gap) for gap in gaps)
-    return f" {count(open_, 'further cell')} may end higher, too." if open_ else ""
+    return f" {count(open_, 'further cell')} may end higher{too}." if open_ else ""
 
 
 def _remedy(winner: CellSummary) -> str:

@@ -68,7 +68,8 @@ def training_longer(findings: Findings) -> str:
         epochs = sorted({LONGER_BY * c.spec.epochs for c in findings.cells})
         longer.append(f"train.epochs={','.join(map(str, epochs))}")
     replaced = ("study.name=", "study.join=", *(f"{word.partition('=')[0]}=" for word in longer))
-    words = [w for w in shlex.split(findings.study.command) if not w.startswith(replaced)]
+    words = shlex.split(findings.study.command)
+    words = [word for word in words if not word.lstrip("+").startswith(replaced)]
     return shlex.join([*words, f"study.name={findings.study.name}-longer", *longer])
 
 

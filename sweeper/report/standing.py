@@ -28,8 +28,15 @@ def _standings(cells: Iterable[CellSummary], rung: int) -> Iterator[Standing]:
                 standing = _standing(cell.name, trial, trial.result)
                 if rung and trial.finished:
                     curve = standing.curve[:rung]
-                    standing = replace(standing, curve=curve, reached=None, best=None)
+                    best = _best(trial.result, rung)
+                    standing = replace(standing, curve=curve, reached=None, best=best)
                 yield standing
+
+
+def _best(result: TrialResult, rung: int) -> float | None:
+    """mAP@0.5 of the best epoch up to the rung; None where only the curve is known."""
+    epochs = result.epochs[:rung]
+    return max(epochs, key=lambda e: e.map50_95).map50 if len(epochs) == rung else None
 
 
 def _standing(name: str, trial: RecordedTrial, result: TrialResult) -> Standing:

@@ -85,8 +85,8 @@ def verdict(cell: CellSummary, findings: Findings) -> str:
 def passed(cell: CellSummary, findings: Findings) -> str:
     """Why a cell that could be recommended is not."""
     if cell is findings.winner:
-        early = (cell.map50 or 0.0) >= LEAST_MAP50
-        return "too early to tell" if early else "detects nothing yet"
+        best = max(c.map50 or 0.0 for c in findings.contenders)
+        return "too early to tell" if best >= LEAST_MAP50 else "detects nothing yet"
     if cell not in findings.contenders:
         return "not repeated with fresh seeds"
     return findings.choice.passed.get(cell.name, "") if findings.choice else ""

@@ -4,13 +4,14 @@ Once learning has begun, the error ``1 - mAP@0.5`` falls about as a power of the
 from some way into the delay before (`_DELAY`). The power is common to the cells of a study but for
 a part (`_OWN_SLOPE`), and changes on the way to the end (`_BEND`): where mAP is low the error has
 hardly begun to fall, and does not show how it will (`_STEEP`). Mostly one seed of a cell has run:
-the ends of two are taken to scatter as much as a curve wiggles around its power law on the way; of
-an end that is extrapolated level and slope are uncertain enough with half of it (`_SEED`). Power
-and wiggle are estimated from all curves that stand at a rung, with priors that matter while there
-are few points. The constants were chosen on few curves of the digits and on the synthetic worlds
-of benchmarks/worlds.py.
+whole runs of two are taken to scatter as much as a curve wiggles around its power law on the way.
+For an end that is extrapolated half of that is added (`_SEED`), as level and slope are uncertain
+besides. Power and wiggle are estimated from all curves that stand at a rung, with priors that
+matter while there are few points. The constants were chosen on few curves of the digits and on the
+synthetic worlds of benchmarks/worlds.py.
 
-mAP@0.5 is that of a run's best epoch: the end is not below the best so far.
+mAP@0.5 is that of a run's best epoch, so no end is expected below the best so far. (A later epoch
+that is better in mAP@0.5:0.95, which decides, may have a little less.)
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class End:
         error: log(1 - mAP@0.5).
         sd: Standard deviation by the curve's level, its own slope and its seed.
         common_sd: Standard deviation by the common slope, which moves all curves alike.
-        most: Error of the best epoch so far, which the best of the whole run does not exceed.
+        most: Error of the best epoch so far, beyond which none is expected.
     """
 
     error: float
@@ -189,7 +190,7 @@ class Shape:
         ahead = math.log(epochs - trend.delay) - trend.epoch
         level = self.wiggle / math.sqrt(trend.weight * len(trend.points))
         far = math.exp(trend.error)
-        bend = _BEND * (self.slope * (1 - far) + _STEEP * far)
+        bend = _BEND * (self.slope * (1 - far) + max(self.slope, _STEEP) * far)
         return End(
             trend.error - slope * ahead,
             math.hypot(level, sd * ahead, self.seed_sd),

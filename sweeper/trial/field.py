@@ -191,17 +191,18 @@ class Field:
     def _cannot_catch_up(self, cell: Cell, best: Cell, margin: float) -> str:
         """Why a cell is beaten even if from now on it learns as the best one did."""
         begun = min((trend.begun for trend in best.trends), default=cell.trained + 1)
-        late = cell.trained + 1 - begun
+        late = cell.trained + 1 - begun - _has_begun(cell)
         if not 0 < late < cell.epochs:
             return ""
-        # That long after learning began, which may be before what the best one has reached.
-        least = math.exp(best.expected(self.shape, cell.epochs - late).error)
-        end = self.ends[best.label]
-        gap = end.map50 - (1 - least)
-        noise = SURE * math.sqrt(2) * self.shape.seed_sd * least
+        # The best one's error that many epochs before its end, which may lie behind it already.
+        error = best.expected(self.shape, cell.epochs - late).error
+        reached = max(max(s.curve, default=0.0) for s in cell.seeds)
+        at_best, end = max(1 - math.exp(error), reached), self.ends[best.label]
+        gap = end.map50 - at_best
+        noise = SURE * math.sqrt(2) * self.shape.seed_sd * (1 - at_best)
         if gap <= margin + noise:
             return ""
-        now = f"{_unknown(cell)}, {1 - least:.2f} at best at the end, "
+        now = f"{_unknown(cell)}, {at_best:.2f} at best at the end, "
         return now + self._by(best, gap, noise)
 
     def expected(self, cell: Cell) -> str:
@@ -213,10 +214,14 @@ class Field:
         return f"behind {self._with_end(best)} by {_points(gap)} ± {_points(noise)} points"
 
 
+def _has_begun(cell: Cell) -> bool:
+    """Whether learning may have begun in the last epoch, which tells nothing of its course."""
+    return any(s.curve and s.curve[-1] > BEGUN for s in cell.seeds)
+
+
 def _unknown(cell: Cell) -> str:
     """Why nothing can be expected of a cell."""
-    begun = any(s.curve and s.curve[-1] > BEGUN for s in cell.seeds)
-    return "learning has only just begun" if begun else "learning has not begun"
+    return f"learning has {'only just' if _has_begun(cell) else 'not'} begun"
 
 
 def _seed_sd(reached: Sequence[Sequence[float]], by_curves: float) -> float:

@@ -90,6 +90,16 @@ def test_openvino_is_not_chosen_against_itself(ran: str, used: str) -> None:
     assert advice(deployment(there, pt, plain, fp32))["CPU server"][0] == used
 
 
+def test_where_no_export_is_faster_the_pt_is_used() -> None:
+    slow = (Speed(1, 8.0, 9.0, 125.0, 0.5, (0.5,)), Speed(8, 36.0, 38.0, 222.0, 0.5, (0.5,)))
+    there = {"device": "A Processor", "gpu": False, "imgsz": 320}
+    pt = Row("pt", size_mib=5.2, map50=0.8, speeds=SLOW)
+    said = advice(deployment(there, pt, Row("onnx", size_mib=9.9, map50=0.8, speeds=slow)))
+    assert said["CPU server"] == ["**pt**", "no export is faster at batch 8 (444 images/s)"]
+    assert said["edge"][1].endswith("; smallest export: onnx, 9.9 MiB")
+    assert "smallest" not in advice(deployment(there, pt))["edge"][1]
+
+
 def test_one_busy_turn_makes_no_slow_row_as_fast() -> None:
     def row(name: str, *turns: float) -> Row:
         speeds = tuple(Speed(b, 2.0, 2.5, 500.0, median(turns), turns) for b in (1, 8))

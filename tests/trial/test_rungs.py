@@ -172,6 +172,18 @@ def test_a_cell_that_cannot_catch_up_any_more_goes_out() -> None:
     assert "behind b2×a1" in judged.out[1]
 
 
+def test_a_cell_that_stands_above_the_leader_is_not_called_too_late() -> None:
+    steady = standing(0, (0.3, 0.45, 0.55, 0.62, 0.67, 0.71), 1.0, label="b2×a1")
+    dipped = standing(1, (0.3, 0.5, 0.7, 0.75, 0.03, 0.78), 1.0)
+    assert judge_rung([steady, dipped]).going == (0, 1)
+
+
+def test_no_end_is_expected_below_zero() -> None:
+    late = (0.06,) * 4 + tuple(0.06 + 0.0312 * e for e in range(1, 31))
+    judged = judge_rung([standing(0, late, 1.0, label="b2×a1"), standing(1, (0.0,) * 34, 2.0)])
+    assert judged.going == (0,) and "0.00 at best at the end" in judged.out[1]
+
+
 def test_the_seeds_of_a_cell_go_together() -> None:
     seeds = [standing(i, learn(8, noise=0.1, seed=i), 1.0 + i / 9, 8, label="x") for i in range(3)]
     assert judge_rung(seeds).going == (0, 1, 2)
