@@ -21,7 +21,7 @@ _OPTIONS = (
     *("--multirun", "--shell-completion", "--config-path", "--config-name", "--config-dir"),
     *("--experimental-rerun", "--info"),
 )
-NAMED = 3  # choices that may be meant
+_NAMED = 3  # choices that may be meant
 _COUNTS = {"batch", "accumulate"}
 _LISTS = {"deploy.formats", "study.rungs"}
 _FILES = {"data": "data.yaml", "model": "model.file"}  # keys for what no choice of a group is
@@ -121,7 +121,7 @@ def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
             f"{hint}"
         )
     near = [option for option in known if name and name in option]
-    near = near if 0 < len(near) <= NAMED else difflib.get_close_matches(name, known, n=1)
+    near = near if 0 < len(near) <= _NAMED else difflib.get_close_matches(name, known, n=1)
     if f"{name}.pt" == choice and name in known:
         near = [f"{name} model.pretrained=true"]
     hint = f"Did you mean {' or '.join(f'{group}={word}' for word in near)}? " if near else ""

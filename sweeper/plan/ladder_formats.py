@@ -11,18 +11,17 @@ from sweeper.memory.verdict import Verdict
 from sweeper.plan.facets import VARYING, columns
 from sweeper.plan.files import csv_text
 from sweeper.plan.formats import (
-    BOUND,
     PEAK,
     aligned,
     figures,
     head_of,
     names,
-    preamble,
     record,
     rounded,
     verdict_in_words,
 )
 from sweeper.plan.ladder import frame
+from sweeper.plan.preamble import BOUND, preamble
 from sweeper.plan.predictions import Plan, PlanCell
 from sweeper.trial.levers import LEVERS, pulled
 from sweeper.trial.readings import SIMULATED

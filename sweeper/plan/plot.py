@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from sweeper.memory.verdict import Verdict
 from sweeper.plan.cells import Setup
 from sweeper.plan.facets import VARYING, columns, shared
-from sweeper.plan.formats import BOUND
+from sweeper.plan.preamble import BOUND
 from sweeper.plan.predictions import Plan, PlanCell
 from sweeper.trial.readings import SIMULATED
 from sweeper.trial.spec import AMP_WORDS

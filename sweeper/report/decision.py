@@ -59,8 +59,11 @@ def finishing(findings: Findings) -> str:
 
 
 def training_longer(findings: Findings) -> str:
-    """The command of a study that trains cells longer which detect nothing yet; may be empty."""
-    winner = findings.winner
+    """The command of a study that trains cells longer which detect nothing yet.
+
+    Empty before the study has ended, where there is a cell to take, or its command is not known.
+    """
+    winner = findings.winner if findings.ended and findings.recommended is None else None
     if winner is None or not findings.study.command:
         return ""
     longer = ["study.rungs=[]"]

@@ -90,8 +90,7 @@ def publish(settings: Settings, name: str | None, tracked: bool = True) -> Repor
 def _onward(findings: Findings) -> str:
     if command := finishing(findings):
         return f"{command}   # goes on to the end of its run, keeps its weights"
-    early = findings.ended and findings.recommended is None
-    longer = training_longer(findings) if early else ""
+    longer = training_longer(findings)
     return f"{longer}   # trains longer" if longer else ""
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sweeper.report.cells import CellSummary
 from sweeper.trial.field import Standing
 from sweeper.trial.readings import CURVE_DIGITS
-from sweeper.trial.record import TrialResult
+from sweeper.trial.record import TrialResult, best_of
 from sweeper.trial.study_record import RecordedTrial
 from sweeper.waiting import BUSY_SHARE
 
@@ -36,7 +36,7 @@ def _standings(cells: Iterable[CellSummary], rung: int) -> Iterator[Standing]:
 def _best(result: TrialResult, rung: int) -> float | None:
     """mAP@0.5 of the best epoch up to the rung; None where only the curve is known."""
     epochs = result.epochs[:rung]
-    return max(epochs, key=lambda e: e.map50_95).map50 if len(epochs) == rung else None
+    return best_of(epochs).map50 if len(epochs) == rung else None
 
 
 def _standing(name: str, trial: RecordedTrial, result: TrialResult) -> Standing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -206,11 +207,16 @@ class TrialResult:
         return "part trained" if part else self.outcome.value
 
 
+def best_of(epochs: Sequence[EpochReport]) -> EpochReport:
+    """The epoch whose weights are kept: Ultralytics decides by mAP@0.5:0.95."""
+    return max(epochs, key=lambda e: e.map50_95)
+
+
 def summarise_epochs(epochs: tuple[EpochReport, ...]) -> dict[str, Any]:
     """The result fields that follow from the epoch reports."""
     if not epochs:
         return {}
-    best = max(epochs, key=lambda e: e.map50_95)
+    best = best_of(epochs)
     return {
         "epochs": epochs,
         "trained": len(epochs),

@@ -195,7 +195,10 @@ def test_a_pretrained_model_is_its_checkpoint() -> None:
 def test_a_number_where_a_group_wants_a_name_is_answered_with_the_nearest_one() -> None:
     hydras = ValueError("Config group override must be a string or a list. Got int")
     said = explain_number(hydras, ["batch=4", "vram=4060"])
-    assert said.startswith("vram=4060 is not in conf/vram. Did you mean vram=rtx4060 or")
+    assert said.startswith(
+        "vram=4060 is not in conf/vram. Did you mean vram=rtx4060 or "
+        "vram=rtx4060ti_16 or vram=rtx4060ti_8?"
+    )
     assert "For 12.5 GiB: vram.budget_gib=12.5" in explain_number(hydras, ["vram=12.5"])
     assert "For 24 GiB: vram.budget_gib=24" in explain_number(hydras, ["vram=rtx3090,24"])
     with pytest.raises(ValueError, match="another fault"):

@@ -196,7 +196,8 @@ def test_a_batch_beyond_the_set_is_a_failure_and_ends_what_fits(
         "batch must not exceed the 3 training images of data=custom but got 4. "
         "Set batch=3 or less."
     )
-    assert "also all 3 images at once" in found[-1].text
+    assert "amp on, simulated: any batch fits " in found[-1].text
+    assert found[-1].text.endswith(" GiB, also all 3 images at once")
     found = check_datasets(study_space([*own, "batch=2", "accumulate=1"]))
     assert {f.level for f in found if f.check == "batch"} == {Level.OK}
 

@@ -68,7 +68,7 @@ def leave(executor: JobExecutor, nodes: Nodes) -> None:
     nodes.require_nothing_left()
 
 
-def until(true: Callable[[], bool], patience_s: float = 120) -> None:
+def until(true: Callable[[], bool], patience_s: float = 60) -> None:
     give_up = time.monotonic() + patience_s
     while not true():
         assert time.monotonic() < give_up

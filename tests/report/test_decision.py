@@ -257,7 +257,7 @@ class TestCertainty:
 
     def test_cells_that_may_be_better_too_are_counted(self) -> None:
         rows = (part(2, 4, 0.8, 2.0), part(4, 4, 0.8, 1.5), part(8, 4, 0.8, 1.0))
-        assert "1 further cell may end higher" in certainty(findings(*rows))
+        assert "1 further cell may end higher, too." in certainty(findings(*rows))
 
     def test_a_cell_alone_says_where_the_others_are(self) -> None:
         out = {"outcome": Outcome.PRUNED, "reason": "stopped after 6 of 40 epochs: behind"}

@@ -110,6 +110,7 @@ def test_where_another_cell_than_the_chosen_one_detects_something_that_is_said()
     assert found.recommended is None and found.winner and found.winner.name == "b4×a1"
     said = verdict(found)
     assert "too early to tell the cells apart**, mAP@0.5 is 0.013 at best so far (b2×a1)" in said
+    assert said.endswith("Train longer, e.g. with more train.epochs and another study.name.")
     assert "below" not in said
     assert "the best cell detects nothing yet" in verdict(
         findings(fast, replace(slow, map50=(0.0,)))
