@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sweeper.deploy.advice import claims, loading, recommendations
 from sweeper.deploy.formats import FORMATS, PT
 from sweeper.deploy.rows import Deployment, Row, Status, find
@@ -145,7 +143,7 @@ def _conditions(deployment: Deployment) -> str:
         "reload: median of 5, in turns with the .pt. Peak RSS: above the interpreter with "
         "torch, Ultralytics and the runtimes named here imported, which is the same for every "
         f"row. mAP@0.5 on {c['images']} validation images, each letterboxed to the square. "
-        f"{versions}.{_crowded(c)}"
+        f"{versions}.{_crowded(deployment.rows)}"
     )
 
 
@@ -170,14 +168,14 @@ def _where(deployment: Deployment) -> str:
     return f"Measured on {conditions['device']}{elsewhere}"
 
 
-def _crowded(conditions: dict[str, Any]) -> str:
+def _crowded(rows: tuple[Row, ...]) -> str:
     """A warning when other programs had the processor; ratios suffer less than times."""
-    waited = conditions["cpu_wait"]
-    if waited < BUSY_SHARE:
+    busy = [f"{r.name} {r.cpu_wait:.0%}" for r in rows if r.cpu_wait >= BUSY_SHARE]
+    if not busy:
         return ""
     return (
-        f" **The machine was busy: the .pt waited for a core during {waited:.0%} of its passes. "
-        "Times are too long and scatter.**"
+        " **The machine was busy: share of their time that passes, and those of the .pt in turns "
+        f"with them, waited for a core: {', '.join(busy)}. These times are too long and scatter.**"
     )
 
 

@@ -24,6 +24,24 @@ RELOADS = 5
 
 
 @dataclass(slots=True)
+class Waits:
+    """How long passes took, and how much of it they had no core of the processor, seconds."""
+
+    took_s: float = 0.0
+    waited_s: float = 0.0
+
+    def count(self, passes: dict[str, Any]) -> None:
+        """Add those of an answer of the bench."""
+        self.took_s += passes["took_s"]
+        self.waited_s += passes["waited_s"] or 0.0
+
+    @property
+    def share(self) -> float:
+        """Share of the passes in which other programs had the processor."""
+        return self.waited_s / self.took_s if self.took_s else 0.0
+
+
+@dataclass(slots=True)
 class Reference:
     """The .pt, alive while the exports are measured.
 
@@ -34,8 +52,7 @@ class Reference:
         versions: Of the libraries that measure.
         latencies: By batch size, seconds.
         reloads: Seconds.
-        took_s: Time of all passes.
-        waited_s: How much of it they had no core of the processor.
+        waits: Of all its passes.
     """
 
     child: Child
@@ -44,19 +61,13 @@ class Reference:
     versions: dict[str, str]
     latencies: dict[int, list[float]] = field(default_factory=dict)
     reloads: list[float] = field(default_factory=list)
-    took_s: float = 0.0
-    waited_s: float = 0.0
-
-    @property
-    def cpu_wait(self) -> float:
-        """Share of its passes in which other programs had the processor."""
-        return self.waited_s / self.took_s if self.took_s else 0.0
+    waits: Waits = field(default_factory=Waits)
 
     def finished(self) -> Row:
         """The reference's own row."""
         speeds = tuple(_speed(b, found) for b, found in self.latencies.items())
         reload_s = median(self.reloads) if self.reloads else None
-        return replace(self.row, speeds=speeds, reload_s=reload_s)
+        return replace(self.row, speeds=speeds, reload_s=reload_s, cpu_wait=self.waits.share)
 
 
 def open_reference(scene: Scene, weights: Path, child: Child) -> Reference:
@@ -77,12 +88,14 @@ def open_reference(scene: Scene, weights: Path, child: Child) -> Reference:
 
 def measure(scene: Scene, row: Row, wanted: Format, reference: Reference) -> Row:
     """The row of an export with its numbers; failed when it cannot run or disagrees."""
+    waits = Waits()
     try:
         with scene.bench(wanted, scene.folder / row.path) as child:
             child.ask("ready")
             row = replace(row, **_first_use(scene, child))
-            speeds = [_race(scene, batch, reference, child) for batch in scene.batches]
-            row = replace(row, speeds=tuple(speeds), **_reloads(reference, child))
+            speeds = [_race(scene, batch, reference, child, waits) for batch in scene.batches]
+            row = replace(row, speeds=tuple(speeds), cpu_wait=waits.share)
+            row = replace(row, **_reloads(reference, child))
             return _agree(scene, row, reference, child)
     except (ChildFault, ValueError) as error:
         return replace(row, status=Status.FAILED, reason=f"cannot be measured: {error}")
@@ -104,21 +117,20 @@ def _first_use(scene: Scene, child: Child) -> dict[str, Any]:
     return {**found, "gpu": gpu, **child.ask("precision")}
 
 
-def _race(scene: Scene, batch: int, reference: Reference, child: Child) -> Speed:
+def _race(scene: Scene, batch: int, reference: Reference, child: Child, waits: Waits) -> Speed:
     """Run both in turns; the ratio is the median over the turns."""
     runs = math.ceil(scene.deploy.runs / TURNS)
     command = {"batch": batch, "runs": runs, "warmup": scene.deploy.warmup}
     all_of_ours: list[float] = []
     ratios: list[float] = []
     for _ in range(TURNS):
-        passes = reference.child.ask("run", **command)
-        reference.took_s += passes["took_s"]
-        reference.waited_s += passes["waited_s"] or 0.0
-        theirs = passes["latencies_s"]
-        ours = child.ask("run", **command)["latencies_s"]
-        reference.latencies.setdefault(batch, []).extend(theirs)
-        all_of_ours += ours
-        ratios.append(median(theirs) / median(ours))
+        theirs, ours = reference.child.ask("run", **command), child.ask("run", **command)
+        reference.waits.count(theirs)
+        for passes in (theirs, ours):
+            waits.count(passes)
+        reference.latencies.setdefault(batch, []).extend(theirs["latencies_s"])
+        all_of_ours += ours["latencies_s"]
+        ratios.append(median(theirs["latencies_s"]) / median(ours["latencies_s"]))
     return _speed(batch, all_of_ours, ratios)
 
 

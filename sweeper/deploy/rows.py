@@ -69,6 +69,8 @@ class Row:
             it did not grow.
         gpu: Peaks on the GPU, GiB: ``allocated``, ``reserved`` (torch's allocator), ``nvml``.
         speeds: Batch 1 and ``deploy.batch``.
+        cpu_wait: Share of these passes, those of the ``.pt`` in turns with them included, in which
+            other programs had the processor.
         map50: mAP@0.5 on the validation set.
         box_px: Largest difference of a box from the ``.pt``, pixels.
         score: Largest difference of a score from the ``.pt``.
@@ -89,6 +91,7 @@ class Row:
     rss_mib: float | None = None
     gpu: dict[str, float] = field(default_factory=dict)
     speeds: tuple[Speed, ...] = ()
+    cpu_wait: float = 0.0
     map50: float | None = None
     box_px: float | None = None
     score: float | None = None

@@ -78,7 +78,7 @@ def _fill(settings: Settings, source: Source, target: Path, draft: Path, say: Sa
     deployment = Deployment(
         source.study,
         source.text,
-        conditions(scene, reference.versions, reference.cpu_wait),
+        conditions(scene, reference.versions),
         tuple(rows),
         tuple(_commands(scene, rows)),
         source.spec.number if source.spec else None,

@@ -86,13 +86,12 @@ def open_scene(settings: Settings, source: Source, draft: Path) -> Scene:
     )
 
 
-def conditions(scene: Scene, versions: dict[str, str], cpu_wait: float) -> dict[str, Any]:
+def conditions(scene: Scene, versions: dict[str, str]) -> dict[str, Any]:
     """What every number depends on."""
     return {
         "device": scene.machine,
         "gpu": scene.device != "cpu",
         "threads": scene.threads,
-        "cpu_wait": cpu_wait,
         "imgsz": scene.imgsz,
         "batch": scene.deploy.batch,
         "max_map_drop": scene.deploy.max_map_drop,

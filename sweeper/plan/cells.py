@@ -69,10 +69,18 @@ class Inquiry:
     Attributes:
         requests: The distinct cells, by setup, batch and accumulate.
         effective_batch: Images per optimizer step to reach.
+        assumed: Whether nobody named that.
     """
 
     requests: tuple[Request, ...]
     effective_batch: int
+    assumed: bool = False
+
+    @property
+    def aim(self) -> str:
+        """``an effective batch of 16``, with the key where nobody named one."""
+        another = " (another: plan.effective_batch=N)" if self.assumed else ""
+        return f"an effective batch of {self.effective_batch}{another}"
 
     @property
     def budgets(self) -> tuple[Budget, ...]:

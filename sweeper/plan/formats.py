@@ -65,7 +65,6 @@ def _csv(plan: Plan) -> str:
 
 
 def _tables(plan: Plan, verification: Verification | None) -> list[tuple[str, Rows]]:
-    wanted = plan.inquiry.effective_batch
     extra, head = columns(plan), head_of(plan)
     cells = [[*names(c.setup, extra), *figures(c), verdict_in_words(c)] for c in plan.cells]
     reached = [
@@ -81,8 +80,7 @@ def _tables(plan: Plan, verification: Verification | None) -> list[tuple[str, Ro
     tables = [
         (f"What fits ({SIMULATED})", [[*head, *numbers, "verdict"], *cells]),
         (
-            f"How to reach an effective batch of {wanted}, and the largest batch that fits "
-            f"({SIMULATED})",
+            f"How to reach {plan.inquiry.aim}, and the largest batch that fits ({SIMULATED})",
             [[*head, *numbers, "largest batch", "at most GiB", "tight up to"], *reached],
         ),
     ]

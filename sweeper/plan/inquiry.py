@@ -38,7 +38,8 @@ def inquire(space: Space, finder: ContentsFinder | None = None) -> Inquiry:
         accumulate = settings.accumulate if given else accumulate_for(settings.batch, wanted)
         setup = _setup(settings, finder.find(settings))
         requests[Request(setup, settings.batch, accumulate)] = None
-    return Inquiry(_sorted(list(requests)), wanted)
+    named = first.plan.effective_batch or first.study.effective_batch
+    return Inquiry(_sorted(list(requests)), wanted, assumed=named is None)
 
 
 def _setup(settings: Settings, contents: Contents) -> Setup:

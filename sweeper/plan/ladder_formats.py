@@ -74,8 +74,7 @@ def _records(ladder: Plan) -> list[tuple[dict[str, Any], PlanCell]]:
 
 
 def _title(ladder: Plan) -> str:
-    wanted = ladder.inquiry.effective_batch
-    return f"How to make room for an effective batch of {wanted}, the cheapest first ({SIMULATED})"
+    return f"How to make room for {ladder.inquiry.aim}, the cheapest first ({SIMULATED})"
 
 
 def _rows(ladder: Plan) -> list[list[str]]:

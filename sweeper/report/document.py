@@ -89,6 +89,10 @@ PARETO = (
 BUSY_FRONT = "The machine was busy: by times that it takes when idle other cells may be here."
 BUSY_CHANGES = "Times of a busy machine are left out."
 RATE = "Images/s are those of training in the median epoch."
+RUN_TIME = (
+    "The time of the whole run is that of the median epoch, times the epochs; what a run took "
+    "from its start to its end, which is more, is under *Every trial*."
+)
 BEST_EPOCH = (
     "The mAP of a run is that of its best epoch by mAP@0.5:0.95, whose weights are those of "
     "`best.pt`, not that of its last."
@@ -96,14 +100,13 @@ BEST_EPOCH = (
 WHOLE = (
     "In brackets: where the mean of many seeds lies 4 times of 5, estimated from how the curves "
     "wiggle; after ±: the standard deviation between the seeds that ran. "
-    f"{BEST_EPOCH} {RATE}"
+    f"{BEST_EPOCH} {RUN_TIME} {RATE}"
 )
 FIRST_PART = (
     "Compare only what is expected *at the end* of the whole run, in brackets where it lies 4 "
     "times of 5: mAP@0.5 so far favours small effective batches, and cells that went on for "
     "longer. All curves together tell what to expect of each, so it moves when another cell is "
-    f"trained further. {BEST_EPOCH} The time of the whole run is that of the median epoch, times "
-    f"the epochs. {RATE}"
+    f"trained further. {BEST_EPOCH} {RUN_TIME} {RATE}"
 )
 AT_RUNG = (
     "The run that was finished is judged, here and in what follows, as it stood after {} epochs: "

@@ -30,8 +30,8 @@ class Standing:
         spare_gib: Memory that the budget leaves free; None where it is not known.
         effective_batch: Images per optimizer step.
         reached: mAP@0.5 that the whole run came to; None before its end.
-        best: mAP@0.5 of the best epoch so far, if that is not the highest: the best one is best in
-            mAP@0.5:0.95.
+        best: mAP@0.5 of the epoch that is best in mAP@0.5:0.95 so far; None where only the curve
+            is known.
         busy: Whether other programs kept it waiting for a core, so that its times are too long.
     """
 
@@ -46,6 +46,11 @@ class Standing:
     best: float | None = None
     busy: bool = False
 
+    @property
+    def best_so_far(self) -> float:
+        """mAP@0.5 of the best epoch so far: without ``best`` the highest of the curve."""
+        return max(self.curve, default=0.0) if self.best is None else self.best
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -57,7 +62,7 @@ class Cell:
     @classmethod
     def of(cls, seeds: Sequence[Standing]) -> Cell:
         """The cell of these standings."""
-        trends = (Trend.of(s.curve, s.best) for s in seeds)
+        trends = (Trend.of(s.curve, s.best_so_far) for s in seeds)
         return cls(tuple(seeds), tuple(t for t in trends if t is not None))
 
     @property
@@ -196,7 +201,7 @@ class Field:
             return ""
         # The best one's error that many epochs before its end, which may lie behind it already.
         error = best.expected(self.shape, cell.epochs - late).error
-        reached = max(max(s.curve, default=0.0) for s in cell.seeds)
+        reached = max(s.best_so_far for s in cell.seeds)
         at_best, end = max(1 - math.exp(error), reached), self.ends[best.label]
         gap = end.map50 - at_best
         noise = SURE * math.sqrt(2) * self.shape.seed_sd * (1 - at_best)

@@ -260,7 +260,6 @@ CONDITIONS = {
     "gpu": False,
     "device": "A Processor",
     "threads": 1,
-    "cpu_wait": 0.09,
     "imgsz": 64,
     "batch": 2,
     "dynamic": True,
@@ -309,12 +308,15 @@ def test_a_child_that_dies_is_reported_with_its_last_words(tmp_path: Path) -> No
         child.answer()
 
 
-def test_a_busy_machine_is_named_by_what_the_pt_waited() -> None:
+def test_a_busy_machine_is_named_with_the_formats_that_waited() -> None:
     speeds = tuple(Speed(batch, 9.0, 9.0, 100.0) for batch in (1, 2))
-    rows = (Row("pt", map50=0.5, speeds=speeds, load_s=0.1, reload_s=0.1, size_mib=5.0),)
+    pt = Row("pt", map50=0.5, speeds=speeds, load_s=0.1, reload_s=0.1, size_mib=5.0, cpu_wait=0.04)
+    onnx = replace(pt, name="onnx", ran="fp32")
     said = {
-        share: render(Deployment("s", "trial 0", {**CONDITIONS, "cpu_wait": share}, rows, ()))
+        share: render(
+            Deployment("s", "trial 0", CONDITIONS, (pt, replace(onnx, cpu_wait=share)), ())
+        )
         for share in (0.09, 0.31)
     }
-    assert "The machine was busy: the .pt waited for a core during 31% of its passes" in said[0.31]
+    assert "with them, waited for a core: onnx 31%. These times" in said[0.31]
     assert "busy" not in said[0.09]

@@ -179,6 +179,13 @@ def test_a_cell_that_stands_above_the_leader_is_not_called_too_late() -> None:
     assert judge_rung([steady, dipped]).going == (0, 1)
 
 
+def test_the_best_epoch_so_far_is_asked_of_the_standing_not_of_its_curve() -> None:
+    early = standing(0, learn(32, slope=0.8), 1.5, label="b2×a1")
+    late = standing(1, (0.0,) * 30 + (0.97, 0.0), 1.0)  # a peak that mAP@0.5:0.95 does not share
+    assert judge_rung([early, late]).going == (0, 1)
+    assert judge_rung([early, replace(late, best=0.02)]).going == (0,)
+
+
 def test_no_end_is_expected_below_zero() -> None:
     late = (0.06,) * 4 + tuple(0.06 + 0.0312 * e for e in range(1, 31))
     judged = judge_rung([standing(0, late, 1.0, label="b2×a1"), standing(1, (0.0,) * 34, 2.0)])
