@@ -8,6 +8,7 @@ from operator import attrgetter
 
 from sweeper.config.arguments import argument_defaults, fault
 from sweeper.config.settings import MemorySettings, PlanSettings, Settings
+from sweeper.config.slips import own_keys
 from sweeper.errors import SettingsError
 from sweeper.trial.levers import ALLOCATORS, CHECKPOINTS
 from sweeper.trial.spec import SINGLE
@@ -255,7 +256,9 @@ def _check_extra(settings: Settings) -> None:
                     "would not be that of its batch and train.imgsz."
                 )
             if name in taken:
-                raise SettingsError(f"{group}.{name} cannot be set here: it has a key of its own.")
+                keys = " or ".join(f"{key}=" for key in own_keys(name))
+                why = f"it is {keys}" if keys else "every trial sets it itself"
+                raise SettingsError(f"{group}.{name} cannot be set here: {why}.")
             if name not in argument_defaults():
                 raise SettingsError(f"{group}.{name} is not an argument of Ultralytics.")
             if wanted := fault(name, value):
