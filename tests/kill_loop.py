@@ -29,7 +29,7 @@ from typing import Protocol
 import optuna
 import psutil
 
-from sweeper.study.optuna_study import outcome_of
+from sweeper.study.outcomes import outcome_of
 from sweeper.study.storage import open_storage
 from sweeper.tracking import read_study
 from tests import mlflow_server, postgres

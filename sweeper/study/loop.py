@@ -17,7 +17,8 @@ from sweeper.study.bounds import Bounds
 from sweeper.study.crashes import Crashes, fault
 from sweeper.study.display import StudyDisplay
 from sweeper.study.judge import cover, imply, interrupt
-from sweeper.study.optuna_study import Asked, CellStudy, outcome_of
+from sweeper.study.optuna_study import Asked, CellStudy
+from sweeper.study.outcomes import outcome_of
 from sweeper.study.sharing import DECIDING, Sharing
 from sweeper.study.space import Cell
 from sweeper.study.stop import StopRequest

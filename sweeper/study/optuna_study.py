@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,26 +18,15 @@ from sweeper.errors import StudyError
 from sweeper.study.identity import new_id
 from sweeper.study.judge import LEAST_EXCESS_GIB
 from sweeper.study.open_cells import OpenCells, Params
+from sweeper.study.outcomes import CONSTRAINT, counts, keep, outcome_of
 from sweeper.study.space import Cell, Space
 from sweeper.study.storage import SERVER_PATIENCE_S, is_server, open_storage, patiently
 from sweeper.trial.record import Outcome, TrialResult
 
-CONSTRAINT = "vram"
-DASHBOARD = "constraints"  # where optuna-dashboard 0.21 looks for them
 IDENTITY = "identity"
 ID, OLDER = "id", "older"
 DRIVER = "driver"  # of a trial: who runs it
 METRIC = "map50"
-
-# FAIL is what TPE ignores; an outcome that teaches it something is told as PRUNED.
-_STATES = {
-    Outcome.COMPLETE: TrialState.COMPLETE,
-    Outcome.CRASHED: TrialState.FAIL,
-    Outcome.TIMEOUT: TrialState.FAIL,
-    Outcome.INTERRUPTED: TrialState.FAIL,
-    Outcome.DISTURBED: TrialState.FAIL,
-    Outcome.COVERED: TrialState.FAIL,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +180,7 @@ class CellStudy:
         """Whether no trial before it counts for its cell; those whose making was lost end here."""
         self._end_lost()
         before = self._stored()[:number]
-        return not any(_counts(t) for t in before if _key(t.params) == key)
+        return not any(counts(t) for t in before if _key(t.params) == key)
 
     def _stored(self, *states: TrialState) -> list[FrozenTrial]:
         """The trials as they are now, of all states or of some."""
@@ -214,26 +202,8 @@ class CellStudy:
             self.finished += 1
 
     def _record(self, trial: Asked, result: TrialResult) -> None:
-        state = _STATES.get(result.outcome, TrialState.PRUNED)
-        value = result.map50
-        if state is TrialState.PRUNED and result.epochs:
-            value = result.epochs[-1].map50
-        values = None
-        if value is not None and math.isfinite(value) and state is not TrialState.FAIL:
-            values = [value]
-        shown: dict[str, Any] = {"outcome": result.outcome.value}
-        if result.reason:
-            shown["reason"] = result.reason
-        if result.memory is not None:
-            shown["peak_gib"] = result.memory.peak_gib
         try:
-            for epoch in result.epochs:
-                self._storage.set_trial_intermediate_value(trial.id, epoch.epoch, epoch.map50)
-            for key, excess in _constraints(result).items():
-                self._storage.set_trial_system_attr(trial.id, key, excess)
-            for key, shows in shown.items():
-                self._storage.set_trial_user_attr(trial.id, key, shows)
-            self._storage.set_trial_state_values(trial.id, state, values)
+            keep(self._storage, trial.id, result)
         except UpdateFinishedTrialError:
             stored = self._study.trials[trial.number]
             if outcome_of(stored) is not result.outcome:  # else the answer to a try was lost
@@ -266,7 +236,7 @@ class CellStudy:
         """
         known = self._seen | self._asked | self._reopened
         trials = self._stored()
-        counting = {_key(t.params) for t in trials if _counts(t)}
+        counting = {_key(t.params) for t in trials if counts(t)}
         unknown = [t for t in trials if t.number not in known]
         self._taken |= counting | {_key(t.params) for t in unknown}
         ended = [(t, outcome) for t in unknown if (outcome := outcome_of(t))]
@@ -343,27 +313,6 @@ class CellStudy:
                 "Use the same ones to resume it. To start anew give another study.name, or "
                 "study.resume=false, which finds a free name."
             )
-
-
-def _constraints(result: TrialResult) -> dict[str, Any]:
-    """By how much the cell exceeds its limit, as Optuna keeps it and as its dashboard reads it."""
-    if (excess := result.excess_gib) is None:
-        return {}
-    kept = create_trial(state=TrialState.PRUNED, constraints={CONSTRAINT: excess})
-    return {**kept.system_attrs, DASHBOARD: [excess]}
-
-
-def outcome_of(trial: FrozenTrial) -> Outcome | None:
-    """The recorded outcome; None while the trial has not ended."""
-    value = trial.user_attrs.get("outcome")
-    # The attribute is written before the state: only both make an end.
-    return Outcome(value) if value is not None and trial.state.is_finished() else None
-
-
-def _counts(trial: FrozenTrial) -> bool:
-    """Whether its cell needs no other trial."""
-    outcome = outcome_of(trial)
-    return not trial.state.is_finished() or (outcome is not None and not outcome.runs_again)
 
 
 def _key(params: Params) -> str:

@@ -29,6 +29,7 @@ from sweeper.study.earlier import (
     require_own_folder,
     require_same_data,
 )
+from sweeper.study.finish import finish
 from sweeper.study.identity import identity, new_id
 from sweeper.study.lease import Lease, study_lease
 from sweeper.study.loop import StudyLoop
@@ -43,7 +44,6 @@ from sweeper.study.telling import (
     say_result,
     training_in_words,
 )
-from sweeper.study.trials import Trials
 from sweeper.tracking.outbox import Outbox
 from sweeper.trial.command import tool_command
 from sweeper.trial.folder import TrialFolder
@@ -197,7 +197,8 @@ def _search(
             display.note(f"confirming {cells} with seeds {', '.join(map(str, seeds))}")
             done = confirm(best, seeds, trials, display)
         if done and lease.leads and settings.study.finish:
-            done = _finish(context, trials, display)
+            found = Findings(context.folder.read_with_trials(asked))
+            done = finish(found.recommended, trials, display)
     if not lease.leads:
         _leave(context, outbox, loop)
         return done
@@ -220,22 +221,6 @@ def _leave(context: RunContext, outbox: Outbox, loop: StudyLoop) -> None:
     if loop.fault:
         raise MachineError(loop.fault)
     context.say(f"left {context.name}: the driver that leads it confirms and reports")
-
-
-def _finish(context: RunContext, trials: Trials, display: StudyDisplay) -> bool:
-    """Continue the recommended trial to the end of its run; False when it may go on later."""
-    winner = Findings(context.folder.read_with_trials(_record(context))).recommended
-    if winner is None or winner.first.result is None or not winner.first.result.paused:
-        return True
-    spec, result = winner.first.spec, winner.first.result
-    display.note(f"finishing {spec.label}: {spec.epochs - result.trained} more epochs")
-    display.again(spec)
-    ended = trials.run_one(replace(spec.going_on(result, until=None), keep_weights=True))
-    recorded = trials.folder(spec.number).read_result()
-    if recorded is not None and recorded.paused:
-        display.note(f"trial {spec.number} stays as it was: {ended.reason}")
-        return False
-    return True
 
 
 def _share(settings: Settings, space: Space) -> bool:

@@ -16,7 +16,7 @@ from sweeper.config.settings import SlurmSettings
 from sweeper.doctor.jobs import check_jobs
 from sweeper.errors import MachineError
 from sweeper.executors.machine import machine_here
-from sweeper.study.optuna_study import outcome_of
+from sweeper.study.outcomes import outcome_of
 from sweeper.study.storage import open_storage
 from sweeper.tracking import read_study
 from sweeper.trial.folder import TrialFolder

@@ -17,7 +17,7 @@ from sweeper.config.compose import compose_settings
 from sweeper.errors import SettingsError, StudyError
 from sweeper.study import earlier
 from sweeper.study.lease import study_lease
-from sweeper.study.optuna_study import outcome_of
+from sweeper.study.outcomes import outcome_of
 from sweeper.study.run import run_study
 from sweeper.study.space import Cell, Space
 from sweeper.tracking import Tracker, read_study

@@ -26,7 +26,8 @@ from sweeper.study.identity import identity
 from sweeper.study.judge import interrupt, judge
 from sweeper.study.lease import Lease
 from sweeper.study.loop import StudyLoop
-from sweeper.study.optuna_study import CellStudy, outcome_of
+from sweeper.study.optuna_study import CellStudy
+from sweeper.study.outcomes import outcome_of
 from sweeper.study.trials import Trials
 from sweeper.tracking import Tracker, read_study
 from sweeper.tracking.outbox import Outbox

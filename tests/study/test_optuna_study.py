@@ -9,7 +9,8 @@ from sweeper.config.compose import compose_settings
 from sweeper.errors import StudyError
 from sweeper.study.identity import identity
 from sweeper.study.judge import LEAST_EXCESS_GIB
-from sweeper.study.optuna_study import Best, CellStudy, outcome_of
+from sweeper.study.optuna_study import Best, CellStudy
+from sweeper.study.outcomes import outcome_of
 from sweeper.study.space import Cell, Space
 from sweeper.trial.readings import EMULATED, MEASURED, SIMULATED, MemoryReading
 from sweeper.trial.record import Outcome, TrialResult

@@ -1,0 +1,27 @@
+"""The recommended trial once more, from its last rung to the end of its run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sweeper.report.cells import CellSummary
+from sweeper.study.display import StudyDisplay
+from sweeper.study.trials import Trials
+
+
+def finish(winner: CellSummary | None, trials: Trials, display: StudyDisplay) -> bool:
+    """Continue the winner's trial, its weights kept; False when it may go on later.
+
+    Nothing is to do without a winner, or where its run has come to its end.
+    """
+    if winner is None or winner.first.result is None or not winner.first.result.paused:
+        return True
+    spec, result = winner.first.spec, winner.first.result
+    display.note(f"finishing {spec.label}: {spec.epochs - result.trained} more epochs")
+    display.again(spec)
+    ended = trials.run_one(replace(spec.going_on(result, until=None), keep_weights=True))
+    recorded = trials.folder(spec.number).read_result()
+    if recorded is not None and recorded.paused:
+        display.note(f"trial {spec.number} stays as it was: {ended.reason}")
+        return False
+    return True
