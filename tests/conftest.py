@@ -60,13 +60,10 @@ MachineMaker = Callable[..., EmulatedMachine]
 hypothesis.settings.register_profile("sweeper", deadline=None)
 hypothesis.settings.load_profile("sweeper")
 
-# A file goes to one worker as a whole, and the last to start is waited for: the long ones first.
-LONG = ("test_kill_loop.py", "test_gpu_check.py", "test_run.py")
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the longest files."""
-    items.sort(key=lambda item: item.path.name not in LONG)
+    """Start with the longest test: a file goes to one worker, and the last one is waited for."""
+    items.sort(key=lambda item: item.path.name != "test_kill_loop.py")
 
 
 @pytest.fixture(scope="session")
