@@ -188,17 +188,19 @@ def _meant(key: str) -> list[str]:
     group, name = key.partition(".")[0], key.rpartition(".")[2]
     if f"{group}.{name}" in _keys():
         return [f"{group}.{name}"]
-    if near := own_keys(name) or _ending_with(name):
+    if own := own_key(name):
+        return [own]
+    if near := _ending_with(name):
         return near
     if name in argument_defaults():
         return [_extra(key)]
     return difflib.get_close_matches(key, _keys(), n=1)
 
 
-def own_keys(argument: str) -> list[str]:
-    """The keys under which an argument of Ultralytics is set here."""
+def own_key(argument: str) -> str | None:
+    """The key under which an argument of Ultralytics is set here."""
     known = set(_keys())
-    return [key for key in (argument, f"train.{argument}") if key in known]
+    return next((key for key in (argument, f"train.{argument}") if key in known), None)
 
 
 def _extra(key: str) -> str:

@@ -6,9 +6,8 @@ import math
 import re
 from operator import attrgetter
 
-from sweeper.config.arguments import argument_defaults, fault
+from sweeper.config.extra import check_extra
 from sweeper.config.settings import MemorySettings, PlanSettings, Settings
-from sweeper.config.slips import own_keys
 from sweeper.errors import SettingsError
 from sweeper.trial.levers import ALLOCATORS, CHECKPOINTS
 from sweeper.trial.spec import SINGLE
@@ -70,7 +69,7 @@ def validate(settings: Settings) -> None:
         )
     for name in settings.deploy.formats:
         _one_of("deploy.formats", name, EXPORTS)
-    _check_extra(settings)
+    check_extra(settings)
     _check_memory(settings)
 
 
@@ -230,36 +229,3 @@ _AT_LEAST: dict[str, float] = {
 def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise SettingsError(f"{key} must be one of {', '.join(allowed)} but got {value}.")
-
-
-# Ultralytics arguments that a trial sets itself.
-TAKEN = {"batch", "nbs", "amp", "accumulate", "model", "data", "device", "seed", "project", "name"}
-TAKEN |= {"plots", "save", "resume", "time", "task", "mode", "val", "exist_ok", "cfg"}
-UNCOUNTED = {
-    "fraction": "it shrinks the data set, and with it a batch that is larger",
-    "multi_scale": "every batch then has another image size",
-    "compile": "compiled kernels keep other activations than those that are counted",
-}
-
-
-def _check_extra(settings: Settings) -> None:
-    """Names under train.extra and data.augment must be Ultralytics arguments not set elsewhere."""
-    taken = TAKEN | vars(settings.train).keys()
-    for group, names in (
-        ("train.extra", settings.train.extra),
-        ("data.augment", settings.data.augment),
-    ):
-        for name, value in names.items():
-            if name in UNCOUNTED:
-                raise SettingsError(
-                    f"{group}.{name} cannot be set: {UNCOUNTED[name]}, so the memory of a cell "
-                    "would not be that of its batch and train.imgsz."
-                )
-            if name in taken:
-                keys = " or ".join(f"{key}=" for key in own_keys(name))
-                why = f"it is {keys}" if keys else "every trial sets it itself"
-                raise SettingsError(f"{group}.{name} cannot be set here: {why}.")
-            if name not in argument_defaults():
-                raise SettingsError(f"{group}.{name} is not an argument of Ultralytics.")
-            if wanted := fault(name, value):
-                raise SettingsError(f"{group}.{name} must be {wanted} but got {value}.")

@@ -89,7 +89,7 @@ def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
         ("train.epochs=-1", "train.epochs must be at least 1 but got -1"),
         ("train.rect=true", "train.rect=true cannot go with accumulate=4"),
         ("train.optimizer=auto", "train.optimizer must be one of SGD"),
-        ("+train.extra.mosiac=0", "train.extra.mosiac is not an argument of Ultralytics"),
+        ("+train.extra.mosiac=0", "not an argument .* Did you mean train.extra.mosaic?"),
         ("+train.extra.batch=2", "train.extra.batch cannot be set here: it is batch="),
         ("+train.extra.lr0=2", r"train.extra.lr0 cannot be set here: it is train\.lr0="),
         ("+train.extra.plots=true", "plots cannot be set here: every trial sets it itself"),
