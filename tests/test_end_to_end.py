@@ -145,7 +145,12 @@ def test_one_trial_prints_its_result(tmp_path: Path, traces: Path) -> None:
         (["bach=4"], "bach is an unknown key. Did you mean batch?"),
         (["+train.epoch=1"], "train.epoch is an unknown key. Did you mean"),
         (["batch=2,4"], "batch=2,4 is a sweep: python -m sweeper -m batch=2,4"),
-        (["-m", "model=[yolo11n,yolo11s]"], "python -m sweeper takes them with -m only"),
+        (
+            ["-m", "model=[yolo11n,yolo11s]"],
+            "without brackets: python -m sweeper -m model=",
+        ),
+        (["-m", "batch=4;8"], "between values stands a comma, batch=4,8."),
+        (["-m", "study.rungs=3,6"], "is a list and needs brackets: 'study.rungs=[3,6]'"),
     ],
 )
 def test_bad_input_is_one_message_and_leaves_no_records(

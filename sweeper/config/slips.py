@@ -23,7 +23,7 @@ _OPTIONS = (
 )
 _NAMED = 3  # choices that may be meant
 _COUNTS = {"batch", "accumulate"}
-_LISTS = {"deploy.formats", "study.rungs"}
+LISTS = {"deploy.formats", "study.rungs"}
 _FILES = {"data": "data.yaml", "model": "model.file"}  # keys for what no choice of a group is
 
 
@@ -49,8 +49,8 @@ def refuse_slips(overrides: Iterable[str]) -> None:
             raise SettingsError(_dashed(override, dashed[0].lstrip("-").replace("-", "_")))
         if listed := re.fullmatch(r"(\w+)=\[(.*)\]", override):
             raise SettingsError(
-                f"{override} is a list. Several values are typed without brackets, "
-                f"{listed[1]}={listed[2]}, and python -m sweeper takes them with -m only."
+                f"{override} is a list. Several values are typed without brackets: "
+                f"python -m sweeper -m {listed[1]}={listed[2]}"
             )
     own = next((word for word in words if word.startswith("data.yaml=")), None)
     if own and not any(re.match(r"\+?(data|experiment)=", word) for word in words):
@@ -75,7 +75,7 @@ def explain_number(error: ValueError, words: Iterable[str]) -> str:
 def sweep_typed(override: str) -> str:
     """What to type instead of several values where one is wanted, or a list."""
     key, _, values = override.partition("=")
-    if key in _LISTS:
+    if key in LISTS:
         return f"{override} is a list and needs brackets: '{key}=[{values}]'"
     return f"{override} is a sweep: python -m sweeper -m {override}"
 
@@ -142,6 +142,10 @@ def unreadable(override: str, said: str) -> str:
         return (
             f"{override} ends with a comma: between values stands a comma without spaces, between "
             "keys a space alone."
+        )
+    if found := re.fullmatch(r"(\w+)=(\w+(?:;\w+)+)", override):
+        return (
+            f"{override}: between values stands a comma, {found[1]}={found[2].replace(';', ',')}."
         )
     if "=" not in override or ",," in override:
         return (

@@ -58,7 +58,8 @@ def verdict(findings: Findings) -> str:
     """The answer in one sentence, or why there is none and what to do."""
     winner, tally = findings.winner, findings.tally
     if winner is not None and findings.recommended is None:
-        return f"{_too_early(findings)} {_longer(winner)}"
+        remedy = f" {_longer(winner)}" if findings.ended else ""
+        return f"{_too_early(findings)}{remedy}"
     if winner is not None:
         cell = cell_in_words(winner)
         said = f"Use {cell}" if findings.ended else _so_far(findings, cell)

@@ -83,8 +83,6 @@ def _alone(findings: Findings) -> str:
 
 def _uncompared(findings: Findings) -> str:
     """That of the cells which were trained as far nothing can be told yet."""
-    if findings.winner is None or findings.winner.name not in findings.ends_at_rung:
-        return "No cell was compared: nothing can be expected yet of the end of any cell."
     others = [c.name for c in findings.contenders if c is not findings.winner]
     early = f"It is too early to tell how {literal(listed(others, NAMED))} will end."
     rest = [c for c in findings.cells if c.compared and c not in findings.contenders]

@@ -144,9 +144,11 @@ class Findings:
 
     @cached_property
     def recommended(self) -> CellSummary | None:
-        """The winner, unless it detects nothing."""
-        enough = self.winner is not None and (self.winner.map50 or 0.0) >= LEAST_MAP50
-        return self.winner if enough else None
+        """The winner, unless it detects nothing, or nothing could be expected of any cell."""
+        winner = self.winner
+        if winner is None or (winner.map50 or 0.0) < LEAST_MAP50:
+            return None
+        return winner if winner.name in self.ends_at_rung or self.rival is None else None
 
     @cached_property
     def rival(self) -> CellSummary | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from sweeper.numbers import NOTHING, duration, gib, percent, points, score
 from sweeper.report.cells import CellSummary
@@ -93,7 +92,7 @@ def every_trial(findings: Findings) -> Table:
 
 
 def _trial_row(trial: RecordedTrial, cell: CellSummary, findings: Findings) -> list[str]:
-    seen = replace(trial, result=trial.part) if trial.waits else trial
+    seen = trial.at_rung
     ending = trial.result.ending if trial.result else trial.state
     if trial.waits and findings.study.status is StudyStatus.KILLED:
         ending = "waits at a rung"

@@ -45,7 +45,7 @@ def judge(spec: TrialSpec, facts: TrialFacts) -> TrialResult:
         excess_gib=_excess_gib(outcome, memory, spec.limit_gib),
         **summarise_epochs(child.epochs or facts.epochs),
         wall_time_s=spec.spent_s + facts.wall_time_s,
-        train_time_s=child.train_time_s,
+        train_time_s=_train_time_s(spec, child),
         images_per_s=child.images_per_s,
         iterations=child.iterations,
         optimizer_steps=child.optimizer_steps,
@@ -58,6 +58,13 @@ def judge(spec: TrialSpec, facts: TrialFacts) -> TrialResult:
         host=facts.host,
         class_map50=child.class_map50,
     )
+
+
+def _train_time_s(spec: TrialSpec, child: ChildFacts) -> float | None:
+    """That of the last part and of the epochs of the earlier ones."""
+    if child.train_time_s is None:
+        return None
+    return child.train_time_s + sum(e.epoch_s or 0.0 for e in child.epochs[: spec.trained])
 
 
 def refuse(spec: TrialSpec) -> TrialResult | None:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from sweeper.config.compose import amp_typed, load_settings, open_conf, read_settings, with_schema
 from sweeper.config.settings import STUDY_WIDE, Settings, of_the_trial
-from sweeper.config.slips import refuse_slips
+from sweeper.config.slips import LISTS, refuse_slips, sweep_typed
 from sweeper.errors import SettingsError
 from sweeper.numbers import count
 from sweeper.trial.levers import LEVERS
@@ -120,7 +120,9 @@ def resolve_space(
     dimensions = {k: _values(o) for k, o in overrides.items() if o.is_sweep_override()}
     for key in dimensions:
         if key.startswith(STUDY_WIDE):
-            raise SettingsError(f"{key} holds for the whole study and cannot be swept.")
+            typed_so = str(overrides[key].input_line)
+            hint = f" {sweep_typed(typed_so)}." if key in LISTS else ""
+            raise SettingsError(f"{key} holds for the whole study and cannot be swept.{hint}")
     fixed = tuple(str(o.input_line) for o in overrides.values() if not o.is_sweep_override())
 
     values = {k for k in dimensions if _is_value(k, loader)}

@@ -159,7 +159,7 @@ class TrialResult:
         map50_95: mAP averaged over IoU 0.5 to 0.95, 0 to 1.
         best_epoch: Epoch of those two, from 1.
         wall_time_s: Whole trial, process start to end, all parts together, seconds.
-        train_time_s: Training loop with its validations, of the last part, seconds.
+        train_time_s: Training loop with its validations, all parts together, seconds.
         images_per_s: As of `ChildFacts`.
         iterations: Micro-batches trained.
         optimizer_steps: Optimizer steps that really happened.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sweeper.str_enum import StrEnum
 from sweeper.trial.readings import EpochReport
@@ -106,6 +106,11 @@ class RecordedTrial:
     def waits(self) -> bool:
         """Whether a part of its training has ended and nothing is decided yet."""
         return self.result is None and self.part is not None
+
+    @property
+    def at_rung(self) -> RecordedTrial:
+        """The same with what its last part came to, where it waits, as its result."""
+        return replace(self, result=self.part) if self.waits else self
 
     @property
     def outcome(self) -> Outcome | None:

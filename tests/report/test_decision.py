@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from scipy.stats import ttest_rel
 
-from sweeper.report.answer import answer
+from sweeper.report.answer import answer, verdict
 from sweeper.report.certainty import certainty, paired_gap
-from sweeper.report.decision import commands, finishing
+from sweeper.report.decision import commands, decision, finishing
 from sweeper.report.document import render
 from sweeper.report.findings import Findings
 from sweeper.report.picks import best_in, left_out, picks, picks_in_words
@@ -139,6 +139,19 @@ class TestChoice:
         text = render(after, set())
         assert "The run that was finished is judged" in text
         assert "The run that was finished is judged" not in render(before, set())
+
+    def test_no_cell_is_recommended_of_whose_end_nothing_could_be_expected(self) -> None:
+        blind = [replace(part(b, 4, 0.9, 1.0), map50=(0.0, 0.0, 0.02, 0.04)) for b in (8, 4)]
+        found = findings(*blind)
+        assert found.winner is not None and found.recommended is None
+        said = verdict(found)
+        assert "too early to tell the cells apart**, mAP@0.5 is 0.040 at best" in said
+        assert "study.rungs=[]" in said
+        assert not picks(found) and not decision(found).rows
+        curve = (*blind[0].map50, *(0.1 for _ in range(EPOCHS - 4)))
+        ended = replace(blind[0], map50=curve, whole=True, finished=True)
+        assert findings(ended, blind[1]).recommended is None, "nor for having been finished"
+        assert findings(blind[0]).recommended is not None, "where there is no choice"
 
     def test_no_end_is_expected_below_the_best_epoch_so_far(self) -> None:
         flat = tuple(0.9 if epoch == 9 else 0.5 for epoch in range(16))

@@ -192,6 +192,7 @@ def test_what_waits_at_a_rung_when_a_study_is_stopped_is_shown_as_it_stands() ->
     assert "trials done, 2 more wait at a rung. The same command continues it." in text
     row = next(line for line in text.splitlines() if line.startswith("| 0 "))
     assert all(shown in row for shown in ("0.200", "waits at a rung", "2 of 3", "9.0 s"))
+    assert text.count("| waits at a rung after 2 of 3 epochs, mAP@0.5 0.200 there |") == 2
     assert "waits at a rung" not in render(Findings(replace(study, trials=trials)), set())
 
 

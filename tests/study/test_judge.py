@@ -43,6 +43,15 @@ def test_the_excess_is_positive_exactly_when_a_cell_does_not_fit(
     assert result.outcome.infeasible is (excess_gib is not None and excess_gib > 0)
 
 
+def test_the_training_time_is_that_of_all_parts(make_spec) -> None:
+    epochs = tuple(replace(EPOCH, epoch=e, epoch_s=float(e)) for e in (1, 2, 3))
+    child = ChildFacts(Ending.COMPLETE, epochs=epochs, train_time_s=3.5)
+    assert judge(make_spec(epochs=3), TrialFacts(child=child)).train_time_s == 3.5
+    going_on = make_spec(epochs=3, trained=2, spent_s=20.0)
+    result = judge(going_on, TrialFacts(child=child, wall_time_s=10.0))
+    assert (result.train_time_s, result.wall_time_s) == (1 + 2 + 3.5, 30.0)
+
+
 def test_what_nvml_saw_over_the_budget_is_infeasible_though_nothing_crashed(make_spec) -> None:
     child = ChildFacts(Ending.COMPLETE, epochs=(EPOCH,), memory=reading(9.0))
     result = judge(make_spec(limit_gib=10.0), TrialFacts(child=child, sampled=sampled(10.5)))
