@@ -87,7 +87,9 @@ def wrong_type(key: str, said: str) -> str:
         said = f"{key}={value} is no {_KINDS.get(kind, kind)}."
         ends = re.fullmatch(r"(\d+) ?(?:-|:|\.\.+) ?(\d+)", value)
         size = re.fullmatch(r"(\d+(?:\.\d+)?) ?gi?b?", value, re.IGNORECASE)
-        if ends and key in _COUNTS and 0 < int(ends[1]) < int(ends[2]):
+        if re.fullmatch(r"\d+( \d+)+", value):
+            said += f" Several values are typed with commas: {key}={value.replace(' ', ',')}."
+        elif ends and key in _COUNTS and 0 < int(ends[1]) < int(ends[2]):
             several = ",".join(_doubled(int(ends[1]), int(ends[2])))
             said += f" Several values are typed with commas: {key}={several}."
         elif size and key.endswith("_gib"):

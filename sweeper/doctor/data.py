@@ -95,7 +95,11 @@ def _faults(reading: Reading) -> list[Finding]:
     """One finding for each kind, so that many of one hide none of another."""
     kinds = (
         ("dataset", reading.split_faults, ""),  # each says what to do
-        ("images", reading.image_faults, "Replace these files, or take them out."),
+        (
+            "images",
+            reading.image_faults,
+            "Replace them, or take them out with their labels.",
+        ),
         ("labels", reading.label_faults, "Mend these lines."),
     )
     return [failure(name, list_faults(faults), do) for name, faults, do in kinds if faults]

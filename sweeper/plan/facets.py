@@ -7,12 +7,19 @@ from collections.abc import Callable
 from sweeper.plan.cells import Setup
 from sweeper.plan.predictions import Plan
 from sweeper.trial.levers import LEVERS, pulled
+from sweeper.trial.spec import trained_px
 
 TWICE = "2 × batch"
 
+
+def _imgsz(px: int) -> str:
+    at = trained_px(px)
+    return f"{px}" if at == px else f"{px} (trained at {at})"
+
+
 VARYING: dict[str, Callable[[Setup], str]] = {
     "card": lambda setup: setup.budget.card,
-    "imgsz": lambda setup: f"{setup.config.imgsz}",
+    "imgsz": lambda setup: _imgsz(setup.config.imgsz),
     "nc": lambda setup: f"{setup.config.nc}",
     "optimizer": lambda setup: setup.config.optimizer,
     "allocator": lambda setup: setup.config.allocator,

@@ -89,8 +89,8 @@ def _nearest(values: Iterable[int], to: int) -> list[int]:
 def _colours(ends: Sequence[float]) -> Normalize:
     if not ends:
         return Normalize(0.0, 1.0)
-    top = max(ends)
-    return Normalize(min(*ends, top - SPAN), top)
+    low = max(min(*ends, max(ends) - SPAN), 0.0)
+    return Normalize(low, max(*ends, low + SPAN))
 
 
 def _frame(axes: Axes, title: str, batches: list[int], accumulates: list[int]) -> None:

@@ -16,6 +16,7 @@ from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, literal, render_table, verbatim
 from sweeper.report.picks import left_out
 from sweeper.report.use import use
+from sweeper.trial.curves import BEGUN
 
 # The plots, in the order of the report: file name and what it shows.
 PLOTS = {
@@ -83,8 +84,9 @@ PARTS_IN_WORDS = {
     "cache": "The cache is what torch's allocator holds beyond all tensors.",
 }
 PARETO = (
-    "No other cell that was trained is better in mAP@0.5, time of the whole run and memory at "
-    "once. The line in the plot is the front of mAP@0.5 and time alone."
+    "Of the cells whose end is known or can be expected, no other is better in mAP@0.5, time of "
+    "the whole run and memory at once. The line in the plot is the front of mAP@0.5 and time "
+    "alone."
 )
 BUSY_FRONT = "The machine was busy: by times that it takes when idle other cells may be here."
 BUSY_CHANGES = "Times of a busy machine are left out."
@@ -106,11 +108,13 @@ FIRST_PART = (
     "Compare only what is expected *at the end* of the whole run, in brackets where it lies 4 "
     "times of 5: mAP@0.5 so far favours small effective batches, and cells that went on for "
     "longer. All curves together tell what to expect of each, so it moves when another cell is "
-    f"trained further. {BEST_EPOCH} {RUN_TIME} {RATE}"
+    "trained further, and nothing can be expected before learning has begun, which is when "
+    f"mAP@0.5 has been above {BEGUN} for two epochs. {BEST_EPOCH} {RUN_TIME} {RATE}"
 )
 AT_RUNG = (
     "The run that was finished is judged, here and in what follows, as it stood after {} epochs: "
-    "the others might have ended as far from what was expected of them as it did."
+    "the others might have ended as far from what was expected of them as it did. Its row has "
+    "what it came to, in brackets where the mean of many seeds lies."
 )
 CHANGES = (
     "A lever is what one can change of a cell to save memory or time. Medians over the pairs of "

@@ -13,7 +13,7 @@ from sweeper.report.words import end_in_words, headroom_in_words, reason_of, ver
 from sweeper.trial.levers import places
 from sweeper.trial.repeats import trial_in_words
 from sweeper.trial.spec import AMP_WORDS, AMPS
-from sweeper.trial.study_record import RecordedTrial, StudyStatus
+from sweeper.trial.study_record import WAITS, RecordedTrial, StudyStatus
 
 # In the order in which they are stacked; the names are those of MemoryReading.parts.
 PARTS = {
@@ -95,7 +95,7 @@ def _trial_row(trial: RecordedTrial, cell: CellSummary, findings: Findings) -> l
     seen = trial.at_rung
     ending = trial.result.ending if trial.result else trial.state
     if trial.waits and findings.study.status is StudyStatus.KILLED:
-        ending = "waits at a rung"
+        ending = WAITS
     row = [trial_in_words(trial.spec, noun=""), cell.name, score(seen.map50)]
     row += [ending.replace("_", " "), gib(seen.peak_gib), seen.trained or NOTHING]
     row += [str(trial.spec.seed), duration(seen.wall_time_s)]

@@ -9,7 +9,7 @@ from sweeper.report.markdown import bold, literal
 from sweeper.trial.levers import pulled
 from sweeper.trial.record import Outcome
 from sweeper.trial.spec import AMP_WORDS
-from sweeper.trial.study_record import RecordedTrial, StudyStatus
+from sweeper.trial.study_record import WAITS, RecordedTrial, StudyStatus
 
 
 def cell_in_words(cell: CellSummary) -> str:
@@ -77,7 +77,7 @@ def verdict(cell: CellSummary, findings: Findings) -> str:
         return reason
     if cell.first.waits and findings.study.status is StudyStatus.KILLED:
         seen = cell.first.at_rung
-        return f"waits at a rung after {seen.trained} epochs, mAP@0.5 {score(seen.map50)} there"
+        return f"{WAITS} after {seen.trained} epochs, mAP@0.5 {score(seen.map50)} there"
     state = cell.state.replace("_", " ")
     by = cell.first.implied_by
     if by is not None and by in findings.by_number:  # the reason stands with the trials

@@ -137,9 +137,11 @@ def _facts(entry: Entry, settings: Settings) -> Iterator[str]:
     record = entry.record
     who = ", ".join(driver.who for driver in entry.drivers or ())
     unknown = f"study.storage={without_password(settings.storage_url)} does not know it"
+    resumed = record.last_started > record.started
+    again = f", last resumed {_date(record.last_started)}" * resumed
     facts = {
         "study": record.name,
-        "started": f"{_date(record.started)}, last {_date(record.last_started)}",
+        "started": f"{_date(record.started)}{again}",
         "state": f"{entry.state}{f' by {who}' * bool(who)}",
         "cells done": entry.cells,
         "space": record.space or "",

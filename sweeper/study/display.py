@@ -20,6 +20,7 @@ from sweeper.trial.readings import EpochReport
 from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.repeats import trial_in_words
 from sweeper.trial.spec import TrialSpec
+from sweeper.trial.study_record import WAITS
 
 # Outcomes for which the grid says enough.
 QUIET = {Outcome.COMPLETE, Outcome.PRUNED, Outcome.COVERED, *(o for o in Outcome if o.infeasible)}
@@ -49,6 +50,7 @@ class StudyDisplay:
         self._grid: Grid | None = None
         self._running: dict[int, _Running] = {}
         self._finished: list[tuple[TrialSpec, TrialResult]] = []
+        self._waiting: dict[int, tuple[TrialSpec, TrialResult]] = {}
         self._total, self._earlier, self._label_width = 0, 0, 11
         self._best: tuple[float, str] | None = None
         self._live = Live(
@@ -137,6 +139,7 @@ class StudyDisplay:
         """Put the trial into the grid; print it where there is no grid or a reason to read."""
         self._running.pop(spec.number, None)
         self._finished.append((spec, result))
+        self._waiting.pop(spec.number, None)
         self._pace.end(spec.number)
         if self._grid is not None:
             self._grid.set(spec, mark_of(result.outcome, result.map50))
@@ -149,6 +152,7 @@ class StudyDisplay:
         """Show a trial that has come to the end of its part; it may go on later."""
         self._running.pop(spec.number, None)
         self._pace.end(spec.number, paused=True)
+        self._waiting[spec.number] = spec, result
         if self._grid is not None:
             self._grid.set(spec, paused_mark(result.map50))
         if not self._console.is_terminal:
@@ -163,15 +167,15 @@ class StudyDisplay:
         table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
         for name in ("trial", "cell", "epochs", "mAP@0.5", "peak GiB", "time", "outcome"):
             table.add_column(name)
-        last = {spec.number: (spec, result) for spec, result in self._finished}
+        last = self._waiting | {s.number: (s, result) for s, result in self._finished}
         ranked = sorted(last.values(), key=_by_map50)
         for spec, result in ranked[:SUMMARY_ROWS]:
             peak = gib(result.memory.peak_gib) if result.memory else NOTHING
             seconds = duration(result.wall_time_s) if result.iterations else NOTHING
             epochs = f"{result.trained}/{spec.epochs}" if result.trained else NOTHING
             trial, reached = trial_in_words(spec, noun=""), score(result.map50)
-            row = [trial, spec.label, epochs, reached, peak, seconds, result.ending]
-            table.add_row(*row)
+            ending = WAITS if spec.number in self._waiting else result.ending
+            table.add_row(trial, spec.label, epochs, reached, peak, seconds, ending)
         if unseen := self._earlier + max(0, len(ranked) - SUMMARY_ROWS):
             table.caption = f"and {count(unseen, 'more trial')}, in the report named below"
             table.caption_justify = "left"

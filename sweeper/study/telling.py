@@ -15,7 +15,7 @@ from sweeper.trial.command import tool_command
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.record import TrialResult
 from sweeper.trial.rungs import default_rungs
-from sweeper.trial.spec import STRIDE_PX, TrialSpec
+from sweeper.trial.spec import TrialSpec, trained_px
 
 ONE_EPOCH = (
     "one epoch shows what fits and how long it takes, and ranks nothing: to compare the cells' "
@@ -33,7 +33,7 @@ def training_in_words(specs: list[TrialSpec]) -> str:
         "/".join(dict.fromkeys(f"{getattr(spec, name)}" for spec in specs))
         for name in ("model", "data", "imgsz", "epochs")
     )
-    trained = "/".join(f"{-(-int(side) // STRIDE_PX) * STRIDE_PX}" for side in sizes.split("/"))
+    trained = "/".join(f"{trained_px(int(side))}" for side in sizes.split("/"))
     at = f" (trained at {trained})" if trained != sizes else ""
     return f"{models} on {data}, {sizes} px{at}, {epochs} epoch{'s' * (epochs != '1')}"
 

@@ -112,7 +112,8 @@ def _read_row(row: list[str], nc: int) -> Box | str:
     if len(row) != 5 and (len(row) < 7 or len(row) % 2 == 0):
         return f"expected 'class x y w h' but got {len(row)} columns"
     if not (values[0].is_integer() and 0 <= values[0] < nc):
-        return f"class {row[0]} is not one of 0 to {nc - 1}"
+        known = f"one of 0 to {nc - 1}" if nc > 1 else "0, the only one"
+        return f"class {row[0]} is not {known}"
     outside = [v for v in row[1:] if not -TOLERANCE <= float(v) <= 1 + TOLERANCE]
     if outside:
         return f"coordinates must be fractions from 0 to 1 but got {' '.join(outside[:4])}"

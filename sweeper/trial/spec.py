@@ -44,6 +44,11 @@ def read_amp(value: object) -> Amp:
     return AMPS[AMPS.index(value)]  # 1 is True
 
 
+def trained_px(imgsz: int) -> int:
+    """The side at which images are trained: the next multiple of the stride."""
+    return -(-imgsz // STRIDE_PX) * STRIDE_PX
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetFacts:
     """What tells a data set from others.

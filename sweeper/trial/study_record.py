@@ -12,6 +12,7 @@ from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.spec import TrialSpec
 
 RUNNING = "running"  # what people read in place of an outcome
+WAITS = "waits at a rung"  # of a study that was stopped: nothing runs
 
 
 class StudyStatus(StrEnum):

@@ -65,6 +65,7 @@ def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
         ),
         ("batch=many", "batch=many is no whole number"),
         ("batch=4.5", "batch=4.5 is no whole number"),
+        ("batch=4 8", "batch=4 8 is no whole number. .* with commas: batch=4,8"),
         ("batch=2-8", "batch=2-8 is no whole number. .* with commas: batch=2,4,8"),
         ("batch=3-8", "batch=3,6,8"),
         ("vram.budget_gib=8GB", r"is no number\. Type it without a unit: vram\.budget_gib=8\."),

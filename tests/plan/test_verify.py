@@ -25,6 +25,7 @@ from sweeper.plan.__main__ import main
 from sweeper.plan.bench import Bench, Fault, Results
 from sweeper.plan.cells import Setup
 from sweeper.plan.export import COLUMNS
+from sweeper.plan.facets import VARYING
 from sweeper.plan.predictions import Found, PlanCell
 from sweeper.plan.verify import is_of
 from sweeper.study.display import StudyDisplay
@@ -197,3 +198,8 @@ def test_a_card_is_known_by_name_and_size(
 
 def test_the_columns_are_those_of_the_published_readings() -> None:
     assert ",".join(COLUMNS) == PUBLISHED.read_text().splitlines()[0]
+
+
+def test_a_size_that_is_no_multiple_of_the_stride_is_shown_as_it_is_trained() -> None:
+    odd = replace(SETUP, config=replace(SETUP.config, imgsz=100))
+    assert (VARYING["imgsz"](SETUP), VARYING["imgsz"](odd)) == ("32", "100 (trained at 128)")

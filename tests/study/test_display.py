@@ -44,6 +44,16 @@ def test_a_trial_that_goes_on_after_its_end_counts_once(make_spec, earlier: int)
     assert ("and 1 more trial," in shown(display)) == bool(earlier)
 
 
+def test_a_trial_that_waits_at_a_rung_when_the_study_stops_is_in_the_table(make_spec) -> None:
+    display = StudyDisplay(Console(file=io.StringIO()))
+    part = TrialResult(Outcome.COMPLETE, paused=True, trained=2, map50=0.4, iterations=8)
+    for number in range(2):
+        display.trial_paused(make_spec(number=number, epochs=9, until=2), part)
+    display.trial_finished(make_spec(number=1), TrialResult(Outcome.INTERRUPTED, "stopped"))
+    (waiting,) = (line for line in shown(display).splitlines() if "waits at a rung" in line)
+    assert waiting.startswith("0 ") and "2/9" in waiting and "0.400" in waiting
+
+
 def test_a_table_of_eighteen_trials_shows_them_all(make_spec) -> None:
     display = StudyDisplay(Console(file=io.StringIO()))
     for number in range(18):
