@@ -65,7 +65,6 @@ def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
         ),
         ("batch=many", "batch=many is no whole number"),
         ("batch=4.5", "batch=4.5 is no whole number"),
-        ("batch=4 8", "batch=4 8 is no whole number. .* with commas: batch=4,8"),
         ("batch=2-8", "batch=2-8 is no whole number. .* with commas: batch=2,4,8"),
         ("batch=3-8", "batch=3,6,8"),
         ("vram.budget_gib=8GB", r"is no number\. Type it without a unit: vram\.budget_gib=8\."),
@@ -238,6 +237,7 @@ def test_a_number_where_a_group_wants_a_name_is_answered_with_the_nearest_one() 
         (["memory.batch=4"], r"memory\.batch is an unknown key\. Did you mean batch\?"),
         (["study.top=2"], r"study\.top is an unknown key\. Did you mean study\.confirm\.top\?"),
         (["data.mosaic=0"], r"data\.mosaic is .* mosaic is \+train\.extra\.mosaic=\."),
+        (["batch=4 8"], "batch=4 8 is no whole number. .* with commas: batch=4,8"),
         (["device=0"], "device is no key here: .*CUDA_VISIBLE_DEVICES=0"),
         (
             ["batch=[2,4]"],
