@@ -87,11 +87,11 @@ def wrong_type(key: str, said: str) -> str:
         said = f"{key}={value} is no {_KINDS.get(kind, kind)}."
         ends = re.fullmatch(r"(\d+) ?(?:-|:|\.\.+) ?(\d+)", value)
         size = re.fullmatch(r"(\d+(?:\.\d+)?) ?gi?b?", value, re.IGNORECASE)
-        if re.fullmatch(r"\d+( \d+)+", value):
-            said += f" Several values are typed with commas: {key}={value.replace(' ', ',')}."
-        elif ends and key in _COUNTS and 0 < int(ends[1]) < int(ends[2]):
-            several = ",".join(_doubled(int(ends[1]), int(ends[2])))
-            said += f" Several values are typed with commas: {key}={several}."
+        several = value.split() if re.fullmatch(r"\d+( \d+)+", value) else []
+        if ends and key in _COUNTS and 0 < int(ends[1]) < int(ends[2]):
+            several = _doubled(int(ends[1]), int(ends[2]))
+        if several:
+            said += f" Several values are typed with commas: {key}={','.join(several)}."
         elif size and key.endswith("_gib"):
             said += f" Type it without a unit: {key}={size[1]}."
         return said

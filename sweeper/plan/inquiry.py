@@ -15,7 +15,7 @@ from sweeper.memory.config import ASSUMED_IMAGES, MemoryConfig
 from sweeper.memory.contents import Contents
 from sweeper.memory.measure.nvml import Device
 from sweeper.plan.cells import Inquiry, Request, Setup, accumulate_for
-from sweeper.study.space import Space, wanted_batch
+from sweeper.study.space import Space, named_batch, wanted_batch
 from sweeper.training.contents import ContentsFinder
 from sweeper.trial.alloc_conf import alloc_conf, is_expandable
 
@@ -38,8 +38,7 @@ def inquire(space: Space, finder: ContentsFinder | None = None) -> Inquiry:
         accumulate = settings.accumulate if given else accumulate_for(settings.batch, wanted)
         setup = _setup(settings, finder.find(settings))
         requests[Request(setup, settings.batch, accumulate)] = None
-    named = first.plan.effective_batch or first.study.effective_batch
-    return Inquiry(_sorted(list(requests)), wanted, assumed=named is None)
+    return Inquiry(_sorted(list(requests)), wanted, assumed=named_batch(first) is None)
 
 
 def _setup(settings: Settings, contents: Contents) -> Setup:

@@ -14,9 +14,10 @@ def finish(winner: CellSummary | None, trials: Trials, display: StudyDisplay) ->
 
     Nothing is to do without a winner, or where its run has come to its end.
     """
-    if winner is None or winner.first.result is None or not winner.first.result.paused:
+    if winner is None or not winner.can_go_on:
         return True
     spec, result = winner.first.spec, winner.first.result
+    assert result is not None, "what is paused has come to something"
     display.note(f"finishing {spec.label}: {spec.epochs - result.trained} more epochs")
     display.again(spec)
     ended = trials.run_one(replace(spec.going_on(result, until=None), keep_weights=True))

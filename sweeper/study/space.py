@@ -218,8 +218,13 @@ def _plan_defaults(config: DictConfig) -> dict[str, str]:
 
 def wanted_batch(settings: Settings | DictConfig) -> int:
     """Images per optimizer step that a plan is to reach."""
-    wanted = settings.plan.effective_batch or settings.study.effective_batch
-    return int(wanted or EFFECTIVE_BATCH)
+    return named_batch(settings) or EFFECTIVE_BATCH
+
+
+def named_batch(settings: Settings | DictConfig) -> int | None:
+    """The same, where it was named."""
+    named: int | None = settings.plan.effective_batch or settings.study.effective_batch
+    return named
 
 
 def _ladder_space(wanted: int) -> dict[str, str]:
