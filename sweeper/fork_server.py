@@ -24,7 +24,8 @@ def start_fork_server(preload: str) -> None:
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     os.environ.setdefault("MPLBACKEND", "Agg")
     multiprocessing.get_context("forkserver").set_forkserver_preload([preload])
-    resource_tracker.ensure_running()  # or the next line does, and lets the signals in
+    with _held_signals():  # the tracker unblocks those that it ignores itself, and stays so
+        resource_tracker.ensure_running()  # apart, as it lets signals in here
     with _hidden_gpus(), _held_signals():
         forkserver.ensure_running()
 

@@ -13,6 +13,7 @@ from sweeper import fork_server
 
 SCRIPT = """
 import multiprocessing, os, signal
+from multiprocessing import resource_tracker
 from sweeper.fork_server import PARENTS, start_fork_server
 
 def tell():
@@ -28,6 +29,7 @@ if __name__ == "__main__":
     child = multiprocessing.get_context("forkserver").Process(target=tell)
     child.start()
     child.join()
+    resource_tracker.ensure_running()  # warns if the signals have ended it
     print(child.exitcode, sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
 """
 PRELOAD = """

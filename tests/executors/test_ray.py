@@ -282,7 +282,9 @@ def test_a_trial_ends_where_the_process_that_runs_it_dies_and_its_slot_too(
     trial = Submitted(executor, make_spec(epochs=1000), tmp_path / "t", listener)
     until(lambda: bool(listener.reports))
     (home,) = nodes.temporary.glob("sweeper-*")
-    (keeper,) = [p for p in psutil.process_iter(["cmdline"]) if str(home) in p.info["cmdline"]]
+    (keeper,) = [
+        p for p in psutil.process_iter(["cmdline"]) if str(home) in (p.info["cmdline"] or ())
+    ]
     keeper.kill()
     assert trial.future.result().ended_by is EndedBy.HOST
     nodes.require_nothing_left()
