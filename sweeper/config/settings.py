@@ -262,7 +262,8 @@ class ReportSettings:
 
     Attributes:
         format: ``markdown``, or ``html`` as well.
-        article: Set the claims of the article beside the study, whatever its experiment.
+        article: Set the claims of the article beside the study and its deployment, whatever its
+            experiment.
     """
 
     format: str = "markdown"

@@ -18,8 +18,8 @@ FP32_HINT = (
 )
 
 
-def render(deployment: Deployment) -> str:
-    """The whole document."""
+def render(deployment: Deployment, with_article: bool = False) -> str:
+    """The whole document; ``with_article``: the article's claims beside it."""
     rows = list(deployment.rows)
     measured = any(r.speeds for r in rows)
     sections = [
@@ -40,11 +40,14 @@ def render(deployment: Deployment) -> str:
         _table(recommendations(deployment)),
         *_loading(deployment),
         FP32_HINT if find(rows, "openvino_fp32") else "",
-        "## The article's claims",
-        f"{ARTICLE}; the right column is this model on this machine.",
-        _table(claims(deployment)),
+        *(_article(deployment) if with_article else []),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _article(deployment: Deployment) -> list[str]:
+    where = f"{ARTICLE}; the right column is this model on this machine."
+    return ["## The article's claims", where, _table(claims(deployment))]
 
 
 def _untrained(rows: list[Row]) -> str:
@@ -175,7 +178,8 @@ def _crowded(rows: tuple[Row, ...]) -> str:
         return ""
     return (
         " **The machine was busy: share of their time that passes, and those of the .pt in turns "
-        f"with them, waited for a core: {', '.join(busy)}. These times are too long and scatter.**"
+        f"with them, waited for a core: {', '.join(busy)}. These times are too long and scatter: "
+        "compare by × .pt, which was measured in turns, not by the columns beside it.**"
     )
 
 

@@ -88,7 +88,8 @@ def _fill(settings: Settings, source: Source, target: Path, draft: Path, say: Sa
     )
     tidy(draft)
     (draft / "deploy.json").write_text(to_json(deployment))
-    (draft / "deploy.md").write_text(render(deployment))
+    with_article = settings.report.article or source.is_articles
+    (draft / "deploy.md").write_text(render(deployment, with_article))
     return deployment
 
 

@@ -44,6 +44,7 @@ class Source:
         study_map50: mAP@0.5 that the study found for just these weights, at this size.
         changed: How the data set differs from what the winner was trained on; empty where it does
             not.
+        is_articles: Whether the study is set up as the article's.
     """
 
     study: str
@@ -56,6 +57,7 @@ class Source:
     imgsz: int
     study_map50: float | None = None
     changed: str = ""
+    is_articles: bool = False
 
 
 def find_source(settings: Settings) -> Source:
@@ -166,6 +168,7 @@ def _winner(settings: Settings) -> Source:
         imgsz=imgsz,
         study_map50=winner.map50 if kept and imgsz == spec.imgsz else None,
         changed=changed,
+        is_articles=findings.study.is_articles,
     )
 
 

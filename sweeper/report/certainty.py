@@ -147,7 +147,7 @@ def _time(winner: CellSummary, rival: CellSummary) -> str:
     if not winner.whole_s or not rival.whole_s:
         return ""
     if winner.waited or rival.waited:
-        return " (times not compared: the machine was busy)"
+        return " (no ratio of times: the machine was busy)"
     return f" ({rival.whole_s / winner.whole_s:.2f} times the time)"
 
 

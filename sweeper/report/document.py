@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 
 from sweeper.numbers import limit
@@ -71,7 +70,7 @@ def render(findings: Findings, plots: set[str], with_article: bool = False) -> s
             "The winner's exports", deployment(exported), deployment_source(exported, *weights)
         ),
         _section("Every trial", tables.every_trial(findings)),
-        _article(findings) if with_article or _is_articles(findings) else [],
+        _article(findings) if with_article or findings.study.is_articles else [],
         _caveats(findings),
     ]
     return "\n\n".join(text for section in sections for text in section if text) + "\n"
@@ -108,7 +107,8 @@ FIRST_PART = (
     "Compare only what is expected *at the end* of the whole run, in brackets where it lies 4 "
     "times of 5: mAP@0.5 so far favours small effective batches, and cells that went on for "
     "longer. All curves together tell what to expect of each, so it moves when another cell is "
-    "trained further, and nothing can be expected before learning has begun, which is when "
+    "trained further; the reason of a cell that was stopped keeps what was expected then. Nothing "
+    "can be expected before learning has begun, which is when "
     f"mAP@0.5 has been above {BEGUN} for two epochs. {BEST_EPOCH} {RUN_TIME} {RATE}"
 )
 AT_RUNG = (
@@ -227,10 +227,6 @@ def _not_fitting(findings: Findings, plots: set[str]) -> list[str]:
     if not findings.ranked:
         return []
     return ["## What does not fit, and why", "Every cell that was tried fits.", *images]
-
-
-def _is_articles(findings: Findings) -> bool:
-    return "experiment=article" in shlex.split(findings.study.fixed or "")
 
 
 def _article(findings: Findings) -> list[str]:

@@ -41,15 +41,17 @@ def _best(result: TrialResult, rung: int) -> float | None:
 
 def _standing(name: str, trial: RecordedTrial, result: TrialResult) -> Standing:
     spec = trial.spec
+    waited = result.cpu_wait or 0.0
+    busy = waited >= BUSY_SHARE
     return Standing(
         number=spec.number,
         label=name,
         epochs=spec.epochs,
         curve=result.curve or tuple(round(e.map50, CURVE_DIGITS) for e in result.epochs),
-        epoch_s=(trial.whole_s or 0.0) / spec.epochs,
+        epoch_s=(trial.whole_s or 0.0) / spec.epochs * (1 - waited * busy),
         spare_gib=None if trial.peak_gib is None else spec.limit_gib - trial.peak_gib,
         effective_batch=spec.effective_batch,
         reached=None if result.paused else trial.map50,
         best=trial.map50,
-        busy=(result.cpu_wait or 0.0) >= BUSY_SHARE,
+        busy=busy,
     )

@@ -14,6 +14,7 @@ from sweeper.trial.gap import Gap
 
 MARGIN = 0.01  # mAP@0.5 that nobody would train longer for
 SURE = 1.15  # standard deviations: seven of eight verdicts that end a trial are right
+_TIMES_TOLD = 1.005  # a ratio of times that is not printed as 1.00
 _SEEDS = 4.0  # differences between seeds that the noise by the curves is worth
 
 
@@ -26,13 +27,14 @@ class Standing:
         label: The cell as people say it.
         epochs: Of the whole run.
         curve: mAP@0.5 after each epoch trained so far.
-        epoch_s: Median time of an epoch with its validation, the first left out, seconds.
+        epoch_s: Median time of an epoch with its validation, the first left out, without what a
+            busy machine let it wait for a core; seconds.
         spare_gib: Memory that the budget leaves free; None where it is not known.
         effective_batch: Images per optimizer step.
         reached: mAP@0.5 that the whole run came to; None before its end.
         best: mAP@0.5 of the epoch that is best in mAP@0.5:0.95 so far; None where only the curve
             is known.
-        busy: Whether other programs kept it waiting for a core, so that its times are too long.
+        busy: Whether other programs kept it waiting for a core, so that its times are rough.
     """
 
     number: int
@@ -181,8 +183,8 @@ class Field:
     def _tied(self, cell: Cell, sooner: Cell) -> str:
         ratio = cell.whole_s / sooner.whole_s if sooner.whole_s else 1.0
         busy = any(seed.busy for seed in (*cell.seeds, *sooner.seeds))
-        on = ", as far as a busy machine shows" if busy else ""
-        return f"not known to be better than {self._with_end(sooner)}, {_sooner(ratio)}{on}"
+        ends = _sooner_if_idle(ratio) if busy else _sooner(ratio)
+        return f"not known to be better than {self._with_end(sooner)}, {ends}"
 
     def _with_end(self, cell: Cell) -> str:
         return f"{cell.label} ({self.ends[cell.label].map50:.2f})"
@@ -242,5 +244,12 @@ def _points(gap: float) -> str:
     return f"{100 * gap:.0f}" if gap >= 0.015 else f"{100 * gap:.1f}"
 
 
+def _sooner_if_idle(times: float) -> str:
+    """Without a figure, which the times of a busy machine do not give."""
+    ends = "sooner" if times >= _TIMES_TOLD else "as soon"
+    return f"which ends {ends} as far as a busy machine shows"
+
+
 def _sooner(times: float) -> str:
-    return f"which ends {times:.2f} times as fast" if times >= 1.005 else "which ends as soon"
+    told = times >= _TIMES_TOLD
+    return f"which ends {times:.2f} times as fast" if told else "which ends as soon"

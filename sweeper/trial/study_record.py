@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -62,6 +63,11 @@ class StudyRecord:
     last_started: float = 0.0
     status: StudyStatus = StudyStatus.RUNNING
     id: str = ""
+
+    @property
+    def is_articles(self) -> bool:
+        """Whether it is set up as the article's, of ``experiment=article``."""
+        return "experiment=article" in shlex.split(self.fixed or "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -276,6 +276,8 @@ def test_exports_that_cannot_be_loaded_are_rows_with_their_reasons() -> None:
     deployment = Deployment("s", "trial 0", CONDITIONS, rows, ())
     text = render(deployment)
     assert "busy" not in text and "finds little" not in text and "To load" not in text
+    assert "article" not in text
+    assert "| TensorRT engine at 142 images/s on a T4 " in render(deployment, with_article=True)
     weak = render(replace(deployment, rows=(Row("pt", map50=0.0862), rows[1])))
     assert "**This model finds little: mAP@0.5 0.086.**" in weak
     assert "Nothing could be measured; the reasons are below." in text

@@ -35,7 +35,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_winner_is_found_in_its_folder(runs: Path) -> None:
     found = find_source(compose_settings([f"runs_dir={runs}"]))
     assert (found.study, found.weights) == ("article", None)
-    assert found.text == "trial 5 (b4×a4 amp) of study article"
+    assert found.text == "trial 5 (b4×a4 amp) of study article" and found.is_articles
     assert found.run_id == (runs / "article/trials/0005/mlflow_run_id").read_text()
 
     best = StudyFolder(runs / "article").trial(5).best_weights

@@ -148,7 +148,7 @@ def test_cells_that_waited_for_a_core_are_named() -> None:
     text = render(Findings(replace(study, trials=trials)), set())
     waited = "spent at least 20% of the time waiting for a core of the processor"
     assert f"The machine was busy: b4×a2, b4×a4 {waited}" in text
-    assert "(times not compared: the machine was busy)" in text
+    assert "(no ratio of times: the machine was busy)" in text
     assert "was busy" not in render(Findings(study), set())
     assert "Times of a busy machine are left out." in text
     assert "by times that it takes when idle" in text
