@@ -41,6 +41,9 @@ def load_record(settings: Settings, name: str | None) -> RecordedStudy:
         if not folder.has_trials:
             raise
         return _read_folder(settings, folder, error.study)
+    except StudyError as error:
+        meant = StudyFolder.meant(Path(settings.runs_dir), name) if name else ""
+        raise StudyError(f"{error}{meant}") from error
 
 
 def publishing_place(settings: Settings, study: StudyRecord) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from sweeper.trial.command import whole_training
 from sweeper.trial.study_folder import StudyFolder
 
 NOTE_ROWS = 10
+MOST_RANKED = 100  # trials: each takes MLflow some ten milliseconds
 UNTAKEN = "MLflow did not take the report"
 FOLDER = "report"  # beside report.md, and among the artifacts
 MEANS = ("map50", "map50_95", "wall_time_s", "train_time_s")
@@ -100,8 +101,9 @@ def _log(
     """Where MLflow shows the runs, and why it did not take the report; one of them is empty."""
     uri, experiment = publishing_place(settings, findings.study)
     numbers, best, note = _metrics(findings), _tags(findings), _note(findings)
+    study, ranks = findings.study, _ranks(findings)
     try:
-        return publish_report(uri, experiment, findings.study, numbers, best, note, files), ""
+        return publish_report(uri, experiment, study, numbers, best, note, files, ranks), ""
     except StudyError as error:
         return "", f"{UNTAKEN}: {error}"
 
@@ -183,6 +185,18 @@ def _prospects(cell: CellSummary, findings: Findings) -> dict[str, float | None]
         "best_whole_run_s": cell.whole_s,
         "best_headroom_gib": cell.headroom_gib,
     }
+
+
+def _ranks(findings: Findings) -> dict[str, int]:
+    """The place of each trial's cell by run, the recommended one in front of the comparison.
+
+    Empty where there are too many.
+    """
+    if len(findings.trials) > MOST_RANKED:
+        return {}
+    ordered = sorted(tables.in_order(findings), key=lambda c: c is not findings.recommended)
+    places = enumerate(ordered, 1)
+    return {t.run_id: place for place, cell in places for t in cell.trials if t.run_id}
 
 
 def _tags(findings: Findings) -> dict[str, str]:

@@ -35,11 +35,11 @@ def comparison(findings: Findings) -> Table:
     header = ["strategy"]
     header += ["mAP@0.5 at the end", "so far"] if findings.in_parts else ["mAP@0.5"]
     header += ["epochs", "whole run", "images/s", "batch", "accumulate", "amp", "verdict"]
-    rows = [_comparison_row(c, findings) for c in _in_order(findings)]
+    rows = [_comparison_row(c, findings) for c in in_order(findings)]
     return Table(header, rows, left=("amp", "verdict"))
 
 
-def _in_order(findings: Findings) -> list[CellSummary]:
+def in_order(findings: Findings) -> list[CellSummary]:
     """Those that can be recommended, those that were stopped at a rung, the others."""
     others = [c for c in findings.cells if not c.fits]
     return [*findings.ranked, *sorted(others, key=lambda c: not c.compared)]
@@ -59,7 +59,7 @@ def memory(findings: Findings) -> Table:
     """One row per cell: its peak, what the budget leaves, and the changes against a reference."""
     header = ["cell", "peak GiB", "left under the budget"]
     header += ["peak change", "mAP points", "time change"] if findings.reference else []
-    return Table(header, [_memory_row(c, findings) for c in _in_order(findings)])
+    return Table(header, [_memory_row(c, findings) for c in in_order(findings)])
 
 
 def _memory_row(cell: CellSummary, findings: Findings) -> list[str]:

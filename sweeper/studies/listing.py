@@ -74,8 +74,9 @@ def find_study(settings: Settings, name: str) -> tuple[StudyFolder, StudyRecord]
     folder = StudyFolder(Path(settings.runs_dir) / name)
     record = folder.read()
     if record is None:
+        meant = StudyFolder.meant(Path(settings.runs_dir), name)
         raise StudyError(
-            f"study.name={name} is not under runs_dir={settings.runs_dir}. python -m "
+            f"study.name={name} is not under runs_dir={settings.runs_dir}.{meant} python -m "
             "sweeper.studies lists those that are; give another runs_dir for others."
         )
     return folder, record

@@ -8,10 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sweeper.study.space import MEMORY_KEYS, Space
+from sweeper.study.space import MEMORY_KEYS, Space, as_text
 from sweeper.trial.alloc_conf import alloc_conf
 from sweeper.trial.levers import pulled
 
+_SWEPT = "space."  # begins the keys of swept dimensions
+_SOURCE = "memory"  # what the peaks are
+_PEAKS = "peaks"
+_UNKNOWN = "not known"
 # How a study is run, not what a trial is.
 _NOT_IDENTITY = {"study", "executor", "tracking", "runs_dir", "vram"}
 _NOT_IDENTITY |= {"plan", "report", "studies", "deploy", "doctor", "memory"}
@@ -39,14 +43,36 @@ def identity(
         if not _covered(key, swept | _NOT_IDENTITY)
     }
     return {
-        **{f"space.{k}": list(v) for k, v in space.dimensions.items()},
+        **{f"{_SWEPT}{k}": list(v) for k, v in space.dimensions.items()},
         "study.effective_batch": first.study.effective_batch,
         "study.rungs": list(rungs),
         **common,
         "vram.budget_gib": budget_gib,
-        "memory": source,
+        _SOURCE: source,
         **_levers(space),
     }
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two identities, for people: ``batch: 2,4,8 before, 2,4 now``."""
+    one, other = _as_typed(before), _as_typed(now)
+    keys = [k for k in {**one, **other} if one.get(k) != other.get(k)]
+    return [f"{k}: {one.get(k, _UNKNOWN)} before, {other.get(k, _UNKNOWN)} now" for k in keys]
+
+
+def _as_typed(found: dict[str, Any]) -> dict[str, str]:
+    """Keys and values of an identity as one types them; a swept key stands where it is fixed."""
+    typed = {_PEAKS if key == _SOURCE else key: value for key, value in found.items()}
+    swept = {k.removeprefix(_SWEPT): v for k, v in typed.items() if k.startswith(_SWEPT)}
+    fixed = {k: v for k, v in typed.items() if not k.startswith(_SWEPT)}
+    return {
+        key: ",".join(map(as_text, value)) if key in swept else _or_null(value)
+        for key, value in {**swept, **fixed}.items()
+    }
+
+
+def _or_null(value: Any) -> str:
+    return "null" if value is None else as_text(value)
 
 
 def _levers(space: Space) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeper.errors import StudyError
-from sweeper.study.identity import new_id
+from sweeper.study.identity import changes, new_id
 from sweeper.study.judge import LEAST_EXCESS_GIB
 from sweeper.study.open_cells import OpenCells, Params
 from sweeper.study.outcomes import CONSTRAINT, counts, keep, outcome_of
@@ -306,10 +306,9 @@ class CellStudy:
         if stored is None:
             self._study.set_user_attr(IDENTITY, ours)
         elif stored != ours:
-            keys = [k for k in {**stored, **ours} if stored.get(k) != ours.get(k)]
-            lines = "\n".join(f"  {k}: stored {stored.get(k)}, now {ours.get(k)}" for k in keys)
+            lines = "\n  ".join(changes(stored, ours))
             raise StudyError(
-                f"study.name={self.name} was started with other settings:\n{lines}\n"
+                f"study.name={self.name} was started with other settings:\n  {lines}\n"
                 "Use the same ones to resume it. To start anew give another study.name, or "
                 "study.resume=false, which finds a free name."
             )

@@ -45,7 +45,7 @@ class Cell:
     @property
     def overrides(self) -> tuple[str, ...]:
         """The cell as Hydra overrides."""
-        return tuple(f"{k}={_as_text(v)}" for k, v in self.params)
+        return tuple(f"{k}={as_text(v)}" for k, v in self.params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Space:
     def swept(self) -> tuple[str, ...]:
         """The dimensions as Hydra sweep overrides."""
         return tuple(
-            f"{k}={','.join(_as_text(v) for v in values)}" for k, values in self.dimensions.items()
+            f"{k}={','.join(as_text(v) for v in values)}" for k, values in self.dimensions.items()
         )
 
     @property
@@ -132,7 +132,7 @@ def resolve_space(
         """Hydra composes each choice of groups once, which is slow; values are set on top."""
         groups = tuple((k, v) for k, v in params if k not in values)
         if groups not in composed:
-            texts = [*fixed, *(f"{k}={_as_text(v)}" for k, v in params)]
+            texts = [*fixed, *(f"{k}={as_text(v)}" for k, v in params)]
             whole = loader.load_sweep_config(config, texts)
             chosen = whole.hydra.runtime.choices
             strategy = chosen.get("memory") if "memory" in overrides else None
@@ -263,7 +263,8 @@ def _typed(value: object) -> Value:
     return value if isinstance(value, bool | int | float) else str(value)
 
 
-def _as_text(value: Value) -> str:
+def as_text(value: Value) -> str:
+    """A value as one types it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlencode
 
 from mlflow.entities import Metric, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
@@ -16,6 +18,7 @@ from sweeper.tracking.faults import readable_faults
 from sweeper.tracking.reader import open_study
 from sweeper.trial.study_record import StudyRecord
 
+RANK = "rank"  # metric of a trial: 1 is the recommended one
 LOCAL_UI = "http://127.0.0.1:5000"  # of make ui
 
 
@@ -27,6 +30,7 @@ def publish_report(
     answer: dict[str, str],
     note: str,
     files: Iterable[tuple[Path, str | None]],
+    ranks: Mapping[str, int],
 ) -> str:
     """Write a study's answer, its note and the files of its report to its parent run.
 
@@ -38,6 +42,7 @@ def publish_report(
         answer: Tags that say which trial is the best.
         note: Markdown that the MLflow UI shows on top.
         files: Each with its folder among the artifacts; None is the top.
+        ranks: The places of the trials, 1 the recommended one's, by the id of the run.
 
     Returns:
         The address at which MLflow's UI shows the study's runs; empty where it is not known.
@@ -57,10 +62,13 @@ def publish_report(
         )
         for path, folder in files:
             client.log_artifact(run_id, str(path), folder)
-        return runs_page(uri, parent.info.experiment_id, study.name)
+        for trial, place in ranks.items():
+            with suppress(MlflowException):  # as of a run that its owner has deleted
+                client.log_metric(trial, RANK, place, now)
+        return _runs_page(uri, parent.info.experiment_id, study.name, bool(ranks))
 
 
-def runs_page(uri: str, experiment_id: str, study: str) -> str:
+def _runs_page(uri: str, experiment_id: str, study: str, ranked: bool) -> str:
     """Where the UI lists runs, the best first: it opens with pages for GenAI applications."""
     if not uri.startswith(("http", "sqlite:")):
         return ""
@@ -68,7 +76,7 @@ def runs_page(uri: str, experiment_id: str, study: str) -> str:
     wanted = {
         "workflowType": "machine_learning",
         "searchFilter": f"tags.study = '{study}'",
-        "orderByKey": "metrics.`map50`",
-        "orderByAsc": "false",
+        "orderByKey": f"metrics.`{RANK if ranked else 'map50'}`",
+        "orderByAsc": str(ranked).lower(),
     }
     return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{urlencode(wanted)}"

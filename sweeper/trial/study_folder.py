@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,6 +30,13 @@ class StudyFolder:
     def all_of(cls, runs: Path) -> Iterator[StudyFolder]:
         """Every folder that has a study's record."""
         return (cls(path.parent) for path in sorted(runs.glob("*/study.json")))
+
+    @classmethod
+    def meant(cls, runs: Path, name: str) -> str:
+        """What to ask someone who typed the name of no study; empty where none is like it."""
+        known = [folder.path.name for folder in cls.all_of(runs)]
+        near = difflib.get_close_matches(name, known, n=1)
+        return f" Did you mean study.name={near[0]}?" if near else ""
 
     @property
     def trials(self) -> Path:

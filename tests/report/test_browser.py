@@ -94,10 +94,10 @@ def test_the_parent_run_has_the_report_and_its_plots(page: Page, parent: str) ->
     assert "memory.png" in dom and "parts.png" in dom and "<img" in dom
 
 
-def test_the_runs_sort_by_map50_under_names_that_speak(page: Page) -> None:
-    sort = "orderByKey=metrics.%60map50%60&orderByAsc=false"
+def test_the_runs_sort_by_their_ranks_under_names_that_speak(page: Page) -> None:
+    sort = "orderByKey=metrics.%60rank%60&orderByAsc=true"
     dom = page(f"/experiments/1/runs?workflowType=machine_learning&{sort}", ">b16×a1<")
-    names = [">b4×a4<", ">b4×a4 amp<", ">b8×a1<", ">b4×a1<", ">b16×a1<"]
+    names = [">b4×a4 amp<", ">b4×a4<", ">b8×a1<", ">b4×a1<", ">b16×a1<"]
     assert [dom.find(n) for n in names] == sorted(dom.find(n) for n in names)
     assert all(n in dom for n in names)
 

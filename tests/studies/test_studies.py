@@ -184,5 +184,10 @@ def test_bad_commands_are_one_message(command: Commands, tmp_path: Path) -> None
     assert unnamed.code == 1 and "Name it: study.name=NAME" in unnamed.err
     unknown = command(tmp_path, "study.name=no", "studies.remove=true", module="sweeper.studies")
     assert unknown.code == 1 and "study.name=no is not under runs_dir=runs" in unknown.err
+    (tmp_path / "runs/demo").mkdir(parents=True)
+    (tmp_path / "runs/demo/study.json").touch()
+    for module in ("sweeper.studies", "sweeper.report", "sweeper.deploy"):
+        typed = command(tmp_path, "study.name=demmo", module=module)
+        assert typed.code == 1 and " Did you mean study.name=demo?" in typed.err
     outside = command(tmp_path, "study.name=../x", "studies.remove=true", module="sweeper.studies")
     assert outside.code == 1 and "study.name must be a folder name" in outside.err

@@ -7,7 +7,7 @@ from optuna.trial import Trial, TrialState
 
 from sweeper.config.compose import compose_settings
 from sweeper.errors import StudyError
-from sweeper.study.identity import identity
+from sweeper.study.identity import changes, identity
 from sweeper.study.judge import LEAST_EXCESS_GIB
 from sweeper.study.optuna_study import Best, CellStudy
 from sweeper.study.outcomes import outcome_of
@@ -181,7 +181,7 @@ def test_a_study_keeps_its_id_and_one_of_before_ids_gets_one(tmp_path: Path) -> 
 def test_a_simulated_study_is_not_continued_by_measurements(tmp_path: Path) -> None:
     open_study(tmp_path)
     for source in (MEASURED, EMULATED):
-        with pytest.raises(StudyError, match=f"memory: stored simulated, now {source}"):
+        with pytest.raises(StudyError, match=f"peaks: simulated before, {source} now"):
             open_study(tmp_path, source=source)
 
 
@@ -195,5 +195,20 @@ def test_out_of_memory_everywhere_is_no_cell_that_fits(tmp_path: Path) -> None:
 def test_another_space_under_the_same_name_is_refused_with_the_difference(tmp_path: Path) -> None:
     open_study(tmp_path)
     other = make_space(DIMENSIONS | {"batch": (2, 4)})
-    with pytest.raises(StudyError, match=r"space\.batch: stored \[2, 4, 8, 16\], now \[2, 4\]"):
+    with pytest.raises(StudyError, match=r"\n  batch: 2,4,8,16 before, 2,4 now\n"):
         open_study(tmp_path, space=other)
+
+
+def test_changes_are_told_as_one_types_them_also_of_a_key_that_was_swept() -> None:
+    before = identity(make_space(), 24.0, SIMULATED)
+    settings = compose_settings(["amp=true", "train.lr0=0.5", "train.imgsz=96"])
+    cells = tuple(
+        Cell((("batch", batch), ("accumulate", 1)), settings, "x") for batch in (2, 4, 8, 16)
+    )
+    space = Space({"batch": (2, 4, 8, 16), "accumulate": (1,)}, ("amp=true",), cells)
+    assert changes(before, identity(space, 24.0, SIMULATED)) == [
+        "accumulate: 1,2 before, 1 now",
+        "amp: false,true before, true now",
+        "train.imgsz: 160 before, 96 now",
+        "train.lr0: 0.003 before, 0.5 now",
+    ]

@@ -227,17 +227,20 @@ def test_a_trial_is_read_back_with_its_types(uri: str, make_spec, tmp_path: Path
     assert read_curve(uri, trial, "map50") == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
 
-def test_the_answer_is_written_to_the_parent_run(uri: str, tmp_path: Path) -> None:
+def test_the_answer_is_written_to_the_parent_run(uri: str, make_spec, tmp_path: Path) -> None:
     tracker = Tracker(uri, "answer", tmp_path / "artifacts")
     tracker.start_study(study(), "")
+    trial, deleted = (tracker.start_trial(make_spec(study="s", number=n)) for n in (3, 4))
+    MlflowClient(uri).delete_run(deleted)
     (tmp_path / "report.md").write_text("hello")
     files = [(tmp_path / "report.md", None), (tmp_path / "report.md", "report")]
-    link = publish_report(
-        uri, "answer", study(), {"best_map50": 0.5}, {"best_trial": "3"}, "*note*", files
-    )
+    best, tag, ranks = {"best_map50": 0.5}, {"best_trial": "3"}, {deleted: 2, trial: 1}
+    link = publish_report(uri, "answer", study(), best, tag, "*note*", files, ranks)
     page = f"http://127.0.0.1:5000/#/experiments/{tracker.experiment_id}/runs?"
     assert link.startswith(page + "workflowType=machine_learning&searchFilter=tags.study+%3D+%27s")
+    assert link.endswith("&orderByKey=metrics.%60rank%60&orderByAsc=true")
     client = MlflowClient(uri)
+    assert client.get_run(trial).data.metrics == {"rank": 1}
     (run,) = client.search_runs([tracker.experiment_id], "tags.kind = 'study'")
     data, parent = run.data, run.info.run_id
     assert data.params == {
@@ -298,7 +301,7 @@ def test_two_studies_of_one_name_on_one_server_leave_each_other_alone(
     assert MlflowClient(uri).get_run(runs).info.status == "RUNNING"
     assert [t.number for t in read_study(uri, "shared", "same").trials] == [7], "the latest"
     with pytest.raises(StudyError, match=r"study\.name=same is not in"):
-        publish_report(uri, "shared", replace(study("same"), id="three"), {}, {}, "", [])
+        publish_report(uri, "shared", replace(study("same"), id="three"), {}, {}, "", [], {})
 
 
 def test_a_study_of_before_ids_is_found_by_its_name_once(
