@@ -17,6 +17,7 @@ from sweeper.numbers import count, listed
 from sweeper.study.space import Space
 from sweeper.study.specs import require_enough_images
 from sweeper.training.contents import read_contents
+from sweeper.training.copies import find_twins
 from sweeper.training.data_yaml import files_meant, is_shipped
 from sweeper.training.dataset import Dataset, locate
 from sweeper.training.labels import label_path, labels_without_image
@@ -74,6 +75,7 @@ def report(settings: Settings, reading: Reading) -> list[Finding]:
     """Every finding on a dataset, its faults first."""
     found = [_overview(settings, reading), *_faults(reading), *_unlabelled(reading)]
     found += [*_orphans(reading), *_flat(reading), *_repeated(reading), *_shared(reading)]
+    found += _twins(reading)
     if not any(image.boxes for image in reading.train):
         return found
     found += [_classes(reading), _boxes_per_image(reading)]
@@ -156,6 +158,19 @@ def _shared(reading: Reading) -> list[Finding]:
         f"mAP@0.5 also tells how well they are remembered: {listed(pairs, NAMED)}."
     )
     return [warning("dataset", text, "Validate on other images, if there are any.")]
+
+
+def _twins(reading: Reading) -> list[Finding]:
+    twins = find_twins(image.path for image in reading.train if image.size)
+    if not twins:
+        return []
+    pairs = [" is ".join(_name(path, reading) for path in pair) for pair in twins]
+    text = (
+        f"{len(pairs):,} of {count(len(reading.train), 'training image')} are there twice, under "
+        f"another name: {listed(pairs, NAMED)}."
+    )
+    remedy = "Take them out: they count double, and their labels may contradict each other."
+    return [warning("dataset", text, remedy)]
 
 
 def _classes(reading: Reading) -> Finding:

@@ -51,7 +51,8 @@ ON_EMULATED = (
 )
 BUSY = (
     "The machine was busy: {} spent at least {:.0%} of the time waiting for a core of the "
-    "processor, so they took longer than they need. Compare no times with theirs."
+    "processor, so they took longer than they need. Compare no times with theirs; where nothing "
+    "else tells two cells apart, the one is taken that ends first without that wait."
 )
 DEVICES = (
     "The trials ran on {}: the time of one says nothing about the time of another. trials.csv "
@@ -59,11 +60,11 @@ DEVICES = (
 )
 UNLABELLED = (
     "Images of {} without a label file, which count as background: {}. Training teaches to miss "
-    "the objects in them. {} names them."
+    "the objects in them. {} names the first."
 )
 SHARED = (
     "{} of {} of {} are trained on too: mAP@0.5 also tells how well they are remembered, and "
-    "images that were never seen may rank the cells in another order. {} names them."
+    "images that were never seen may rank the cells in another order. {} names the first."
 )
 CHANGED = (
     "The data set changed while the study ran: {} trained on other labels, images or classes than "

@@ -1,4 +1,4 @@
-"""Images of one split that lie in the other as well, under their own name or another."""
+"""Images that are there more than once: in both splits, or twice in one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 BEGINNING = 4096  # bytes, which most images that differ do not have in common
 
-Group = tuple[list[Path], list[Path]]  # of validation and of training
+Group = tuple[list[Path], ...]  # of validation and of training, or of one split alone
 
 
 def find_copies(val: Iterable[Path], train: Iterable[Path]) -> tuple[tuple[Path, Path], ...]:
@@ -19,20 +19,32 @@ def find_copies(val: Iterable[Path], train: Iterable[Path]) -> tuple[tuple[Path,
     """
     wanted, known = dict.fromkeys(val), dict.fromkeys(train)
     found = {path: path for path in wanted if path in known}
-    groups: list[Group] = [([path for path in wanted if path not in found], list(known))]
-    for key in (_size, _beginning, _content):
-        groups = [part for group in groups for part in _split(group, key)]
-    found |= {path: there[0] for here, there in groups for path in here}
+    alike = _alike(([path for path in wanted if path not in found], list(known)))
+    found |= {path: there[0] for here, there in alike for path in here}
     return tuple((path, found[path]) for path in wanted if path in found)
 
 
+def find_twins(files: Iterable[Path]) -> tuple[tuple[Path, Path], ...]:
+    """The files whose content another one had before them, each with that one."""
+    alike = _alike((list(dict.fromkeys(files)),))
+    return tuple((twin, first) for ((first, *twins),) in alike for twin in twins)
+
+
+def _alike(files: Group) -> list[Group]:
+    """The files of one content, where some are of every split, and more than one."""
+    groups = [files]
+    for key in (_size, _beginning, _content):
+        groups = [part for group in groups for part in _split(group, key)]
+    return groups
+
+
 def _split(group: Group, key: Callable[[Path], object]) -> list[Group]:
-    """The files that agree in ``key``, where some are of either split."""
-    parts: defaultdict[object, Group] = defaultdict(lambda: ([], []))
+    """The files that agree in ``key``."""
+    parts: defaultdict[object, Group] = defaultdict(lambda: tuple([] for _ in group))
     for side, paths in enumerate(group):
         for path in paths:
             parts[key(path)][side].append(path)
-    return [part for part in parts.values() if all(part)]
+    return [part for part in parts.values() if all(part) and sum(map(len, part)) > 1]
 
 
 def _size(path: Path) -> int:

@@ -112,6 +112,22 @@ def test_validation_images_that_are_trained_on_are_named_with_their_copy(tmp_pat
     )
 
 
+def test_training_images_that_are_there_twice_are_named(tmp_path: Path) -> None:
+    path = write_set(tmp_path, boxes(0, 1), boxes(1, 1))
+    content = (tmp_path / "images/train/0.jpg").read_bytes()
+    for name in ("a", "b"):
+        (tmp_path / f"images/train/{name}.jpg").write_bytes(content)
+        (tmp_path / f"labels/train/{name}.txt").write_text(boxes(1, 1))
+    lists = "train: [images/train, some.txt]"  # a file that is listed twice is no copy
+    path.write_text(path.read_text().replace("train: images/train", lists))
+    (tmp_path / "some.txt").write_text("./images/train/1.jpg\n")
+    (twice,) = (f for f in data.check_data(settings(path))[0] if f.level is Level.WARNING)
+    assert twice.text == (
+        "2 of 5 training images are there twice, under another name: "
+        "images/train/a.jpg is images/train/0.jpg, images/train/b.jpg is images/train/0.jpg."
+    )
+
+
 def test_classes_that_no_validation_counts_are_named(tmp_path: Path) -> None:
     path = write_set(tmp_path, boxes(0, 2), boxes(1, 1))
     (tmp_path / "labels/val/1.txt").write_text(boxes(0, 1))
