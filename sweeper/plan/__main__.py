@@ -41,6 +41,7 @@ def main(overrides: list[str]) -> None:
     from sweeper.errors import MachineError
     from sweeper.executors.emulated import emulate
     from sweeper.executors.supervise import warm_up
+    from sweeper.numbers import count
     from sweeper.plan.export import readings
     from sweeper.plan.files import check_target, write_whole
     from sweeper.plan.formats import render
@@ -65,6 +66,9 @@ def main(overrides: list[str]) -> None:
         warm_up()
     gc.freeze()  # else this process looks for cycles in all that it imported before it ends
     cache_dir = Path(settings.runs_dir) / "cache" / "vram"
+    if wanted.ladder:
+        cells = count(len(inquiry.requests), "cell")
+        print(f"predicting {cells}, a minute where {cache_dir} is empty", file=sys.stderr)
     make = make_ladder if wanted.ladder else make_plan
     plan = make(inquiry, cache_dir)
     verification = verify(plan, device, settings) if device is not None else None

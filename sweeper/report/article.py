@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from sweeper.numbers import NOTHING, duration, gib, limit, percent, points, score
 from sweeper.report.cells import CellSummary
 from sweeper.report.effects import Effect, effect
-from sweeper.report.findings import End, Findings
+from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table
+from sweeper.report.pareto import End
 from sweeper.trial.levers import pulled
 
 ARTICLE = (

@@ -157,8 +157,11 @@ def _changed(findings: Findings) -> Iterator[str]:
 
 
 def _training(findings: Findings) -> list[str]:
+    # A peak is simulated exactly where there is no GPU.
+    said = {SIMULATED: ON_CPU, EMULATED: ON_EMULATED, MEASURED: ""}
+    sources = [said.get(source, "") for source in findings.sources]
     if not findings.ranked:
-        return []
+        return sources
     epochs = findings.ranked[0].spec.epochs
     brief = (
         f"Brief training ({count(epochs, 'epoch')}): a longer one may rank the cells in another "
@@ -170,10 +173,8 @@ def _training(findings: Findings) -> list[str]:
         if best is not None and best.can_go_on:
             brief += f" {FINISH}"
     single = all(len(c.complete) == 1 for c in findings.contenders)
-    # A peak is simulated exactly where there is no GPU.
-    said = {SIMULATED: ON_CPU, EMULATED: ON_EMULATED, MEASURED: ""}
     return [
-        *(said.get(source, "") for source in findings.sources),
+        *sources,
         _devices(findings),
         _busy(findings),
         ONE_SEED if single else "",

@@ -10,7 +10,7 @@ from itertools import pairwise, permutations
 
 from sweeper.numbers import change, gain
 from sweeper.report.cells import CellSummary
-from sweeper.report.findings import End
+from sweeper.report.pareto import End
 from sweeper.trial.levers import LEVERS, pulled
 from sweeper.trial.spec import AMP_WORDS, AMPS, Amp
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cached_property
 
 from sweeper.report.cells import CellSummary, cells_of
+from sweeper.report.pareto import pareto_front
 from sweeper.report.standing import standings_of
+from sweeper.report.tally import Tally
 from sweeper.trial.curves import Outlook
 from sweeper.trial.gap import Gap
 from sweeper.trial.levers import places, pulled
-from sweeper.trial.record import Outcome
 from sweeper.trial.rungs import Choice, choose, ends, leads
 from sweeper.trial.spec import AMPS
 from sweeper.trial.study_record import Points, RecordedStudy, RecordedTrial, StudyStatus
@@ -20,8 +19,6 @@ BASELINE = "baseline"  # the name of the article's strategy
 # Below this nobody would use the model, and a ranking of such numbers says nothing.
 LEAST_MAP50 = 0.01
 MOST_ASKED = 8  # curves that are asked for where no result holds them
-
-End = Callable[[CellSummary], float | None]
 
 
 class Findings:
@@ -206,84 +203,14 @@ class Findings:
     @cached_property
     def sources(self) -> list[str]:
         """Where the peaks come from: ``measured``, ``emulated``, ``simulated``, or several."""
-        return sorted({t.vram_source for t in self.trials if t.vram_source})
+        return sorted({s for t in self.trials if (s := t.at_rung.vram_source)})
 
     @cached_property
     def tally(self) -> Tally:
         """How many trials ended how."""
         again = {t.number for cell in self.cells for t in cell.repeated}
-        trials = [t for t in self.trials if t.number not in again]
-        running = sum(t.outcome is None for t in trials)
-        complete = sum(t.outcome is Outcome.COMPLETE for t in trials)
-        infeasible = sum(t.infeasible for t in trials)
-        pruned = sum(t.outcome is Outcome.PRUNED for t in trials)
-        covered = sum(t.outcome is Outcome.COVERED for t in trials)
-        interrupted = sum(t.outcome is Outcome.INTERRUPTED for t in trials)
-        other = running + complete + infeasible + pruned + covered + interrupted
-        asked = sum(
-            t.outcome is not None
-            and not t.outcome.runs_again
-            and t.implied_by is None
-            and t.spec.confirms is None
-            for t in trials
-        )
-        decided = sum(t.implied_by is not None for t in trials)
-        return Tally(
-            trials=len(trials),
-            running=running,
-            complete=complete,
-            infeasible=infeasible,
-            pruned=pruned,
-            interrupted=interrupted,
-            failed=len(trials) - other,
-            asked=asked,
-            decided=decided,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """Numbers of trials; one that runs again and has counts once.
-
-    ``failed`` are diverged, timed out, crashed, disturbed and those whose amp was refused;
-    ``asked`` have ended and count in ``study.n_trials``: neither those that run again, nor implied
-    or covered ones, which are ``decided`` by others, nor repetitions.
-    """
-
-    trials: int
-    running: int
-    complete: int
-    infeasible: int
-    pruned: int
-    interrupted: int
-    failed: int
-    asked: int
-    decided: int
+        return Tally.of(t for t in self.trials if t.number not in again)
 
 
 def _recorded_points(trial: RecordedTrial) -> Points:
     return [*enumerate(trial.result.curve, 1)] if trial.result else []
-
-
-def pareto_front(cells: Iterable[CellSummary], end: End) -> list[CellSummary]:
-    """The cells that no other equals or beats in mAP@0.5, time and memory; best mAP first.
-
-    Args:
-        cells: Those of which anything is not known are left out.
-        end: mAP@0.5 of each at the end of the whole run.
-    """
-    known = [
-        (-map50, cell.whole_s, cell.peak_gib, cell)
-        for cell in cells
-        if (map50 := end(cell)) is not None
-        and cell.whole_s is not None
-        and cell.peak_gib is not None
-    ]
-    front: list[tuple[float, float]] = []
-    kept: list[CellSummary] = []
-    for _, time, peak, cell in sorted(known, key=lambda found: found[:3]):
-        # all kept ones have at least this mAP
-        if not any(t <= time and p <= peak for t, p in front):
-            front.append((time, peak))
-            kept.append(cell)
-    return kept

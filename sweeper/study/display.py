@@ -13,18 +13,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.numbers import NOTHING, count, duration, gib, score
+from sweeper.numbers import duration
+from sweeper.study.end_table import end_table
 from sweeper.study.grid import LEGEND, RUNNING, Grid, Mark, mark_of, paused_mark
 from sweeper.study.pace import Pace
 from sweeper.trial.readings import EpochReport
 from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.repeats import trial_in_words
 from sweeper.trial.spec import TrialSpec
-from sweeper.trial.study_record import WAITS
 
 # Outcomes for which the grid says enough.
 QUIET = {Outcome.COMPLETE, Outcome.PRUNED, Outcome.COVERED, *(o for o in Outcome if o.infeasible)}
-SUMMARY_ROWS = 50
 SLOW_S = 10.0  # without a line, before a finished epoch is one
 TOLD_S = 60.0  # what may take longer is told
 LATE = 0.2  # of what is left, before it is told again
@@ -164,22 +163,8 @@ class StudyDisplay:
 
     def summary(self) -> Table:
         """The trials of this start, the best first."""
-        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
-        for name in ("trial", "cell", "epochs", "mAP@0.5", "peak GiB", "time", "outcome"):
-            table.add_column(name)
         last = self._waiting | {s.number: (s, result) for s, result in self._finished}
-        ranked = sorted(last.values(), key=_by_map50)
-        for spec, result in ranked[:SUMMARY_ROWS]:
-            peak = gib(result.memory.peak_gib) if result.memory else NOTHING
-            seconds = duration(result.wall_time_s) if result.iterations else NOTHING
-            epochs = f"{result.trained}/{spec.epochs}" if result.trained else NOTHING
-            trial, reached = trial_in_words(spec, noun=""), score(result.map50)
-            ending = WAITS if spec.number in self._waiting else result.ending
-            table.add_row(trial, spec.label, epochs, reached, peak, seconds, ending)
-        if unseen := self._earlier + max(0, len(ranked) - SUMMARY_ROWS):
-            table.caption = f"and {count(unseen, 'more trial')}, in the report named below"
-            table.caption_justify = "left"
-        return table
+        return end_table(last.values(), self._waiting, self._earlier)
 
     @property
     def _done(self) -> int:
@@ -234,11 +219,6 @@ class StudyDisplay:
             parts.append(f"best so far {self._best[0]:.3f} ({self._best[1]})")
         parts.append(self._pace.in_words(self._total - self._done))
         return "   ".join(filter(None, parts))
-
-
-def _by_map50(finished: tuple[TrialSpec, TrialResult]) -> float:
-    map50 = finished[1].map50
-    return 1.0 if map50 is None else -map50  # the unknown ones last
 
 
 def say(console: Console, text: str) -> None:

@@ -181,7 +181,8 @@ def test_a_study_in_parts_that_learnt_nothing_has_the_command_of_whole_runs() ->
 
 
 def test_what_waits_at_a_rung_when_a_study_is_stopped_is_shown_as_it_stands() -> None:
-    study = recorded([Row(4, a, False, map50=(0.1, 0.2), wall_time_s=9.0) for a in (1, 2)])
+    rows = [Row(4, a, False, peak_gib=2.0, map50=(0.1, 0.2), wall_time_s=9.0) for a in (1, 2)]
+    study = recorded(rows)
     trials = tuple(
         replace(t, result=None, part=replace(t.result, paused=True, trained=2))
         for t in study.trials
@@ -190,6 +191,7 @@ def test_what_waits_at_a_rung_when_a_study_is_stopped_is_shown_as_it_stands() ->
     stopped = replace(study.study, status=StudyStatus.KILLED)
     text = render(Findings(replace(study, study=stopped, trials=trials)), set())
     assert "trials done, 2 more wait at a rung. The same command continues it." in text
+    assert "- Memory is simulated: " in text
     row = next(line for line in text.splitlines() if line.startswith("| 0 "))
     assert all(shown in row for shown in ("0.200", "waits at a rung", "2 of 3", "9.0 s"))
     assert text.count("| waits at a rung after 2 of 3 epochs, mAP@0.5 0.200 there |") == 2

@@ -8,7 +8,9 @@ import pytest
 from sweeper.report.answer import answer, plain_answer
 from sweeper.report.cells import CellSummary
 from sweeper.report.effects import effect, strategy_changes, summarise
-from sweeper.report.findings import Findings, Tally, pareto_front
+from sweeper.report.findings import Findings
+from sweeper.report.pareto import pareto_front
+from sweeper.report.tally import Tally
 from sweeper.report.words import verdict
 from sweeper.trial.record import Outcome
 from sweeper.trial.study_record import StudyStatus

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from sweeper.study import display as module
-from sweeper.study.display import SUMMARY_ROWS, StudyDisplay
+from sweeper.study.display import StudyDisplay
+from sweeper.study.end_table import ROWS
 from sweeper.trial.record import Outcome, TrialResult
 from sweeper.trial.repeats import repeat_number, trial_in_words
 from tests.study.fakes import epochs_of
@@ -63,7 +64,7 @@ def test_a_table_of_eighteen_trials_shows_them_all(make_spec) -> None:
 
 def test_a_table_that_leaves_trials_out_says_how_many_and_where_they_are(make_spec) -> None:
     display = StudyDisplay(Console(file=io.StringIO()))
-    for number in range(SUMMARY_ROWS + 6):
+    for number in range(ROWS + 6):
         display.trial_finished(make_spec(number=number), TrialResult(Outcome.COMPLETE))
     assert "and 6 more trials, in the report named below" in shown(display)
 
