@@ -127,6 +127,8 @@ def standing(findings: Findings) -> str:
     if study.status is StudyStatus.KILLED:
         if waiting := sum(t.waits for t in findings.trials):
             done += f", {waiting} more {'wait' if waiting > 1 else 'waits'} at a rung"
+        if tally.interrupted:
+            done += f", {tally.interrupted} interrupted"
         return f"*The study was stopped: {done}. The same command continues it.*"
     if study.status is StudyStatus.RUNNING or tally.running:
         return f"*The study has not ended: {done}, {tally.running} running.*"

@@ -64,11 +64,14 @@ class Findings:
         return max(waiting, default=0) if any(t.finished for t in compared) else 0
 
     def to_confirm(self, top: int) -> list[int]:
-        """The trials to repeat with fresh seeds: those that are, then the next of the choice."""
+        """The trials to repeat with fresh seeds: those that are, then the next of the choice.
+
+        None but those where no cell can be recommended: seeds would tell nothing of the choice.
+        """
         begun = {t.spec.confirms for t in self.trials if t.spec.confirms is not None}
         trials = tuple(t for t in self.trials if t.spec.confirms is None)
         searched = Findings(RecordedStudy(self.study, trials))
-        order = searched.choice.order if searched.choice else ()
+        order = searched.choice.order if searched.choice and searched.recommended else ()
         cells = {self.cell_of(number).name for number in begun}
         others = (n for n in order if self.cell_of(n).name not in cells)
         return [*sorted(begun), *others][:top]

@@ -51,6 +51,7 @@ from sweeper.trial.record import Outcome
 from sweeper.trial.spec import SINGLE, TrialSpec
 from sweeper.trial.study_record import StudyRecord
 
+NOTHING_TO_CONFIRM = "nothing is confirmed: no cell can be recommended so far"
 HALF_CONFIRMED = (
     "cells that earlier starts confirmed have unlike numbers of fresh seeds: "
     "study.confirm.top=N and study.confirm.seeds=N complete them"
@@ -191,7 +192,10 @@ def _search(
         found = Findings(context.folder.read_with_trials(asked))
         if not settings.study.confirm.top and confirmed_unequally(found.trials):
             display.note(HALF_CONFIRMED)
-        if done and lease.leads and (best := found.to_confirm(settings.study.confirm.top)):
+        best = found.to_confirm(settings.study.confirm.top)
+        if done and settings.study.confirm.top and not best:
+            display.note(NOTHING_TO_CONFIRM)
+        if done and lease.leads and best:
             seeds = fresh_seeds(spec_of.values(), settings.study.confirm.seeds)
             cells = ", ".join(found.cell_of(number).name for number in best)
             display.note(f"confirming {cells} with seeds {', '.join(map(str, seeds))}")

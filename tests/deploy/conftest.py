@@ -35,8 +35,11 @@ def study(tmp_path_factory: pytest.TempPathFactory, traces: Path) -> Path:
 @pytest.fixture(scope="session")
 def deployed(study: Path) -> tuple[Path, str]:
     """The same after ``python -m sweeper.deploy``, and what that printed."""
-    formats = "onnx,onnx_fp16,openvino_fp32,tensorrt"
-    done = deploy(study, "study.name=small", f"deploy.formats=[{formats}]")
+    for earlier in ("onnx", "ncnn"):
+        (study / "runs/small/deploy" / earlier).mkdir(parents=True)
+    formats = "torchscript,onnx,onnx_fp16,openvino_fp32,tensorrt"
+    asked = ("study.name=small", f"deploy.formats=[{formats}]", "report.article=true")
+    done = deploy(study, *asked)
     assert done.returncode == 0, done.stdout + done.stderr
     return study / "runs/small", done.stdout
 

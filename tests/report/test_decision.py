@@ -144,6 +144,7 @@ class TestChoice:
         blind = [replace(part(b, 4, 0.9, 1.0), map50=(0.0, 0.0, 0.02, 0.04)) for b in (8, 4)]
         found = findings(*blind)
         assert found.winner is not None and found.recommended is None
+        assert found.to_confirm(2) == []
         said = verdict(found)
         assert "too early to tell the cells apart**, mAP@0.5 is 0.040 at best" in said
         assert "study.rungs=[]" in said

@@ -132,10 +132,11 @@ def test_a_stopped_study_says_how_many_cells_need_no_trial() -> None:
         Row(8, 1, False, map50=(0.4,)),
         Row(4, 2, False, Outcome.COVERED, implied_by=0),
         Row(2, 4, False, Outcome.COVERED, implied_by=0),
+        Row(2, 1, False, Outcome.INTERRUPTED),
     ]
     study = recorded(rows)
     stopped = replace(study, study=replace(study.study, status=StudyStatus.KILLED))
-    said = "stopped: 1 of 7 trials done, 2 more cells decided by them. The same command"
+    said = "stopped: 1 of 7 trials done, 2 more cells decided by them, 1 interrupted. The same"
     assert said in answer(Findings(stopped))
 
 
