@@ -15,6 +15,7 @@ from sweeper.deploy.measure import Reference, measure, open_reference, size_mib
 from sweeper.deploy.process import Child, ChildFault
 from sweeper.deploy.progress import Progress, Say
 from sweeper.deploy.recording import record
+from sweeper.deploy.retrain import train_again
 from sweeper.deploy.rows import Deployment, Row, Status, find, to_json
 from sweeper.deploy.scene import Scene, conditions, open_scene
 from sweeper.deploy.source import (
@@ -22,7 +23,6 @@ from sweeper.deploy.source import (
     find_source,
     require_detections,
     require_readable,
-    train_again,
 )
 from sweeper.errors import DeployError
 from sweeper.memory.measure.nvml import source_of

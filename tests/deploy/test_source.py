@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.config.compose import compose_settings
-from sweeper.deploy import source
+from sweeper.deploy import retrain
 from sweeper.deploy.rows import Deployment, Row, Speed, to_json
 from sweeper.deploy.source import find_source, require_detections
 from sweeper.errors import DataError, DeployError, StudyError
@@ -57,8 +57,8 @@ def test_a_winner_that_paused_at_a_rung_is_trained_again_from_its_start(
         asked.append(spec)
         return TrialResult(Outcome.COMPLETE)
 
-    monkeypatch.setattr(source, "_train", train)
-    source.train_again(paused, None, tmp_path / "again", lambda text: None)
+    monkeypatch.setattr(retrain, "_train", train)
+    retrain.train_again(paused, None, tmp_path / "again", lambda text: None)
     assert asked == [replace(found.spec, keep_weights=True, timeout_s=0.0)]
 
 
