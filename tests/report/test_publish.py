@@ -149,6 +149,9 @@ def test_the_parent_run_holds_the_answer(published: Path) -> None:
     assert metrics["best_whole_run_s"] == 11400.0
     assert metrics["best_headroom_gib"] == pytest.approx(23.65 - 9.7)
     assert (tags["best_cell"], tags["best_trial"]) == ("b4×a4 amp", "5")
+    trials = client.search_runs(["1"], "tags.kind = 'trial'", order_by=["metrics.rank ASC"])
+    assert [r.info.run_name for r in trials[:3]] == ["b4×a4 amp", "b4×a4", "b8×a1"]
+    assert {r.data.metrics["rank"] for r in trials} == {1, 2, 3, 4, 5, 6, 7}
     assert "- best mAP@0.5: b4×a4, " in tags["mlflow.note.content"]
     assert "**Use batch 4 × accumulate 4, amp on**" in tags["mlflow.note.content"]
     assert {a.path for a in client.list_artifacts(run.info.run_id, "report")} == {
