@@ -20,7 +20,7 @@ install: .venv/.ready ## build the virtual environment
 # What is never imported need not be compiled, which takes pip minutes.
 .venv/.ready: pyproject.toml
 	@echo "installing torch and the rest into .venv, 7.5 GB; pip is silent meanwhile, ten minutes or so"
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(if $(wildcard .venv/.ready),,--clear) .venv
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	@touch $@
 

@@ -95,6 +95,7 @@ def test_a_study_that_another_process_runs_is_left_alone(
     assert done.code == 1
     assert f"study.name=small is being run by {getpass.getuser()}@" in done.err
     assert f"process {os.getpid()}, since 20" in done.err
+    assert "If it has died" not in done.err, "on this machine that is known"
 
 
 def test_a_study_whose_trials_are_elsewhere_is_not_resumed(

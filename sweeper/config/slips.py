@@ -23,7 +23,7 @@ _OPTIONS = (
 )
 _NAMED = 3  # choices that may be meant
 _COUNTS = {"batch", "accumulate"}
-LISTS = {"deploy.formats", "study.rungs"}
+LISTS = {"deploy.formats": "[onnx,openvino]", "study.rungs": "[6,10]"}  # with an example
 _FILES = {"data": "data.yaml", "model": "model.file"}  # keys for what no choice of a group is
 
 
@@ -98,7 +98,8 @@ def wrong_type(key: str, said: str) -> str:
     if found := re.match(r"Value '(.*)' is not a valid bool", said):
         return f"{key}={found[1]} is neither true nor false."
     if "is not a ListConfig" in said:
-        return f"{key} is a list, also of one: {key}=[FIRST,SECOND]."
+        example = LISTS.get(key, "[FIRST,SECOND]")
+        return f"{key} is a list, also of one, e.g. '{key}={example}'."
     if "is not Optional" in said:
         return f"{key}=null cannot be: it needs a value."
     return ""

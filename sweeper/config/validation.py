@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from operator import attrgetter
@@ -228,4 +229,6 @@ _AT_LEAST: dict[str, float] = {
 
 def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise SettingsError(f"{key} must be one of {', '.join(allowed)} but got {value}.")
+        near = difflib.get_close_matches(str(value), allowed, n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise SettingsError(f"{key} must be one of {', '.join(allowed)} but got {value}.{meant}")

@@ -104,7 +104,7 @@ def _faults(reading: Reading) -> list[Finding]:
         ),
         ("labels", reading.label_faults, "Mend these lines."),
     )
-    return [failure(name, list_faults(faults), do) for name, faults, do in kinds if faults]
+    return [failure(name, list_faults(found), do, found) for name, found, do in kinds if found]
 
 
 def _unlabelled(reading: Reading) -> list[Finding]:
@@ -117,16 +117,16 @@ def _unlabelled(reading: Reading) -> list[Finding]:
         f"background: {listed(without, NAMED)}."
     )
     remedy = "Add label files, empty ones for real background, or leave these images out."
-    return [warning("labels", text, remedy)]
+    return [warning("labels", text, remedy, without)]
 
 
 def _orphans(reading: Reading) -> list[Finding]:
     alone = labels_without_image(image.path for image in reading.images)
     if not alone:
         return []
-    names = listed([_name(path, reading) for path in alone], NAMED)
-    text = f"{count(len(alone), 'label file')} without an image: {names}."
-    return [warning("labels", text, "Name them as their images, or take them out.")]
+    names = [_name(path, reading) for path in alone]
+    text = f"{count(len(alone), 'label file')} without an image: {listed(names, NAMED)}."
+    return [warning("labels", text, "Name them as their images, or take them out.", names)]
 
 
 def _flat(reading: Reading) -> list[Finding]:
@@ -136,17 +136,17 @@ def _flat(reading: Reading) -> list[Finding]:
         return []
     boxes = count(sum(flat.values()), "box has", "boxes have")
     text = f"{boxes} no width or no height and cannot be found: {listed(names, NAMED)}."
-    return [warning("labels", text, "Draw them anew, or take these lines out.")]
+    return [warning("labels", text, "Draw them anew, or take these lines out.", names)]
 
 
 def _repeated(reading: Reading) -> list[Finding]:
     rows = {i.path: i.labels.repeated for i in reading.images if i.labels and i.labels.repeated}
     if not rows:
         return []
-    names = listed([_name(label_path(path), reading) for path in rows], NAMED)
+    names = [_name(label_path(path), reading) for path in rows]
     lines = count(sum(rows.values()), "repeated line")
-    text = f"{lines} left out, as Ultralytics does: {names}."
-    return [warning("labels", text, "Take them out, unless other boxes were meant.")]
+    text = f"{lines} left out, as Ultralytics does: {listed(names, NAMED)}."
+    return [warning("labels", text, "Take them out, unless other boxes were meant.", names)]
 
 
 def _shared(reading: Reading) -> list[Finding]:
@@ -157,20 +157,20 @@ def _shared(reading: Reading) -> list[Finding]:
         f"{len(pairs):,} of {count(len(reading.val), 'validation image')} are trained on too, so "
         f"mAP@0.5 also tells how well they are remembered: {listed(pairs, NAMED)}."
     )
-    return [warning("dataset", text, "Validate on other images, if there are any.")]
+    return [warning("dataset", text, "Validate on other images, if there are any.", pairs)]
 
 
 def _twins(reading: Reading) -> list[Finding]:
     twins = find_twins(image.path for image in reading.train if image.size)
     if not twins:
         return []
-    pairs = [" is ".join(_name(path, reading) for path in pair) for pair in twins]
+    pairs = sorted(" is ".join(_name(path, reading) for path in pair) for pair in twins)
     text = (
         f"{len(pairs):,} of {count(len(reading.train), 'training image')} are there twice, under "
         f"another name: {listed(pairs, NAMED)}."
     )
     remedy = "Take them out: they count double, and their labels may contradict each other."
-    return [warning("dataset", text, remedy)]
+    return [warning("dataset", text, remedy, pairs)]
 
 
 def _classes(reading: Reading) -> Finding:

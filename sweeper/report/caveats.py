@@ -60,11 +60,12 @@ DEVICES = (
 )
 UNLABELLED = (
     "Images of {} without a label file, which count as background: {}. Training teaches to miss "
-    "the objects in them. {} names the first."
+    "the objects in them. {} names the first, with --json all."
 )
 SHARED = (
     "{} of {} of {} are trained on too: mAP@0.5 also tells how well they are remembered, and "
-    "images that were never seen may rank the cells in another order. {} names the first."
+    "images that were never seen may rank the cells in another order. {} names the first, "
+    "with --json all."
 )
 CHANGED = (
     "The data set changed while the study ran: {} trained on other labels, images or classes than "

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Callable
 
 from sweeper.numbers import NOTHING, count, duration, gib, score
-from sweeper.report.caveats import BRIEF_EPOCHS
 from sweeper.report.cells import CellSummary
 from sweeper.report.findings import Findings
 from sweeper.report.markdown import Table, bold, code, literal, verbatim
@@ -17,6 +17,7 @@ from sweeper.trial.command import tool_command
 from sweeper.trial.study_record import RecordedTrial
 
 LONGER_BY = 4  # times the epochs of runs that taught nothing
+WORTH_ENDING = 10  # epochs of a run that may teach something in the end
 COMMANDS = "To train the whole run, and keep the weights of its best epoch:"
 FINISHED = (
     "The whole run of {} was finished here; its best weights are in {}. To repeat it, or to train "
@@ -67,13 +68,30 @@ def training_longer(findings: Findings) -> str:
     if winner is None or not findings.study.command:
         return ""
     longer = ["study.rungs=[]"]
-    if not winner.paused or winner.spec.epochs < BRIEF_EPOCHS:
-        epochs = sorted({LONGER_BY * c.spec.epochs for c in findings.cells})
+    if (times := _longer_by(winner)) > 1:
+        epochs = sorted({times * c.spec.epochs for c in findings.cells})
         longer.append(f"train.epochs={','.join(map(str, epochs))}")
     replaced = ("study.name=", "study.join=", *(f"{word.partition('=')[0]}=" for word in longer))
     words = shlex.split(findings.study.command)
     words = [word for word in words if not word.lstrip("+").startswith(replaced)]
+    keeping = {"study.finish=true": "study.keep_best=true"}  # what ends is not finished again
+    words = [keeping.get(word, word) for word in words]
     return shlex.join([*words, f"study.name={findings.study.name}-longer", *longer])
+
+
+def longer_in_words(findings: Findings) -> str:
+    """What `training_longer` does, and how long it takes by the epochs that were trained."""
+    whole = [c.whole_s for c in findings.cells if c.compared and c.whole_s]
+    if findings.winner is None or not whole:
+        return "trains longer"
+    times = _longer_by(findings.winner)
+    time = duration(times * math.fsum(whole))
+    return f"trains {'longer' if times > 1 else 'each cell to its end'}, about {time} in all"
+
+
+def _longer_by(winner: CellSummary) -> int:
+    """How many times the epochs are to be trained; the whole run first, where it has some."""
+    return 1 if winner.paused and winner.spec.epochs >= WORTH_ENDING else LONGER_BY
 
 
 def best_pt(trial: RecordedTrial) -> str:

@@ -139,8 +139,10 @@ class Findings:
         """The cell that a trial belongs to."""
         return next(c for c in self.cells for t in c.trials if t.number == number)
 
-    def _rank(self, cell: CellSummary) -> tuple[float, float]:
-        return -(self.end(cell) or 0.0), cell.whole_s or 0.0
+    def _rank(self, cell: CellSummary) -> tuple[float, float, float]:
+        end = self.end(cell)
+        so_far = (cell.map50 or 0.0) if end is None else 0.0  # tells nothing beside an end
+        return -(end or 0.0), -so_far, cell.whole_s or 0.0
 
     @cached_property
     def recommended(self) -> CellSummary | None:

@@ -11,7 +11,7 @@ from sweeper.errors import StudyError
 from sweeper.report import plots, tables
 from sweeper.report.answer import answer, plain_answer
 from sweeper.report.cells import CellSummary
-from sweeper.report.decision import finishing, training_longer
+from sweeper.report.decision import finishing, longer_in_words, training_longer
 from sweeper.report.document import render, title
 from sweeper.report.findings import Findings
 from sweeper.report.frames import trials_frame
@@ -92,7 +92,7 @@ def _onward(findings: Findings) -> str:
     if command := finishing(findings):
         return f"{command}   # goes on to the end of its run, keeps its weights"
     longer = training_longer(findings)
-    return f"{longer}   # trains longer" if longer else ""
+    return f"{longer}   # {longer_in_words(findings)}" if longer else ""
 
 
 def _log(

@@ -15,6 +15,7 @@ from sweeper.trial.levers import pulled
 _SWEPT = "space."  # begins the keys of swept dimensions
 _SOURCE = "memory"  # what the peaks are
 _PEAKS = "peaks"
+_DATA = "data.name"
 _UNKNOWN = "not known"
 # How a study is run, not what a trial is.
 _NOT_IDENTITY = {"study", "executor", "tracking", "runs_dir", "vram"}
@@ -57,6 +58,8 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs between two identities, for people: ``batch: 2,4,8 before, 2,4 now``."""
     one, other = _as_typed(before), _as_typed(now)
     keys = [k for k in {**one, **other} if one.get(k) != other.get(k)]
+    if _DATA in keys:  # what else is known of a data set follows from which one it is
+        keys = [k for k in keys if k in {_DATA, "data.yaml"} or not k.startswith("data.")]
     return [f"{k}: {one.get(k, _UNKNOWN)} before, {other.get(k, _UNKNOWN)} now" for k in keys]
 
 

@@ -52,6 +52,7 @@ from sweeper.trial.spec import SINGLE, TrialSpec
 from sweeper.trial.study_record import StudyRecord
 
 NOTHING_TO_CONFIRM = "nothing is confirmed: no cell can be recommended so far"
+NOTHING_TO_FINISH = "nothing is finished: no cell can be recommended so far"
 HALF_CONFIRMED = (
     "cells that earlier starts confirmed have unlike numbers of fresh seeds: "
     "study.confirm.top=N and study.confirm.seeds=N complete them"
@@ -202,6 +203,8 @@ def _search(
             done = confirm(best, seeds, trials, display)
         if done and lease.leads and settings.study.finish:
             found = Findings(context.folder.read_with_trials(asked))
+            if found.recommended is None:
+                display.note(NOTHING_TO_FINISH)
             done = finish(found.recommended, trials, display)
     if not lease.leads:
         _leave(context, outbox, loop)

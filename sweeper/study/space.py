@@ -19,10 +19,11 @@ from sweeper.config.compose import amp_typed, load_settings, open_conf, read_set
 from sweeper.config.settings import STUDY_WIDE, Settings, of_the_trial
 from sweeper.config.slips import LISTS, refuse_slips, sweep_typed
 from sweeper.errors import SettingsError
-from sweeper.numbers import count
+from sweeper.numbers import count, listed
 from sweeper.trial.levers import LEVERS
 
 MEMORY_KEYS = ("batch", "accumulate", "amp")
+SHOWN = 12  # effective batches of a space, where none of them was meant
 EFFECTIVE_BATCH = 16  # of a plan, unless plan.effective_batch or study.effective_batch is set
 
 Value = bool | int | float | str
@@ -145,9 +146,12 @@ def resolve_space(
     cells = tuple(c for c in map(compose, product) if _wanted(c.settings))
     if not cells:
         wanted = load_settings(config).study.effective_batch
+        given = itertools.product(*(dimensions.get(k, ()) for k in ("batch", "accumulate")))
+        known = sorted({b * a for b, a in given if isinstance(b, int) and isinstance(a, int)})
+        gives = f"It gives {listed([str(n) for n in known], SHOWN)}." if known else ""
         raise SettingsError(
             f"study.effective_batch={wanted} leaves no cell: no batch * accumulate of the space "
-            "gives it."
+            f"gives it. {gives}".rstrip()
         )
     return Space(dimensions, fixed, cells)
 

@@ -80,6 +80,11 @@ class Cell:
         return len(self.seeds[0].curve)
 
     @property
+    def best_so_far(self) -> float:
+        """mAP@0.5 of the best epoch of any seed."""
+        return max(s.best_so_far for s in self.seeds)
+
+    @property
     def whole_s(self) -> float:
         """Time of the whole run, seconds."""
         return self.epochs * statistics.median(s.epoch_s for s in self.seeds)
@@ -148,10 +153,10 @@ class Field:
         """Whether there is an end to expect."""
         return cell.label in self.ends
 
-    def by_end(self, cell: Cell) -> tuple[float, int]:
-        """For sorting: the best end first, those that have not begun last."""
+    def by_end(self, cell: Cell) -> tuple[float, float, int]:
+        """For sorting: the best end first; those of none to expect last, by their best so far."""
         end = self.ends.get(cell.label)
-        return (-end.map50 if end else math.inf, cell.seeds[0].number)
+        return (-end.map50 if end else math.inf, -cell.best_so_far, cell.seeds[0].number)
 
     def behind(self, cell: Cell, sure: float, margin: float) -> str:
         """Why the cell is behind the best one by more than the margin; empty where it is not."""
@@ -203,8 +208,7 @@ class Field:
             return ""
         # The best one's error that many epochs before its end, which may lie behind it already.
         error = best.expected(self.shape, cell.epochs - late).error
-        reached = max(s.best_so_far for s in cell.seeds)
-        at_best, end = max(1 - math.exp(error), reached), self.ends[best.label]
+        at_best, end = max(1 - math.exp(error), cell.best_so_far), self.ends[best.label]
         gap = end.map50 - at_best
         noise = SURE * math.sqrt(2) * self.shape.seed_sd * (1 - at_best)
         if gap <= margin + noise:
@@ -228,7 +232,8 @@ def _has_begun(cell: Cell) -> bool:
 
 def _unknown(cell: Cell) -> str:
     """Why nothing can be expected of a cell."""
-    return f"learning has {'only just' if _has_begun(cell) else 'not'} begun"
+    seen = any(max(s.curve, default=0.0) > BEGUN for s in cell.seeds)
+    return f"learning has {'only just' if seen else 'not'} begun"
 
 
 def _seed_sd(reached: Sequence[Sequence[float]], by_curves: float) -> float:

@@ -71,13 +71,14 @@ def choose(standings: Sequence[Standing]) -> Choice:
     """The choice after the last rung, or between whole runs.
 
     Of the cells that cannot be told from the best end, the one whose whole run ends first, then
-    the one with more memory to spare. Where nothing has begun to learn, that is all of them.
+    the one with more memory to spare. Where nothing has begun to learn, the best so far.
 
     Raises:
         ValueError: There is no standing.
     """
     field = Field.of(standings)
-    begun = [cell for cell in field.cells if field.knows(cell)] or field.cells
+    begun = [cell for cell in field.cells if field.knows(cell)]
+    begun = begun or sorted(field.cells, key=lambda c: -c.best_so_far)
     behind = {c.label: field.behind(c, _LIKELY, _CHOICE_MARGIN) for c in begun}
     taken = next(c for c in begun if not behind[c.label])
     others = sorted((c for c in field.cells if c is not taken), key=field.by_end)

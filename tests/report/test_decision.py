@@ -145,6 +145,9 @@ class TestChoice:
         found = findings(*blind)
         assert found.winner is not None and found.recommended is None
         assert found.to_confirm(2) == []
+        lower = replace(blind[0], map50=(0.0, 0.0, 0.01, 0.03), wall_time_s=0.5)
+        other = findings(lower, blind[1])  # the one that ends first has reached less
+        assert other.winner is not None and other.winner.name == "b4×a1" == other.ranked[0].name
         said = verdict(found)
         assert "too early to tell the cells apart**, mAP@0.5 is 0.040 at best" in said
         assert "study.rungs=[]" in said

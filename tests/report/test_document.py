@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.config.compose import compose_settings
+from sweeper.report.decision import longer_in_words
 from sweeper.report.document import render
 from sweeper.report.findings import Findings
 from sweeper.report.html import to_html
@@ -172,12 +173,19 @@ def test_a_study_in_parts_that_learnt_nothing_has_the_command_of_whole_runs() ->
     trials = tuple(
         replace(t, result=replace(t.result, paused=True, trained=1)) for t in study.trials
     )
-    words = "study.name=x study.join=true study.rungs=[1] train.epochs=3"
+    words = "study.name=x study.join=true study.rungs=[1] train.epochs=3 study.finish=true"
     asked = replace(study.study, command=f"python -m sweeper -m {words}")
     text = render(Findings(replace(study, study=asked, trials=trials)), set())
-    assert (
-        "python -m sweeper -m study.name=article-longer 'study.rungs=[]' train.epochs=12\n" in text
+    command = "python -m sweeper -m study.keep_best=true study.name=article-longer"
+    assert f"{command} 'study.rungs=[]' train.epochs=12\n" in text
+    assert longer_in_words(Findings(replace(study, study=asked, trials=trials))) == (
+        "trains longer, about 3 min 36 s in all"  # four times two runs of three epochs of 9 s
     )
+    longer = [replace(t, spec=replace(t.spec, epochs=12)) for t in trials]
+    ended = Findings(replace(study, study=asked, trials=tuple(longer)))
+    to_its_end = "train.epochs=3 study.keep_best=true study.name=article-longer 'study.rungs=[]'\n"
+    assert to_its_end in render(ended, set()), "the epochs as they were typed"
+    assert longer_in_words(ended) == "trains each cell to its end, about 3 min 36 s in all"
 
 
 def test_what_waits_at_a_rung_when_a_study_is_stopped_is_shown_as_it_stands() -> None:

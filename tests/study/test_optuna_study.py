@@ -1,5 +1,6 @@
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -210,5 +211,18 @@ def test_changes_are_told_as_one_types_them_also_of_a_key_that_was_swept() -> No
         "accumulate: 1,2 before, 1 now",
         "amp: false,true before, true now",
         "train.imgsz: 160 before, 96 now",
+        "train.lr0: 0.003 before, 0.5 now",
+    ]
+
+
+def test_of_another_data_set_only_its_name_and_file_are_told() -> None:
+    other = compose_settings(["data=custom", "data.yaml=mine/data.yaml", "train.lr0=0.5"])
+    space = make_space()
+    cells = tuple(replace(cell, settings=other) for cell in space.cells)
+    now = identity(replace(space, cells=cells), 24.0, SIMULATED)
+    assert changes(identity(space, 24.0, SIMULATED), now) == [
+        "data.name: digits before, custom now",
+        "data.yaml: null before, mine/data.yaml now",
+        "train.imgsz: 160 before, 640 now",
         "train.lr0: 0.003 before, 0.5 now",
     ]

@@ -107,9 +107,12 @@ def test_every_cell_goes_on_or_is_told_why_not(standings: list[Standing]) -> Non
 def test_the_choice_ends_no_later_than_the_best_expected(standings: list[Standing]) -> None:
     cells = [replace(s, label=str(s.number)) for s in standings]
     known = ends(cells)
-    begun = [s for s in cells if s.label in known] or cells
-    best = max(begun, key=lambda s: o.map50 if (o := known.get(s.label)) else 0.0)
-    assert cells[choose(cells).order[0]].epoch_s <= best.epoch_s
+    taken = cells[choose(cells).order[0]]
+    if not known:
+        assert taken.best_so_far == max(s.best_so_far for s in cells)
+        return
+    best = max((s for s in cells if s.label in known), key=lambda s: known[s.label].map50)
+    assert taken.epoch_s <= best.epoch_s
 
 
 def test_a_slower_twin_goes_out_and_a_faster_one_stays() -> None:
@@ -215,6 +218,10 @@ def test_of_equally_fast_ones_the_one_with_more_memory_to_spare_is_taken() -> No
 def test_a_cell_that_has_not_begun_is_not_taken_before_one_that_has() -> None:
     assert choose([standing(0, NOT_BEGUN, 1.0), standing(1, learn(6), 9.0)]).order[0] == 1
     assert choose([standing(0, NOT_BEGUN, 2.0), standing(1, NOT_BEGUN, 1.0)]).order[0] == 1
+    higher = standing(1, (*NOT_BEGUN[:-1], 0.3), 2.0)
+    chosen = choose([standing(0, NOT_BEGUN, 1.0), higher, standing(2, NOT_BEGUN, 1.5)])
+    assert chosen.order == (1, 0, 2)
+    assert chosen.passed == {n: "learning has not begun" for n in ("b0", "b2")}
 
 
 def test_of_nothing_nothing_can_be_taken() -> None:
