@@ -17,11 +17,10 @@ help: ## list the targets
 install: .venv/.ready ## build the virtual environment
 	@echo ".venv has $$($(BIN)/python --version); for another one: rm -r .venv, then make install PYTHON=…"
 
-# What is never imported need not be compiled, which takes pip minutes.
 .venv/.ready: pyproject.toml
 	@echo "installing torch and the rest into .venv, 7.5 GB; pip is silent meanwhile, ten minutes or so"
 	$(PYTHON) -m venv $(if $(wildcard .venv/.ready),,--clear) .venv
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
 deploy: .venv/.ready ## export the winner and measure each export (NAME=study, default the latest)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -19,6 +18,7 @@ from sweeper.tracking.reader import open_study
 from sweeper.trial.study_record import StudyRecord
 
 RANK = "rank"  # metric of a trial: 1 is the recommended one
+DELETED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}  # of a run: by hand, or for good
 LOCAL_UI = "http://127.0.0.1:5000"  # of make ui
 
 
@@ -63,8 +63,11 @@ def publish_report(
         for path, folder in files:
             client.log_artifact(run_id, str(path), folder)
         for trial, place in ranks.items():
-            with suppress(MlflowException):  # as of a run that its owner has deleted
+            try:
                 client.log_metric(trial, RANK, place, now)
+            except MlflowException as error:
+                if error.error_code not in DELETED:
+                    raise
         return _runs_page(uri, parent.info.experiment_id, study.name, bool(ranks))
 
 
