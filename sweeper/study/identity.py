@@ -16,7 +16,7 @@ _SWEPT = "space."  # begins the keys of swept dimensions
 _SOURCE = "memory"  # what the peaks are
 _PEAKS = "peaks"
 _DATA = "data.name"
-_UNKNOWN = "not known"
+_UNKNOWN = "not set"
 # How a study is run, not what a trial is.
 _NOT_IDENTITY = {"study", "executor", "tracking", "runs_dir", "vram"}
 _NOT_IDENTITY |= {"plan", "report", "studies", "deploy", "doctor", "memory"}

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,10 +18,24 @@ from tests.conftest import Listener, Submitted
 
 
 def trial_process() -> psutil.Process:
-    """The one child that trains: the only grandchild that leads a session of its own."""
-    leaders = [p for p in psutil.Process().children(recursive=True) if os.getsid(p.pid) == p.pid]
+    """The one child that trains: the only grandchild that leads a session of its own.
+
+    One of an earlier test may take a moment to end.
+    """
+    deadline = time.monotonic() + 20
+    while len(leaders := _session_leaders()) != 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
     (child,) = leaders
     return child
+
+
+def _session_leaders() -> list[psutil.Process]:
+    leaders = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(ProcessLookupError):
+            if os.getsid(process.pid) == process.pid:
+                leaders.append(process)
+    return leaders
 
 
 def test_a_trial_leaves_its_records_in_its_folder(executor, make_spec, tmp_path: Path) -> None:

@@ -80,15 +80,15 @@ def test_a_study_goes_on_only_under_the_same_levers(
 
     open_study()
     open_study("memory.checkpoint=none")
-    with pytest.raises(StudyError, match=r"memory\.checkpoint: stored None, now all"):
+    with pytest.raises(StudyError, match=r"memory\.checkpoint: not set before, all now"):
         open_study("memory.checkpoint=all")
-    with pytest.raises(StudyError, match=r"memory\.val_batch: stored None, now 4"):
+    with pytest.raises(StudyError, match=r"memory\.val_batch: not set before, 4 now"):
         open_study("memory.val_batch=4")
-    with pytest.raises(StudyError, match=r"memory\.freeze: stored None, now 3"):
+    with pytest.raises(StudyError, match=r"memory\.freeze: not set before, 3 now"):
         open_study("memory.freeze=3")
     for name, value in environ.items():
         bare.setenv(name, value)
-    with pytest.raises(StudyError, match="PYTORCH_ALLOC_CONF: stored None, now"):
+    with pytest.raises(StudyError, match="PYTORCH_ALLOC_CONF: not set before, "):
         open_study(*overrides)
 
 

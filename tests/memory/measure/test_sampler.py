@@ -231,13 +231,15 @@ def cost_of(start, stop):
     wall = time.monotonic() - wall
     return (time.process_time() - cpu) / wall, wall, result
 totals, floors = [], []
-for attempt in range(3):  # the least of a few: other work on the machine only ever adds
+for attempt in range(12):  # the least of some: other work on the machine only ever adds
     thread = threading.Thread(target=wake_up)
     floors.append(cost_of(thread.start, thread.join)[0])
     sampler = MemorySampler("GPU-a", limit_gib=24.0)
     watch = lambda: (sampler.start(child.pid), time.sleep(1))
     total, wall, peak = cost_of(watch, sampler.stop)
     totals.append(total)
+    if min(totals) - min(floors) < 0.01:
+        break
 answer(total=min(totals), floor=min(floors), mean_s=wall / peak.samples,
        gap_s=peak.longest_gap_s, method=peak.method)
 """
