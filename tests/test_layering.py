@@ -12,7 +12,8 @@ SOURCES = sorted((ROOT / "sweeper").rglob("*.py"))
 
 # From the ground up: a package imports itself and those before it, so there are no cycles.
 ORDER = (
-    *("passwords", "errors", "fork_server", "numbers", "script", "str_enum", "tools", "waiting"),
+    *("passwords", "errors", "fork_server", "meant", "numbers", "script", "str_enum"),
+    *("tools", "waiting"),
     *("trial", "config", "emulator"),
     *("memory.measure", "memory", "memory.predict", "training", "executors"),
     *("tracking", "report", "study", "studies", "plan", "doctor", "deploy", "gpu_check", "cli"),

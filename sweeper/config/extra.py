@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from sweeper.config.arguments import argument_defaults, fault
 from sweeper.config.settings import Settings
 from sweeper.config.slips import own_key
 from sweeper.errors import SettingsError
+from sweeper.meant import meant
 
 # A trial sets these itself.
 TAKEN = {"batch", "nbs", "amp", "accumulate", "model", "data", "device", "seed", "project", "name"}
@@ -40,8 +40,7 @@ def _check(group: str, name: str, value: Any, taken: set[str]) -> None:
         why = f"it is {key}=" if key else "every trial sets it itself"
         raise SettingsError(f"{group}.{name} cannot be set here: {why}.")
     if name not in argument_defaults():
-        near = difflib.get_close_matches(name, argument_defaults().keys() - taken, n=1)
-        hint = f" Did you mean {group}.{near[0]}?" if near else ""
+        hint = meant(name, argument_defaults().keys() - taken, f"{group}.")
         raise SettingsError(f"{group}.{name} is not an argument of Ultralytics.{hint}")
     if wanted := fault(name, value):
         raise SettingsError(f"{group}.{name} must be {wanted} but got {value}.")

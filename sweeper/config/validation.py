@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from operator import attrgetter
@@ -10,6 +9,7 @@ from operator import attrgetter
 from sweeper.config.extra import check_extra
 from sweeper.config.settings import MemorySettings, PlanSettings, Settings
 from sweeper.errors import SettingsError
+from sweeper.meant import meant
 from sweeper.trial.levers import ALLOCATORS, CHECKPOINTS
 from sweeper.trial.spec import SINGLE
 
@@ -229,6 +229,5 @@ _AT_LEAST: dict[str, float] = {
 
 def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, n=1)
-        meant = f" Did you mean {near[0]}?" if near else ""
-        raise SettingsError(f"{key} must be one of {', '.join(allowed)} but got {value}.{meant}")
+        said = f"{key} must be one of {', '.join(allowed)} but got {value}."
+        raise SettingsError(f"{said}{meant(value, allowed)}")

@@ -40,7 +40,7 @@ class Finding:
         """The finding for a terminal: one line, unless its text has several."""
         do = self.remedy
         if not all(name in self.text for name in self.names):
-            do = f"{do} --json lists all {len(self.names):,}."
+            do = f"{do} --json lists all {len(self.names):,}.".lstrip()
         remedy = ("\n  " if "\n" in self.text else " ") + do if do else ""
         line = f"{self.level.value:<8} {self.check:<12} {self.text}{remedy}"
         return line.encode("utf-8", "backslashreplace").decode()  # of names that are not UTF-8

@@ -42,9 +42,14 @@ class Driver:
         who = f"{_user()}@{platform.node()}, process {pid}"
         return cls(new_id(), who, _place(), pid, _start_of(pid), now, now)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs, or ran, where this process can see its end."""
+        return self.place == _place()
+
     def is_gone(self, now: float) -> bool:
         """Whether it has died on this machine, or given no sign of life for too long."""
-        died = self.place == _place() and _has_ended(self.pid, self.started)
+        died = self.is_here and _has_ended(self.pid, self.started)
         return died or now - self.seen > EXPIRES_S
 
 

@@ -8,12 +8,16 @@ from sweeper.report.cells import CellSummary
 from sweeper.study.display import StudyDisplay
 from sweeper.study.trials import Trials
 
+NOTHING_TO_FINISH = "nothing is finished: no cell can be recommended so far"
+
 
 def finish(winner: CellSummary | None, trials: Trials, display: StudyDisplay) -> bool:
     """Continue the winner's trial, its weights kept; False when it may go on later.
 
-    Nothing is to do without a winner, or where its run has come to its end.
+    Nothing is to do without a winner, which is said, or where its run has come to its end.
     """
+    if winner is None:
+        display.note(NOTHING_TO_FINISH)
     if winner is None or not winner.can_go_on:
         return True
     spec, result = winner.first.spec, winner.first.result

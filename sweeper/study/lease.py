@@ -143,12 +143,10 @@ class Lease:
 
     def _refusal(self, holder: Driver, now: float) -> str:
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(holder.since))
-        died = (  # one that has ended on this machine does not hold it any more
-            ""
-            if holder.place == Driver.here(now).place
-            else " If it has died, the same command takes over "
-            f"{EXPIRES_S:g} s after its last sign of life."
-        )
+        died = ""
+        if not holder.is_here:  # else it is known that it lives
+            left = f"{EXPIRES_S:g} s after its last sign of life"
+            died = f" If it has died, the same command takes over {left}."
         return (
             f"study.name={self._name} is being run by {holder.who}, since {since} (last sign of "
             f"life {max(0.0, now - holder.seen):.0f} s ago). Wait for it, stop it, or give "

@@ -52,7 +52,6 @@ from sweeper.trial.spec import SINGLE, TrialSpec
 from sweeper.trial.study_record import StudyRecord
 
 NOTHING_TO_CONFIRM = "nothing is confirmed: no cell can be recommended so far"
-NOTHING_TO_FINISH = "nothing is finished: no cell can be recommended so far"
 HALF_CONFIRMED = (
     "cells that earlier starts confirmed have unlike numbers of fresh seeds: "
     "study.confirm.top=N and study.confirm.seeds=N complete them"
@@ -193,18 +192,17 @@ def _search(
         found = Findings(context.folder.read_with_trials(asked))
         if not settings.study.confirm.top and confirmed_unequally(found.trials):
             display.note(HALF_CONFIRMED)
-        best = found.to_confirm(settings.study.confirm.top)
-        if done and settings.study.confirm.top and not best:
+        top = settings.study.confirm.top if done and lease.leads else 0
+        best = found.to_confirm(top) if top else []
+        if top and not best:
             display.note(NOTHING_TO_CONFIRM)
-        if done and lease.leads and best:
+        if best:
             seeds = fresh_seeds(spec_of.values(), settings.study.confirm.seeds)
             cells = ", ".join(found.cell_of(number).name for number in best)
             display.note(f"confirming {cells} with seeds {', '.join(map(str, seeds))}")
             done = confirm(best, seeds, trials, display)
         if done and lease.leads and settings.study.finish:
             found = Findings(context.folder.read_with_trials(asked))
-            if found.recommended is None:
-                display.note(NOTHING_TO_FINISH)
             done = finish(found.recommended, trials, display)
     if not lease.leads:
         _leave(context, outbox, loop)

@@ -143,15 +143,14 @@ def resolve_space(
         return Cell(params, settings, strategy or settings.label)
 
     product = itertools.product(*([(k, v) for v in vs] for k, vs in dimensions.items()))
-    cells = tuple(c for c in map(compose, product) if _wanted(c.settings))
+    composed_cells = [compose(params) for params in product]
+    cells = tuple(c for c in composed_cells if _wanted(c.settings))
     if not cells:
         wanted = load_settings(config).study.effective_batch
-        given = itertools.product(*(dimensions.get(k, ()) for k in ("batch", "accumulate")))
-        known = sorted({b * a for b, a in given if isinstance(b, int) and isinstance(a, int)})
-        gives = f"It gives {listed([str(n) for n in known], SHOWN)}." if known else ""
+        given = sorted({c.settings.effective_batch for c in composed_cells})
         raise SettingsError(
             f"study.effective_batch={wanted} leaves no cell: no batch * accumulate of the space "
-            f"gives it. {gives}".rstrip()
+            f"gives it. It gives {listed([str(n) for n in given], SHOWN)}."
         )
     return Space(dimensions, fixed, cells)
 

@@ -14,7 +14,6 @@ from sweeper.trial.gap import Gap
 
 MARGIN = 0.01  # mAP@0.5 that nobody would train longer for
 SURE = 1.15  # standard deviations: seven of eight verdicts that end a trial are right
-_TIMES_TOLD = 1.005  # a ratio of times that is not printed as 1.00
 _SEEDS = 4.0  # differences between seeds that the noise by the curves is worth
 
 
@@ -188,8 +187,7 @@ class Field:
     def _tied(self, cell: Cell, sooner: Cell) -> str:
         ratio = cell.whole_s / sooner.whole_s if sooner.whole_s else 1.0
         busy = any(seed.busy for seed in (*cell.seeds, *sooner.seeds))
-        ends = _sooner_if_idle(ratio) if busy else _sooner(ratio)
-        return f"not known to be better than {self._with_end(sooner)}, {ends}"
+        return f"not known to be better than {self._with_end(sooner)}, {_sooner(ratio, busy)}"
 
     def _with_end(self, cell: Cell) -> str:
         return f"{cell.label} ({self.ends[cell.label].map50:.2f})"
@@ -249,12 +247,8 @@ def _points(gap: float) -> str:
     return f"{100 * gap:.0f}" if gap >= 0.015 else f"{100 * gap:.1f}"
 
 
-def _sooner_if_idle(times: float) -> str:
-    """Without a figure, which the times of a busy machine do not give."""
-    ends = "sooner" if times >= _TIMES_TOLD else "as soon"
-    return f"which ends {ends} as far as a busy machine shows"
-
-
-def _sooner(times: float) -> str:
-    told = times >= _TIMES_TOLD
-    return f"which ends {times:.2f} times as fast" if told else "which ends as soon"
+def _sooner(times: float, busy: bool) -> str:
+    """How much sooner; without a figure, which the times of a busy machine do not give."""
+    by = "sooner" if busy else f"{times:.2f} times as fast"
+    ends = by if times >= 1.005 else "as soon"  # as printed, 1.00
+    return f"which ends {ends}{' as far as a busy machine shows' if busy else ''}"

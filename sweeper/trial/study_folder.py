@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper.errors import StudyError
+from sweeper.meant import meant
 from sweeper.trial.folder import TrialFolder
 from sweeper.trial.json_text import from_json, write_json
 from sweeper.trial.study_record import (
@@ -34,9 +34,7 @@ class StudyFolder:
     @classmethod
     def meant(cls, runs: Path, name: str) -> str:
         """What to ask someone who typed the name of no study; empty where none is like it."""
-        known = [folder.path.name for folder in cls.all_of(runs)]
-        near = difflib.get_close_matches(name, known, n=1)
-        return f" Did you mean study.name={near[0]}?" if near else ""
+        return meant(name, [folder.path.name for folder in cls.all_of(runs)], "study.name=")
 
     @property
     def trials(self) -> Path:

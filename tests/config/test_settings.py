@@ -75,7 +75,10 @@ def test_fp16_is_another_word_for_true(typed: str, amp: bool | str) -> None:
         ("batch=null", "batch=null cannot be"),
         ("train.lr0=much", "train.lr0=much is no number"),
         ("study.finish=maybe", "study.finish=maybe is neither true nor false"),
-        ("deploy.formats=onnx", r"also of one, e\.g\. 'deploy\.formats=\[onnx,openvino\]'"),
+        (
+            "deploy.formats=onnx",
+            r"deploy\.formats is a list, also of one, e\.g\. 'deploy\.formats=\[onnx,openvino\]'",
+        ),
         ("batchh=4", "batchh"),
         ("amp=half", r"amp must be false, true, fp16 or bf16 but got half\. Try amp=true\."),
         ("amp=fasle", r"but got fasle\. Try amp=false\."),

@@ -136,8 +136,8 @@ def test_a_stopped_study_says_how_many_cells_need_no_trial() -> None:
     ]
     study = recorded(rows)
     stopped = replace(study, study=replace(study.study, status=StudyStatus.KILLED))
-    said = "stopped: 1 of 7 trials done, 2 more cells decided by them, 1 interrupted. The same"
-    assert said in answer(Findings(stopped))
+    said = "stopped: 1 of 7 trials done, 2 more cells decided by them, 1 interrupted."
+    assert f"{said} The same command" in answer(Findings(stopped))
 
 
 def test_a_covered_cell_names_the_one_that_speaks_for_it() -> None:

@@ -99,7 +99,7 @@ def test_the_effective_batch_selects_cells() -> None:
     s = space("study.effective_batch=16", "amp=false")
     assert memory(s) == [(4, 4, False), (8, 2, False), (16, 1, False)]
     with pytest.raises(
-        SettingsError, match=r"effective_batch=7 leaves no cell: .* It gives \d+, "
+        SettingsError, match=r"study\.effective_batch=7 leaves no cell: .* It gives \d+, "
     ):
         space("study.effective_batch=7")
 
